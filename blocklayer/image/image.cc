@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/image/image.h"
+
+namespace chainfs {
+
+std::string_view ImageFormatName(ImageFormat format) {
+  return format == ImageFormat::kRaw ? "raw" : "qcow2";
+}
+
+std::optional<ImageFormat> ParseImageFormat(std::string_view word) {
+  if (word == "raw") return ImageFormat::kRaw;
+  if (word == "qcow2") return ImageFormat::kQcow2;
+  return std::nullopt;
+}
+
+}  // namespace chainfs

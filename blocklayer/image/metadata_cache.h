@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MetadataCache: the one bounded cache of qcow2 tables (L2 tables and refcount blocks) for every
+// image of the daemon. It holds *slices*: aligned pieces of at most 4 KiB, keyed by the image and
+// the slice's host offset, so that large clusters and deep chains cost no more than what is used.
+//
+// Terms: a slice is *clean* (equals the disk) or *pinned* (its image holds it because it is dirty
+// or being written back). Only clean, unreferenced slices are evicted, so a reload can never bring
+// back stale bytes; the image bounds how much it pins by committing.
+//
+// Threads: all methods, any thread. A slice that is absent is loaded by one thread while the others
+// wait for that one (never two loads of one slice). Loading does I/O with no lock held. The bytes
+// of a slice are read and written as 64-bit words with atomic_ref by whoever holds a SlicePtr; the
+// owner image orders writers.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "blocklayer/base/result.h"
+#include "blocklayer/base/sync.h"
+#include "blocklayer/base/types.h"
+
+namespace chainfs {
+
+// The bytes of one slice as they are on disk (big-endian). 8-byte aligned.
+class MetadataSlice {
+ public:
+  explicit MetadataSlice(size_t bytes) : words_(bytes / 8) {}
+  std::span<std::byte> bytes() { return std::as_writable_bytes(std::span(words_)); }
+  std::span<uint64_t> words() { return words_; }
+
+ private:
+  std::vector<uint64_t> words_;
+};
+using SlicePtr = std::shared_ptr<MetadataSlice>;
+
+class MetadataCache {
+ public:
+  using Loader = std::function<Status(std::span<std::byte>)>;
+
+  static constexpr uint32_t kMaxSliceBytes = 4096;
+
+  // `limit_bytes` bounds the clean slices; pinned ones come on top, bounded by their images.
+  explicit MetadataCache(uint64_t limit_bytes);
+  ~MetadataCache();
+
+  // A number that no other owner has or had.
+  uint64_t NewOwner() { return next_owner_.fetch_add(1, std::memory_order_relaxed); }
+
+  // The slice of `bytes` bytes at `offset` of `owner`, loading it if absent. A failed load is not
+  // cached: the next caller tries again.
+  Result<SlicePtr> Get(uint64_t owner, HostOffset offset, uint32_t bytes, const Loader& load);
+  // Puts a slice of zeros in place without reading (a table just allocated and zeroed on disk).
+  Result<SlicePtr> PutZeroed(uint64_t owner, HostOffset offset, uint32_t bytes);
+  // Forgets every slice of `owner`, which must not use them any more.
+  void DropOwner(uint64_t owner);
+
+  // Bytes held, for metrics and tests.
+  uint64_t UsedBytes() const;
+  uint64_t hits() const { return hits_.load(std::memory_order_relaxed); }
+  uint64_t misses() const { return misses_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Shard;
+  struct Key {
+    uint64_t owner;
+    uint64_t offset;
+    bool operator==(const Key&) const = default;
+  };
+  static size_t HashOf(const Key& key);
+  Shard& ShardOf(const Key& key);
+
+  static constexpr size_t kShards = 16;
+  const uint64_t shard_limit_;
+  const std::unique_ptr<Shard[]> shards_;
+  std::atomic<uint64_t> next_owner_ = 1;
+  std::atomic<uint64_t> hits_ = 0;
+  std::atomic<uint64_t> misses_ = 0;
+};
+
+}  // namespace chainfs

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Directory: the seam for names. Files are opened, created, renamed and removed only through one of
+// these, so that tests can lose what was not made durable.
+//
+// Names may contain '/'; they resolve beneath the directory only: "..", absolute names and symbolic
+// links that lead outside, magic links and other mounts are refused with kAccess (openat2
+// RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS). Anything but a regular file is refused with
+// kInvalidArgument, and opening never blocks (a FIFO does not hang the caller).
+//
+// Threads: any. Durability: Create, Rename and Remove are durable only after Sync on the directory
+// that holds the name.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "blocklayer/base/result.h"
+#include "blocklayer/io/file.h"
+
+namespace chainfs {
+
+enum class OpenMode : uint8_t {
+  kReadOnly,
+  kReadWrite,
+};
+
+struct DirectoryEntry {
+  std::string name;      // one component, any bytes but '/' and NUL
+  bool is_file = false;  // regular, or a symbolic link to a regular file beneath the directory
+  bool is_directory = false;
+};
+
+class Directory {
+ public:
+  explicit Directory(std::string path) : path_(std::move(path)) {}
+  virtual ~Directory() = default;
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+
+  // Absolute, without a trailing '/'; for messages and for names stored in image headers.
+  const std::string& path() const { return path_; }
+
+  virtual Result<std::unique_ptr<File>> Open(const std::string& name, OpenMode mode) = 0;
+  // Fails with kExists if the name exists. `permissions` as in mode_t, e.g. 0644.
+  virtual Result<std::unique_ptr<File>> Create(const std::string& name, mode_t permissions) = 0;
+  // Replaces `to` if it exists.
+  virtual Status Rename(const std::string& from, const std::string& to) = 0;
+  virtual Status Remove(const std::string& name) = 0;
+  virtual Status MakeDirectory(const std::string& name, mode_t permissions) = 0;
+  virtual Result<std::unique_ptr<Directory>> OpenDirectory(const std::string& name) = 0;
+  // In no particular order; "." and ".." left out.
+  virtual Result<std::vector<DirectoryEntry>> List() = 0;
+  virtual Result<FileId> Id() = 0;
+  virtual Status Sync() = 0;
+
+  // Replaces `name` with `contents` so that a crash leaves the old or the new, durably the new on
+  // return: a temporary file, DataSync, Rename, Sync. `name` is one component.
+  Status WriteFileAtomically(const std::string& name, std::string_view contents);
+  // The whole file as text; kInvalidArgument if longer than `limit` bytes.
+  Result<std::string> ReadSmallFile(const std::string& name, size_t limit = 1 << 20);
+
+ private:
+  const std::string path_;
+};
+
+}  // namespace chainfs

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/io/file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace chainfs {
+
+Status File::DataSync() {
+  if (poisoned()) {
+    return Fail(ErrorKind::kIo,
+                fmt::format("{}: an earlier flush failed, so its contents are not certain; "
+                            "unmount, check the image and mount again",
+                            path_));
+  }
+  Status synced = DoDataSync();
+  if (!synced) poisoned_.store(true, std::memory_order_release);
+  return synced;
+}
+
+Status File::ReadZeroFilled(HostOffset offset, std::span<std::byte> out) {
+  CHAINFS_ASSIGN(const size_t read, ReadAt(offset, out));
+  std::ranges::fill(out.subspan(read), std::byte{0});
+  return {};
+}
+
+Result<uint64_t> File::Size() {
+  CHAINFS_ASSIGN(const FileStat stat, Stat());
+  return stat.size;
+}
+
+}  // namespace chainfs

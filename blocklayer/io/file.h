@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// File: the one seam between chainfs and the host's files. All image I/O goes through it, so that
+// tests can record it, crash it and make it fail (tests/support/).
+//
+// Threads: every method may be called from any thread at once, except SetImageLocks, which its
+// owner serializes. Offsets and lengths are bytes. No method returns short except where it says so;
+// EINTR never escapes.
+//
+// Durability: WriteAt, Truncate, PunchHole, ZeroRange and CopyRangeFrom reach the host's page
+// cache; only DataSync makes them durable. A failed DataSync poisons the file for good (the kernel
+// may have dropped the dirty pages and will not say so twice): every later DataSync fails with kIo,
+// and poisoned() tells writers of metadata to stop.
+#pragma once
+
+#include <sys/types.h>
+#include <time.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "blocklayer/base/result.h"
+#include "blocklayer/base/types.h"
+#include "blocklayer/io/image_lock.h"
+
+namespace chainfs {
+
+// What identifies a file on this host, whatever its name.
+struct FileId {
+  dev_t device = 0;
+  ino_t inode = 0;
+  auto operator<=>(const FileId&) const = default;
+};
+
+struct FileStat {
+  FileId id;
+  uint64_t size = 0;
+  uint64_t allocated_bytes = 0;  // st_blocks * 512
+  timespec modified = {};
+  uid_t owner = 0;
+  gid_t group = 0;
+  mode_t permissions = 0;  // the low 12 bits of st_mode
+};
+
+// One run of a file as the host sees it.
+struct DataRun {
+  bool is_data = false;  // false: a hole, reads as zeros
+  uint64_t length = 0;   // bytes, > 0
+};
+
+class File {
+ public:
+  explicit File(std::string path) : path_(std::move(path)) {}
+  virtual ~File() = default;
+  File(const File&) = delete;
+  File& operator=(const File&) = delete;
+
+  // The path that people are shown. Not used to open anything again.
+  const std::string& path() const { return path_; }
+  // Opened for writing.
+  virtual bool writable() const = 0;
+
+  // Reads until `out` is full or the file ends; returns the bytes read.
+  virtual Result<size_t> ReadAt(HostOffset offset, std::span<std::byte> out) = 0;
+  // Writes all of `data`, growing the file if need be, or fails. After a failure the contents of
+  // the range are unknown.
+  virtual Status WriteAt(HostOffset offset, std::span<const std::byte> data) = 0;
+  virtual Status Truncate(uint64_t size) = 0;
+  // The range reads as zeros and its space is given back; the size stays. kUnsupported where the
+  // host file system cannot.
+  virtual Status PunchHole(HostOffset offset, uint64_t length) = 0;
+  // The range reads as zeros, allocated or not; grows the file if need be. Never kUnsupported:
+  // falls back to writing zeros.
+  virtual Status ZeroRange(HostOffset offset, uint64_t length) = 0;
+  // Copies within the kernel (sharing extents where the file system can), whole or not at all as
+  // far as success is concerned. kUnsupported where the pair of files cannot do it.
+  virtual Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
+                               uint64_t length) = 0;
+  virtual Result<FileStat> Stat() = 0;
+  // The run that begins at `offset`; a hole of `offset`..end where offset is at or past the end
+  // (length then UINT64_MAX - offset). Files that cannot tell answer data up to the end.
+  virtual Result<DataRun> RunAt(HostOffset offset) = 0;
+  // QEMU-compatible advisory locks; replaces what this file held. kBusy (and the old set kept) when
+  // another process's locks conflict.
+  virtual Status SetImageLocks(ImageLockSet locks) = 0;
+
+  // Makes all that was written through this object durable. See the head comment on failure.
+  Status DataSync();
+  bool poisoned() const { return poisoned_.load(std::memory_order_acquire); }
+
+  // ReadAt, and zeros for what lies past the end of the file.
+  Status ReadZeroFilled(HostOffset offset, std::span<std::byte> out);
+  Result<uint64_t> Size();
+
+ protected:
+  virtual Status DoDataSync() = 0;
+
+ private:
+  const std::string path_;
+  std::atomic<bool> poisoned_ = false;
+};
+
+}  // namespace chainfs

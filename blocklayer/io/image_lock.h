@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The byte-range locks by which QEMU (block/file-posix.c) and chainfs keep each other from
+// corrupting an image. A holder takes shared OFD locks on byte 100 + bit for every permission that
+// it uses and 200 + bit for every permission that it does not share; then it tests, as if for an
+// exclusive lock, byte 200 + bit for each permission used and 100 + bit for each not shared.
+#pragma once
+
+#include <cstdint>
+
+namespace chainfs {
+
+enum LockPermission : uint8_t {
+  kLockConsistentRead = 1 << 0,
+  kLockWrite = 1 << 1,
+  kLockWriteUnchanged = 1 << 2,
+  kLockResize = 1 << 3,
+};
+
+struct ImageLockSet {
+  uint8_t used = 0;      // LockPermission bits
+  uint8_t unshared = 0;  // LockPermission bits
+  bool operator==(const ImageLockSet&) const = default;
+};
+
+// The sets that QEMU 7.2 was measured to take in the same roles.
+inline constexpr ImageLockSet kNoLocks{};
+inline constexpr ImageLockSet kActiveLayerLocks{
+    .used = kLockConsistentRead | kLockWrite | kLockResize, .unshared = kLockWrite | kLockResize};
+inline constexpr ImageLockSet kBackingLayerLocks{.used = kLockConsistentRead,
+                                                 .unshared = kLockWrite | kLockResize};
+// A layer that guests no longer write but a stream fills.
+inline constexpr ImageLockSet kStreamTargetLocks{
+    .used = kLockConsistentRead | kLockWrite | kLockWriteUnchanged | kLockResize,
+    .unshared = kLockWrite | kLockResize};
+
+}  // namespace chainfs

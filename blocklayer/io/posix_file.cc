@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/io/posix_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <limits>
+#include <utility>
+
+namespace chainfs {
+namespace {
+
+constexpr uint64_t kMaxOffset = std::numeric_limits<off_t>::max();
+// Linux moves at most this much a call.
+constexpr uint64_t kMaxCall = 0x7ffff000;
+
+// Calls until it is not interrupted by a signal.
+template <typename Call>
+auto Retry(Call call) {
+  for (;;) {
+    const auto result = call();
+    if (result >= 0 || errno != EINTR) return result;
+  }
+}
+
+off_t ToOff(uint64_t value) { return static_cast<off_t>(value); }
+
+bool CannotBeDone(int error) {
+  return error == EOPNOTSUPP || error == ENOSYS || error == ENOTTY || error == ENODEV;
+}
+
+}  // namespace
+
+PosixFile::PosixFile(std::string path, UniqueFd fd, bool writable)
+    : File(std::move(path)), fd_(std::move(fd)), writable_(writable) {}
+
+std::unexpected<Error> PosixFile::FailHere(int saved_errno, std::string_view what) const {
+  return FailErrno(saved_errno, fmt::format("{}: cannot {}", path(), what));
+}
+
+Status PosixFile::CheckWritable(HostOffset offset, uint64_t length) const {
+  if (!writable_) {
+    return Fail(ErrorKind::kReadOnly, fmt::format("{}: opened for reading only", path()));
+  }
+  if (offset.value > kMaxOffset || length > kMaxOffset - offset.value) {
+    return FailHere(EFBIG, fmt::format("write {} bytes at {}", length, offset.value));
+  }
+  return {};
+}
+
+Result<size_t> PosixFile::ReadAt(HostOffset offset, std::span<std::byte> out) {
+  size_t done = 0;
+  while (done < out.size() && offset.value + done < kMaxOffset) {
+    const size_t want = std::min<uint64_t>(out.size() - done, kMaxCall);
+    const ssize_t got = Retry(
+        [&] { return ::pread(fd_.get(), out.data() + done, want, ToOff(offset.value + done)); });
+    if (got < 0) {
+      return FailHere(errno, fmt::format("read {} bytes at {}", want, offset.value + done));
+    }
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return done;
+}
+
+Status PosixFile::WriteAt(HostOffset offset, std::span<const std::byte> data) {
+  CHAINFS_TRY(CheckWritable(offset, data.size()));
+  size_t done = 0;
+  while (done < data.size()) {
+    const size_t want = std::min<uint64_t>(data.size() - done, kMaxCall);
+    const ssize_t put = Retry(
+        [&] { return ::pwrite(fd_.get(), data.data() + done, want, ToOff(offset.value + done)); });
+    if (put <= 0) {
+      return FailHere(put < 0 ? errno : EIO,
+                      fmt::format("write {} bytes at {}", want, offset.value + done));
+    }
+    done += static_cast<size_t>(put);
+  }
+  return {};
+}
+
+Status PosixFile::Truncate(uint64_t size) {
+  CHAINFS_TRY(CheckWritable(HostOffset(size), 0));
+  if (Retry([&] { return ::ftruncate(fd_.get(), ToOff(size)); }) != 0) {
+    return FailHere(errno, fmt::format("set the size to {} bytes", size));
+  }
+  return {};
+}
+
+Status PosixFile::PunchHole(HostOffset offset, uint64_t length) {
+  CHAINFS_TRY(CheckWritable(offset, length));
+  if (length == 0) return {};
+  const int rc = Retry([&] {
+    return ::fallocate(fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, ToOff(offset.value),
+                       ToOff(length));
+  });
+  if (rc == 0) return {};
+  const int error = errno;
+  if (CannotBeDone(error)) {
+    return Fail(ErrorKind::kUnsupported,
+                fmt::format("{}: its file system cannot punch holes", path()));
+  }
+  return FailHere(error, fmt::format("punch a hole of {} bytes at {}", length, offset.value));
+}
+
+Status PosixFile::ZeroRange(HostOffset offset, uint64_t length) {
+  CHAINFS_TRY(CheckWritable(offset, length));
+  if (length == 0) return {};
+  if (!no_zero_range_.load(std::memory_order_relaxed)) {
+    const int rc = Retry([&] {
+      return ::fallocate(fd_.get(), FALLOC_FL_ZERO_RANGE, ToOff(offset.value), ToOff(length));
+    });
+    if (rc == 0) return {};
+    const int error = errno;
+    if (!CannotBeDone(error)) {
+      return FailHere(error, fmt::format("zero {} bytes at {}", length, offset.value));
+    }
+    no_zero_range_.store(true, std::memory_order_relaxed);
+  }
+  if (Status punched = PunchHole(offset, length); !punched) {
+    if (punched.error().kind != ErrorKind::kUnsupported) return punched;
+    return WriteZeros(offset, length);
+  }
+  // The file must end no earlier than the range. The last byte is ours to write; ftruncate could
+  // cut off what another thread appends meanwhile.
+  const HostOffset end = offset + length;
+  CHAINFS_ASSIGN(const uint64_t size, Size());
+  if (size >= end.value) return {};
+  return WriteZeros(end - 1, 1);
+}
+
+Status PosixFile::WriteZeros(HostOffset offset, uint64_t length) {
+  static constexpr std::array<std::byte, 64 << 10> kZeros{};
+  while (length > 0) {
+    const uint64_t part = std::min<uint64_t>(length, kZeros.size());
+    CHAINFS_TRY(WriteAt(offset, std::span(kZeros).first(part)));
+    offset += part;
+    length -= part;
+  }
+  return {};
+}
+
+Status PosixFile::CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
+                                uint64_t length) {
+  CHAINFS_TRY(CheckWritable(offset, length));
+  const auto cannot = [&] {
+    return Fail(ErrorKind::kUnsupported,
+                fmt::format("{}: cannot copy from {} within the kernel", path(), source.path()));
+  };
+  const auto* from = dynamic_cast<PosixFile*>(&source);
+  if (from == nullptr || source_offset.value > kMaxOffset - length) return cannot();
+  off_t in = ToOff(source_offset.value);
+  off_t out = ToOff(offset.value);
+  while (length > 0) {
+    const size_t want = std::min<uint64_t>(length, kMaxCall);
+    const ssize_t copied =
+        Retry([&] { return ::copy_file_range(from->fd_.get(), &in, fd_.get(), &out, want, 0); });
+    if (copied < 0) {
+      const int error = errno;
+      if (CannotBeDone(error) || error == EXDEV || error == EINVAL || error == EOVERFLOW) {
+        return cannot();
+      }
+      return FailHere(error, fmt::format("copy {} bytes from {}", length, source.path()));
+    }
+    // The source ends early; the caller's own copy knows what lies behind its end.
+    if (copied == 0) return cannot();
+    length -= static_cast<uint64_t>(copied);
+  }
+  return {};
+}
+
+Result<FileStat> PosixFile::Stat() {
+  struct stat st = {};
+  if (::fstat(fd_.get(), &st) != 0) return FailHere(errno, "read its attributes");
+  return FileStat{.id = {.device = st.st_dev, .inode = st.st_ino},
+                  .size = static_cast<uint64_t>(st.st_size),
+                  .allocated_bytes = static_cast<uint64_t>(st.st_blocks) * 512,
+                  .modified = st.st_mtim,
+                  .owner = st.st_uid,
+                  .group = st.st_gid,
+                  .permissions = st.st_mode & 07777};
+}
+
+Result<DataRun> PosixFile::RunAt(HostOffset offset) {
+  CHAINFS_ASSIGN(const uint64_t size, Size());
+  if (offset.value >= size) {
+    return DataRun{.is_data = false, .length = UINT64_MAX - offset.value};
+  }
+  const uint64_t rest = size - offset.value;
+  const off_t data = ::lseek(fd_.get(), ToOff(offset.value), SEEK_DATA);
+  if (data < 0 && errno == ENXIO) return DataRun{.is_data = false, .length = rest};
+  if (data < 0 && errno == EINVAL) return DataRun{.is_data = true, .length = rest};
+  if (data < 0) return FailHere(errno, fmt::format("find data from {}", offset.value));
+  if (ToOff(offset.value) < data) {
+    return DataRun{.is_data = false, .length = static_cast<uint64_t>(data) - offset.value};
+  }
+  const off_t hole = ::lseek(fd_.get(), ToOff(offset.value), SEEK_HOLE);
+  // Another thread may have punched here meanwhile; "data" is true of any range.
+  if (hole < 0 || hole <= ToOff(offset.value)) return DataRun{.is_data = true, .length = rest};
+  return DataRun{.is_data = true, .length = static_cast<uint64_t>(hole) - offset.value};
+}
+
+Status PosixFile::DoDataSync() {
+  if (Retry([&] { return ::fdatasync(fd_.get()); }) != 0) {
+    return FailHere(errno, "make what was written durable");
+  }
+  return {};
+}
+
+}  // namespace chainfs

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// PosixFile: a regular file of the host behind one descriptor, kept for the life of the object:
+// write errors are reported once per open file description, and OFD locks belong to one, so opening
+// again would lose both.
+//
+// Locks (SetImageLocks): the byte protocol of image_lock.h. While a set changes the file holds the
+// union of old and new, so that nobody slips in between; on conflict the old set is restored.
+//
+// Not here: asynchronous I/O, O_DIRECT.
+#pragma once
+
+#include <atomic>
+#include <string>
+
+#include "blocklayer/io/file.h"
+#include "blocklayer/io/unique_fd.h"
+
+namespace chainfs {
+
+class PosixFile : public File {
+ public:
+  // `fd` is open on a regular file, blocking, with access as `writable` says.
+  PosixFile(std::string path, UniqueFd fd, bool writable);
+
+  bool writable() const override { return writable_; }
+  Result<size_t> ReadAt(HostOffset offset, std::span<std::byte> out) override;
+  Status WriteAt(HostOffset offset, std::span<const std::byte> data) override;
+  Status Truncate(uint64_t size) override;
+  Status PunchHole(HostOffset offset, uint64_t length) override;
+  Status ZeroRange(HostOffset offset, uint64_t length) override;
+  Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
+                       uint64_t length) override;
+  Result<FileStat> Stat() override;
+  Result<DataRun> RunAt(HostOffset offset) override;
+  Status SetImageLocks(ImageLockSet locks) override;
+
+ protected:
+  Status DoDataSync() override;
+
+ private:
+  std::unexpected<Error> FailHere(int saved_errno, std::string_view what) const;
+  // kReadOnly, or EFBIG where the range does not fit into off_t.
+  Status CheckWritable(HostOffset offset, uint64_t length) const;
+  Status WriteZeros(HostOffset offset, uint64_t length);
+  Status LockByte(uint8_t byte, short type);
+  // Takes (F_RDLCK) or drops (F_UNLCK) the bytes of `locks`.
+  Status ApplyLocks(ImageLockSet locks, short type);
+  Status TestLocks(ImageLockSet locks);
+  Status TestByte(uint8_t byte, std::string_view permission, bool other_uses);
+
+  const UniqueFd fd_;
+  const bool writable_;
+  // Whether the host has been seen to refuse FALLOC_FL_ZERO_RANGE; saves asking every time.
+  std::atomic<bool> no_zero_range_ = false;
+  ImageLockSet locks_;  // serialized by the owner
+};
+
+}  // namespace chainfs

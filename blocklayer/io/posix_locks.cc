@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The image locks of PosixFile; the protocol is described in image_lock.h.
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <cerrno>
+
+#include "blocklayer/io/posix_file.h"
+
+namespace chainfs {
+namespace {
+
+constexpr uint8_t kUsedBase = 100;
+constexpr uint8_t kUnsharedBase = 200;
+constexpr uint8_t kPermissions = 4;
+constexpr std::array<std::string_view, kPermissions> kPermissionNames = {
+    "consistent read", "write", "write unchanged", "resize"};
+
+bool HasBit(uint8_t bits, size_t index) { return (bits >> index & 1) != 0; }
+
+ImageLockSet Minus(ImageLockSet a, ImageLockSet b) {
+  return {.used = static_cast<uint8_t>(a.used & ~b.used),
+          .unshared = static_cast<uint8_t>(a.unshared & ~b.unshared)};
+}
+
+struct flock LockRequest(uint8_t byte, short type) {
+  struct flock request = {};
+  request.l_type = type;
+  request.l_whence = SEEK_SET;
+  request.l_start = byte;
+  request.l_len = 1;
+  return request;
+}
+
+}  // namespace
+
+Status PosixFile::LockByte(uint8_t byte, short type) {
+  struct flock request = LockRequest(byte, type);
+  int rc;
+  do {
+    rc = ::fcntl(fd_.get(), F_OFD_SETLK, &request);
+  } while (rc != 0 && errno == EINTR);
+  if (rc == 0) return {};
+  const int error = errno;
+  if (error == EAGAIN || error == EACCES) {
+    return Fail(ErrorKind::kBusy,
+                fmt::format("{}: in use by another process (it holds an exclusive lock); shut it "
+                            "down or wait",
+                            path()));
+  }
+  return FailHere(error, "lock it (does its file system support open file description locks?)");
+}
+
+Status PosixFile::ApplyLocks(ImageLockSet locks, short type) {
+  for (uint8_t i = 0; i < kPermissions; ++i) {
+    if (HasBit(locks.used, i)) {
+      CHAINFS_TRY(LockByte(static_cast<uint8_t>(kUsedBase + i), type));
+    }
+  }
+  for (uint8_t i = 0; i < kPermissions; ++i) {
+    if (HasBit(locks.unshared, i)) {
+      CHAINFS_TRY(LockByte(static_cast<uint8_t>(kUnsharedBase + i), type));
+    }
+  }
+  return {};
+}
+
+Status PosixFile::TestByte(uint8_t byte, std::string_view permission, bool other_uses) {
+  // As F_WRLCK, because that conflicts with the shared locks of others.
+  struct flock request = LockRequest(byte, F_WRLCK);
+  if (::fcntl(fd_.get(), F_OFD_GETLK, &request) != 0) {
+    return FailHere(errno, "test its locks");
+  }
+  if (request.l_type == F_UNLCK) return {};
+  return Fail(ErrorKind::kBusy,
+              fmt::format("{}: in use by another process (it {} the {} lock); shut it down or wait",
+                          path(), other_uses ? "holds" : "does not share", permission));
+}
+
+Status PosixFile::TestLocks(ImageLockSet locks) {
+  for (uint8_t i = 0; i < kPermissions; ++i) {
+    if (HasBit(locks.used, i)) {
+      CHAINFS_TRY(TestByte(static_cast<uint8_t>(kUnsharedBase + i), kPermissionNames[i], false));
+    }
+    if (HasBit(locks.unshared, i)) {
+      CHAINFS_TRY(TestByte(static_cast<uint8_t>(kUsedBase + i), kPermissionNames[i], true));
+    }
+  }
+  return {};
+}
+
+Status PosixFile::SetImageLocks(ImageLockSet locks) {
+  const ImageLockSet added = Minus(locks, locks_);
+  const ImageLockSet dropped = Minus(locks_, locks);
+  Status taken = ApplyLocks(added, F_RDLCK);
+  if (taken) taken = TestLocks(locks);
+  if (!taken) {
+    // Unlocking a byte that was not reached is harmless; unlocking cannot conflict.
+    [[maybe_unused]] const Status restored = ApplyLocks(added, F_UNLCK);
+    return taken;
+  }
+  locks_ = locks;
+  return ApplyLocks(dropped, F_UNLCK);
+}
+
+}  // namespace chainfs

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The File and Directory of a MemHost; tests get them from MemHost::OpenRoot().
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "tests/support/mem_host.h"
+
+namespace chainfs {
+
+class MemFile : public File {
+ public:
+  // `name` is relative to the root of the host.
+  MemFile(std::shared_ptr<MemHost> host, std::string name, uint64_t inode, bool writable);
+  ~MemFile() override;
+
+  bool writable() const override { return writable_; }
+  Result<size_t> ReadAt(HostOffset offset, std::span<std::byte> out) override;
+  Status WriteAt(HostOffset offset, std::span<const std::byte> data) override;
+  Status Truncate(uint64_t size) override;
+  Status PunchHole(HostOffset offset, uint64_t length) override;
+  Status ZeroRange(HostOffset offset, uint64_t length) override;
+  Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
+                       uint64_t length) override;
+  Result<FileStat> Stat() override;
+  Result<DataRun> RunAt(HostOffset offset) override;
+  Status SetImageLocks(ImageLockSet locks) override;
+
+ protected:
+  Status DoDataSync() override;
+
+ private:
+  MemHost::Verdict Ask(HostOp op, uint64_t offset, uint64_t length) const;
+  std::unexpected<Error> FailHere(int error, HostOp op) const;
+  Status CheckWritable() const;
+  // The common part of everything that puts `data` at `offset`.
+  Status Put(HostOp op, uint64_t offset, std::span<const std::byte> data);
+  HostEvent Event(HostOp op, uint64_t offset, uint64_t length) const;
+  void Touch() REQUIRES(host_->mutex_);
+
+  const std::shared_ptr<MemHost> host_;
+  const std::string name_;
+  const uint64_t inode_;
+  const bool writable_;
+};
+
+class MemDirectory : public Directory {
+ public:
+  MemDirectory(std::shared_ptr<MemHost> host, std::string name, uint64_t inode);
+
+  Result<std::unique_ptr<File>> Open(const std::string& name, OpenMode mode) override;
+  Result<std::unique_ptr<File>> Create(const std::string& name, mode_t permissions) override;
+  Status Rename(const std::string& from, const std::string& to) override;
+  Status Remove(const std::string& name) override;
+  Status MakeDirectory(const std::string& name, mode_t permissions) override;
+  Result<std::unique_ptr<Directory>> OpenDirectory(const std::string& name) override;
+  Result<std::vector<DirectoryEntry>> List() override;
+  Result<FileId> Id() override;
+  Status Sync() override;
+
+ private:
+  struct Place {
+    uint64_t directory = 0;
+    std::string leaf;
+  };
+
+  // Relative to the root of the host.
+  std::string Full(const std::string& name) const;
+  std::unexpected<Error> FailAt(int error, const std::string& name, HostOp op) const;
+  // Hook and faults; what landed of a failed change is decided by the caller.
+  MemHost::Verdict Ask(HostOp op, const std::string& name) const;
+  Result<Place> FindPlace(const std::string& name) REQUIRES(host_->mutex_);
+  Result<uint64_t> Add(HostOp op, const std::string& name, mode_t permissions);
+
+  const std::shared_ptr<MemHost> host_;
+  const std::string name_;
+  const uint64_t inode_;
+};
+
+}  // namespace chainfs
