@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Creating a qcow2 image. Images made here keep all header extensions within the first 512 bytes,
+// so that every later change of the header is one sector write (FORMAT.md).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "blocklayer/image/image.h"
+#include "blocklayer/io/directory.h"
+
+namespace chainfs {
+
+struct Qcow2CreateOptions {
+  uint64_t virtual_size = 0;    // bytes; rounded up to a multiple of 512
+  uint32_t version = 3;         // 2 or 3
+  uint32_t cluster_bits = 16;   // 9..21
+  uint32_t refcount_order = 4;  // 0..6; version 2: only 4
+  bool lazy_refcounts = false;  // version 3 only
+  bool zstd = false;            // compression type of compressed clusters; version 3 only
+  std::optional<BackingReference> backing;  // format is required
+  uint32_t permissions = 0644;
+};
+
+// Creates `name` in `directory`, complete and durable (file and directory) on return; on failure
+// nothing of that name is left. kExists, kInvalidArgument (an option out of range, named), kIo...
+Status CreateQcow2(Directory& directory, const std::string& name,
+                   const Qcow2CreateOptions& options);
+
+}  // namespace chainfs

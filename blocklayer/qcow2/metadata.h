@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Metadata: the tables of one qcow2 image (L1, L2, refcounts) in memory, and the one way by which
+// changes of them reach the disk.
+//
+// Terms: to *link* is to put a cluster into an L2 entry; to *dereference*, to take it out. A
+// cluster that was dereferenced is in *quarantine* until the change is durable and all I/O that
+// could have seen the old mapping has ended; its refcount stays up meanwhile, so the allocator
+// cannot find it.
+//
+// Invariants (numbers of README.md): Q1 a table on disk never refers to a cluster whose refcount on
+// disk is lower than its references. Q2 an L2 entry reaches the disk only after the data that it
+// names. Q3 a cluster is handed out again, or punched, only after its dereference is durable. Q4
+// the header changes by one sector write.
+//
+// Crash ordering. Changes are made in memory; Commit takes a copy of everything dirty and writes
+//     refcount blocks             -> sync (also covers all data and all new, zeroed tables)
+//     refcount table entries      -> sync (only when there are new refcount blocks)
+//     L2 slices and L1 entries    -> sync
+// A crash before the last step leaves leaks; in its midst, entries that are old or new, each valid:
+// a new L2 table was zeroed before the first sync, so an L1 entry without its L2 slices reads as
+// unallocated, which is the old state. After it, quarantined clusters may go.
+//
+// Locks: commit_mu_ (one commit at a time, held across its I/O), then mu_ (all tables in memory;
+// held across the loading of a missing slice and the zeroing of a new table, never across a
+// commit's I/O), then header_mu_ (changes of the first sector, held across their I/O) and
+// overlap_mu_ (leaf). Readers of mappings take none of them.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <unordered_set>
+#include <vector>
+
+#include "blocklayer/base/sync.h"
+#include "blocklayer/image/io_epoch.h"
+#include "blocklayer/image/metadata_cache.h"
+#include "blocklayer/io/file.h"
+#include "blocklayer/qcow2/geometry.h"
+#include "blocklayer/qcow2/header.h"
+
+namespace chainfs::qcow2 {
+
+// Consecutive host clusters fresh from the allocator.
+struct ClusterRun {
+  uint64_t first = 0;  // cluster number
+  uint64_t count = 0;
+  bool beyond_file = false;  // never written since the file was made: reads as zeros already
+};
+
+class Metadata {
+ public:
+  // `file`, `cache` and `epoch` must outlive this.
+  Metadata(File& file, MetadataCache& cache, uint64_t owner, IoEpoch& epoch, Qcow2Header header);
+
+  // Reads the L1 and refcount tables. `for_writing` also learns which clusters hold metadata.
+  Status Load(bool for_writing);
+
+  const Geometry& geometry() const { return geometry_; }
+  Qcow2Header header() const EXCLUDES(header_mu_);
+  uint64_t virtual_size() const { return virtual_size_.load(std::memory_order_acquire); }
+
+  // ---- Mappings; any thread, no lock.
+  // The slice that holds the L2 entry of `guest`; null when there is no L2 table.
+  Result<SlicePtr> L2Slice(GuestOffset guest);
+  // Decodes the entry of `guest` within its slice (null: unallocated).
+  ClusterMapping Decode(const SlicePtr& slice, GuestOffset guest) const;
+  // Both in one.
+  Result<ClusterMapping> Lookup(GuestOffset guest);
+
+  // ---- Changes; any thread. The caller holds the range lock over the guest clusters concerned.
+  // 1 to `want` consecutive free clusters, counted as in use from now on.
+  Result<ClusterRun> Allocate(uint64_t want) EXCLUDES(mu_);
+  // Gives back clusters that were never linked.
+  void ReleaseUnlinked(const ClusterRun& run) EXCLUDES(mu_);
+  // Sets the entry of each guest cluster from `first` on (aligned) to the given one and
+  // dereferences what it replaces. The data must have been written. All or, on failure, none.
+  Status SetEntries(GuestOffset first, std::span<const uint64_t> entries) EXCLUDES(mu_);
+  // Whether the cluster holds metadata, so that guest data must not be written there.
+  bool HoldsMetadata(uint64_t first_cluster, uint64_t count) const EXCLUDES(overlap_mu_);
+
+  // Makes everything changed so far durable. Concurrent callers share commits.
+  Status Commit() EXCLUDES(commit_mu_, mu_);
+  // Whether so much is dirty that the writer should commit before it goes on.
+  bool WantsCommit() const { return dirty_slices_.load(std::memory_order_relaxed) > kMaxDirty; }
+
+  // ---- The header.
+  // Enlarges the L1 table to map `size` bytes; the virtual size stays.
+  Status GrowL1For(uint64_t size) EXCLUDES(commit_mu_, mu_);
+  // The new size becomes the virtual size, durably. GrowL1For comes first.
+  Status SetVirtualSize(uint64_t size) EXCLUDES(header_mu_);
+  Status CanSetBacking(const std::optional<BackingReference>& backing) EXCLUDES(header_mu_);
+  Status SetBacking(const std::optional<BackingReference>& backing) EXCLUDES(header_mu_);
+  std::optional<BackingReference> backing() const EXCLUDES(header_mu_);
+  // Before the first change of an image: clears autoclear bits, none of which we maintain.
+  Status PrepareForWriting() EXCLUDES(header_mu_);
+  // Refuses all further changes and says so in the header, as far as that can be written.
+  void MarkCorrupt() EXCLUDES(header_mu_);
+  // No change can be made durable any more.
+  bool failed() const {
+    return file_.poisoned() || header_uncertain_.load(std::memory_order_acquire);
+  }
+  bool corrupt() const { return corrupt_.load(std::memory_order_acquire); }
+  // Before a clean end: like Commit, and gives back what is in quarantine. No I/O may be under way.
+  Status CommitAndRelease() EXCLUDES(commit_mu_, mu_);
+
+ private:
+  // A copy of dirty bytes on their way to the disk; keeps the slice from being evicted.
+  struct SliceWrite {
+    HostOffset offset;
+    SlicePtr slice;
+    std::vector<std::byte> bytes;
+  };
+  struct Snapshot {
+    std::vector<SliceWrite> refcounts;
+    std::vector<SliceWrite> l2;
+    std::set<uint64_t> l1_sectors;
+    std::set<uint64_t> reftable_sectors;
+    std::vector<std::byte> l1_bytes;        // one sector each, in the order of the set
+    std::vector<std::byte> reftable_bytes;  // likewise
+    HostOffset reftable_offset;
+    std::vector<uint64_t> dereferenced;
+    bool empty() const {
+      return refcounts.empty() && l2.empty() && l1_sectors.empty() && reftable_sectors.empty();
+    }
+  };
+  using DirtySlices = std::map<uint64_t, SlicePtr>;  // by host offset
+  static constexpr size_t kMaxDirty = 1024;          // slices: 4 MiB at most
+
+  // metadata_map.cc
+  Result<SlicePtr> LoadSlice(HostOffset offset);
+  Result<uint64_t> EnsureL2(uint64_t l1_index) REQUIRES(mu_);
+  void SetEntry(GuestOffset guest, uint64_t entry, const SlicePtr& slice) REQUIRES(mu_);
+  void Dereference(const ClusterMapping& old) REQUIRES(mu_);
+  Status CorruptEntry(std::string_view what, uint64_t value) const;
+  uint64_t L1Entry(uint64_t index) const;
+  void StoreL1(uint64_t index, uint64_t entry) REQUIRES(mu_);
+
+  // metadata_alloc.cc
+  Result<ClusterRun> AllocateLocked(uint64_t want) REQUIRES(mu_);
+  Status WriteRefcountTable() REQUIRES(mu_);
+  void ReleaseLocked(const ClusterRun& run) REQUIRES(mu_);
+  Result<uint64_t> AllocateTableCluster() REQUIRES(mu_);
+  Result<SlicePtr> RefcountSlice(uint64_t cluster) REQUIRES(mu_);
+  Status AddRefcountBlock(uint64_t block_index) REQUIRES(mu_);
+  // `extra_clusters` consecutive clusters are counted as in use with it; the first one is returned.
+  Result<uint64_t> GrowRefcountTable(uint64_t block_index, uint64_t extra_clusters) REQUIRES(mu_);
+  Result<uint64_t> AllocateContiguous(uint64_t count) REQUIRES(mu_);
+  uint64_t EntryInSlice(uint64_t cluster) const;
+  uint64_t EntriesPerRefcountSlice() const;
+  HostOffset RefcountSliceOffset(uint64_t cluster) const REQUIRES(mu_);
+  Status ChangeRefcount(uint64_t cluster, int delta) REQUIRES(mu_);
+  void MarkDirty(DirtySlices& dirty, HostOffset offset, const SlicePtr& slice) REQUIRES(mu_);
+  void NoteMetadata(uint64_t first_cluster, uint64_t count) EXCLUDES(overlap_mu_);
+  Status FindMetadataClusters(const Qcow2Header& header) REQUIRES(mu_);
+
+  // metadata_header.cc
+  // One atomic sector write and a sync.
+  Status ChangeHeader(const std::function<void(std::span<std::byte, 512>)>& change)
+      EXCLUDES(header_mu_);
+
+  // metadata_commit.cc
+  Status CommitLocked() REQUIRES(commit_mu_) EXCLUDES(mu_);
+  Snapshot TakeSnapshot() REQUIRES(mu_);
+  Status WriteSnapshot(const Snapshot& snapshot) REQUIRES(commit_mu_);
+  Status WriteSectors(HostOffset table, const std::set<uint64_t>& sectors,
+                      std::span<const std::byte> bytes, uint64_t table_bytes);
+  void PutBack(Snapshot snapshot) REQUIRES(mu_);
+  void CountDirty() REQUIRES(mu_);
+  // Frees what has been in quarantine long enough.
+  void ReleaseQuarantine() REQUIRES(commit_mu_) EXCLUDES(mu_);
+
+  // Constant after Load.
+  File& file_;
+  MetadataCache& cache_;
+  const uint64_t owner_;
+  IoEpoch& epoch_;
+  Geometry geometry_;
+
+  // Own synchronization.
+  std::atomic<uint64_t> virtual_size_;
+  std::atomic<bool> corrupt_ = false;
+  std::atomic<bool> header_uncertain_ = false;  // a change of the header failed half-way
+  std::atomic<bool> prepared_ = false;
+  std::atomic<size_t> dirty_slices_ = 0;
+  std::atomic<uint64_t> commit_requests_ = 0;
+  struct L1Table {
+    explicit L1Table(size_t entries) : words(entries) {}
+    std::vector<std::atomic<uint64_t>> words;  // host byte order
+  };
+  std::atomic<const L1Table*> l1_ = nullptr;
+
+  mutable Mutex commit_mu_ ACQUIRED_BEFORE(mu_);
+  uint64_t commits_covered_ GUARDED_BY(commit_mu_) = 0;  // requests that the last commit served
+  HostOffset l1_offset_ GUARDED_BY(commit_mu_);
+  struct Quarantined {
+    uint64_t cluster;
+    uint64_t epoch;  // when its dereference was durable
+  };
+  std::vector<Quarantined> quarantine_ GUARDED_BY(commit_mu_);
+
+  Mutex mu_;
+  std::vector<std::unique_ptr<L1Table>> l1_tables_ GUARDED_BY(mu_);  // the last one is current
+  std::vector<uint64_t> reftable_ GUARDED_BY(mu_);                   // host byte order
+  HostOffset reftable_offset_ GUARDED_BY(mu_);
+  uint64_t free_hint_ GUARDED_BY(mu_) = 0;  // no free cluster lies below
+  uint64_t file_end_ GUARDED_BY(mu_) = 0;   // bytes; nothing was ever written beyond
+  DirtySlices dirty_l2_ GUARDED_BY(mu_);
+  DirtySlices dirty_refcounts_ GUARDED_BY(mu_);
+  std::set<uint64_t> dirty_l1_sectors_ GUARDED_BY(mu_);
+  std::set<uint64_t> dirty_reftable_sectors_ GUARDED_BY(mu_);
+  std::vector<uint64_t> dereferenced_ GUARDED_BY(mu_);  // clusters, not yet durably
+
+  mutable Mutex header_mu_ ACQUIRED_AFTER(mu_);
+  Qcow2Header header_ GUARDED_BY(header_mu_);  // as on disk
+
+  mutable SharedMutex overlap_mu_ ACQUIRED_AFTER(mu_);
+  std::unordered_set<uint64_t> metadata_clusters_ GUARDED_BY(overlap_mu_);
+};
+
+}  // namespace chainfs::qcow2

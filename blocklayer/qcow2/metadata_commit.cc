@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Commit: how changed tables reach the disk. The order is argued in metadata.h.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "blocklayer/base/endian.h"
+#include "blocklayer/qcow2/metadata.h"
+
+namespace chainfs::qcow2 {
+namespace {
+
+constexpr uint64_t kSector = 512;
+constexpr uint64_t kEntriesPerSector = kSector / 8;
+
+template <typename LoadEntry>
+std::vector<std::byte> CopySectors(const std::set<uint64_t>& sectors, uint64_t entries,
+                                   const LoadEntry& load) {
+  std::vector<std::byte> bytes(sectors.size() * kSector);
+  std::byte* out = bytes.data();
+  for (const uint64_t sector : sectors) {
+    for (uint64_t i = 0; i < kEntriesPerSector; ++i) {
+      const uint64_t index = sector * kEntriesPerSector + i;
+      StoreBigEndian(out + i * 8, index < entries ? load(index) : uint64_t{0});
+    }
+    out += kSector;
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Metadata::Snapshot Metadata::TakeSnapshot() {
+  Snapshot snapshot;
+  const auto copy = [](DirtySlices& dirty, std::vector<SliceWrite>& out) {
+    out.reserve(dirty.size());
+    for (auto& [offset, slice] : dirty) {
+      const std::span<const std::byte> bytes = slice->bytes();
+      out.push_back({HostOffset(offset), slice, {bytes.begin(), bytes.end()}});
+    }
+  };
+  copy(dirty_l2_, snapshot.l2);
+  copy(dirty_refcounts_, snapshot.refcounts);
+  const L1Table& l1 = *l1_tables_.back();
+  snapshot.l1_bytes = CopySectors(dirty_l1_sectors_, l1.words.size(), [&](uint64_t index) {
+    return l1.words[index].load(std::memory_order_relaxed);
+  });
+  const std::span<const uint64_t> reftable(reftable_);
+  snapshot.reftable_bytes = CopySectors(dirty_reftable_sectors_, reftable.size(),
+                                        [&](uint64_t index) { return reftable[index]; });
+  snapshot.reftable_offset = reftable_offset_;
+  // Nothing below can fail.
+  dirty_l2_.clear();
+  dirty_refcounts_.clear();
+  snapshot.l1_sectors.swap(dirty_l1_sectors_);
+  snapshot.reftable_sectors.swap(dirty_reftable_sectors_);
+  snapshot.dereferenced.swap(dereferenced_);
+  CountDirty();
+  return snapshot;
+}
+
+// What could not be written is dirty again, unless it is so anyway with newer contents.
+void Metadata::PutBack(Snapshot snapshot) {
+  for (SliceWrite& write : snapshot.l2) dirty_l2_.try_emplace(write.offset.value, write.slice);
+  for (SliceWrite& write : snapshot.refcounts) {
+    dirty_refcounts_.try_emplace(write.offset.value, write.slice);
+  }
+  dirty_l1_sectors_.merge(snapshot.l1_sectors);
+  // A table that has grown meanwhile was written whole.
+  if (snapshot.reftable_offset == reftable_offset_) {
+    dirty_reftable_sectors_.merge(snapshot.reftable_sectors);
+  }
+  dereferenced_.insert(dereferenced_.end(), snapshot.dereferenced.begin(),
+                       snapshot.dereferenced.end());
+  CountDirty();
+}
+
+Status Metadata::WriteSectors(HostOffset table, const std::set<uint64_t>& sectors,
+                              std::span<const std::byte> bytes, uint64_t table_bytes) {
+  for (const uint64_t sector : sectors) {
+    // The last sector of a small table may be shorter.
+    const uint64_t length = std::min(kSector, table_bytes - sector * kSector);
+    CHAINFS_TRY(file_.WriteAt(table + sector * kSector, bytes.first(length)));
+    bytes = bytes.subspan(kSector);
+  }
+  return {};
+}
+
+Status Metadata::WriteSnapshot(const Snapshot& snapshot) {
+  for (const SliceWrite& write : snapshot.refcounts) {
+    CHAINFS_TRY(file_.WriteAt(write.offset, write.bytes));
+  }
+  if (!snapshot.empty()) CHAINFS_TRY(file_.DataSync());
+
+  if (!snapshot.reftable_sectors.empty()) {
+    CHAINFS_TRY(WriteSectors(snapshot.reftable_offset, snapshot.reftable_sectors,
+                             snapshot.reftable_bytes, UINT64_MAX));
+    CHAINFS_TRY(file_.DataSync());
+  }
+
+  if (!snapshot.l2.empty() || !snapshot.l1_sectors.empty()) {
+    for (const SliceWrite& write : snapshot.l2) {
+      CHAINFS_TRY(file_.WriteAt(write.offset, write.bytes));
+    }
+    CHAINFS_TRY(WriteSectors(l1_offset_, snapshot.l1_sectors, snapshot.l1_bytes,
+                             l1_.load(std::memory_order_acquire)->words.size() * 8));
+    return file_.DataSync();
+  }
+  // Overwrites of linked clusters, and nothing else.
+  if (snapshot.empty()) return file_.DataSync();
+  return {};
+}
+
+Status Metadata::CommitLocked() {
+  if (file_.poisoned()) return file_.DataSync();  // fails, and says why
+  if (header_uncertain_.load(std::memory_order_acquire)) {
+    return Fail(ErrorKind::kIo,
+                fmt::format("{}: the header could not be written; unmount, check the "
+                            "image and mount again",
+                            file_.path()));
+  }
+  Snapshot snapshot;
+  {
+    MutexLock lock(mu_);
+    snapshot = TakeSnapshot();
+  }
+  if (Status written = WriteSnapshot(snapshot); !written) {
+    MutexLock lock(mu_);
+    PutBack(std::move(snapshot));
+    return written;
+  }
+  const uint64_t epoch = epoch_.epoch();
+  for (const uint64_t cluster : snapshot.dereferenced) quarantine_.push_back({cluster, epoch});
+  return {};
+}
+
+Status Metadata::Commit() {
+  const uint64_t ticket = commit_requests_.fetch_add(1, std::memory_order_acq_rel) + 1;
+  MutexLock lock(commit_mu_);
+  // A commit that began after this request was made has done its work.
+  if (commits_covered_ >= ticket) return {};
+  const uint64_t covered = commit_requests_.load(std::memory_order_acquire);
+  CHAINFS_TRY(CommitLocked());
+  commits_covered_ = covered;
+  ReleaseQuarantine();
+  return {};
+}
+
+Status Metadata::CommitAndRelease() {
+  CHAINFS_TRY(Commit());
+  MutexLock lock(commit_mu_);
+  for (int i = 0; i < 3 && !quarantine_.empty(); ++i) ReleaseQuarantine();
+  return CommitLocked();
+}
+
+void Metadata::ReleaseQuarantine() {
+  if (quarantine_.empty()) return;
+  epoch_.TryAdvance();
+  const uint64_t now = epoch_.epoch();
+  std::vector<uint64_t> free;
+  std::vector<Quarantined> still;
+  for (const Quarantined& q : quarantine_) {
+    if (now < q.epoch + 2) {
+      still.push_back(q);
+    } else {
+      free.push_back(q.cluster);
+    }
+  }
+  quarantine_.swap(still);
+  std::ranges::sort(free);
+
+  // Space goes back to the host before the clusters can be found again. A host that cannot punch
+  // holes keeps the space; that is all.
+  std::vector<uint64_t> last_references;
+  {
+    MutexLock lock(mu_);
+    for (const uint64_t cluster : free) {
+      const Result<SlicePtr> slice = RefcountSlice(cluster);
+      if (slice && *slice != nullptr &&
+          LoadRefcount((*slice)->bytes().data(), EntryInSlice(cluster), geometry_.refcount_order) ==
+              1) {
+        last_references.push_back(cluster);
+      }
+    }
+  }
+  for (size_t i = 0; i < last_references.size();) {
+    size_t j = i + 1;
+    while (j < last_references.size() && last_references[j] == last_references[j - 1] + 1) ++j;
+    if (!file_.PunchHole(geometry_.HostOf(last_references[i]), (j - i) << geometry_.cluster_bits)) {
+      break;
+    }
+    i = j;
+  }
+  MutexLock lock(mu_);
+  for (const uint64_t cluster : free) {
+    // A refcount that is wrong already cannot be lowered: the image was damaged before.
+    if (!ChangeRefcount(cluster, -1)) corrupt_.store(true, std::memory_order_release);
+  }
+}
+
+}  // namespace chainfs::qcow2

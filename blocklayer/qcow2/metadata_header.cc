@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Changes of the header: each is one write of the first sector, followed by a sync. See metadata.h.
+#include <fmt/format.h>
+
+#include "blocklayer/base/endian.h"
+#include "blocklayer/qcow2/header_update.h"
+#include "blocklayer/qcow2/metadata.h"
+
+namespace chainfs::qcow2 {
+namespace {
+
+constexpr uint64_t kMaxL1Bytes = 32ull << 20;  // QEMU refuses more
+
+}  // namespace
+
+Qcow2Header Metadata::header() const {
+  MutexLock lock(header_mu_);
+  return header_;
+}
+
+Status Metadata::ChangeHeader(const std::function<void(std::span<std::byte, 512>)>& change) {
+  MutexLock lock(header_mu_);
+  Status status = UpdateFirstSector(file_, change);
+  if (status) status = file_.DataSync();
+  // The disk may name the old table or the new one: nothing may be written through either.
+  if (!status) header_uncertain_.store(true, std::memory_order_release);
+  return status;
+}
+
+Status Metadata::GrowL1For(uint64_t size) {
+  const uint64_t entries = geometry_.L1EntriesFor(size);
+  if (entries * 8 > kMaxL1Bytes) {
+    return Fail(ErrorKind::kInvalidArgument,
+                fmt::format("{}: {} bytes is more than an image with {}-byte clusters can map",
+                            file_.path(), size, geometry_.cluster_size()));
+  }
+  MutexLock commit_lock(commit_mu_);
+  if (entries <= l1_.load(std::memory_order_acquire)->words.size()) return {};
+  // What is dirty now goes to the old table first, so that the copy below is all there is.
+  CHAINFS_TRY(CommitLocked());
+
+  MutexLock lock(mu_);
+  const uint64_t old_clusters =
+      DivRoundUp(l1_tables_.back()->words.size() * 8, geometry_.cluster_size());
+  const uint64_t clusters = DivRoundUp(entries * 8, geometry_.cluster_size());
+  CHAINFS_ASSIGN(const uint64_t first, AllocateContiguous(clusters));
+  auto grown = std::make_unique<L1Table>(entries);
+  std::vector<std::byte> raw(clusters << geometry_.cluster_bits);
+  for (size_t i = 0; i < l1_tables_.back()->words.size(); ++i) {
+    const uint64_t entry = l1_tables_.back()->words[i].load(std::memory_order_relaxed);
+    grown->words[i].store(entry, std::memory_order_relaxed);
+    StoreBigEndian(raw.data() + i * 8, entry);
+  }
+  // Durable before the switch: the counts of the new table and of the blocks that hold them, then
+  // their table entries, and the table itself.
+  for (const auto& [offset, slice] : dirty_refcounts_) {
+    CHAINFS_TRY(file_.WriteAt(HostOffset(offset), slice->bytes()));
+  }
+  CHAINFS_TRY(file_.WriteAt(geometry_.HostOf(first), raw));
+  CHAINFS_TRY(file_.DataSync());
+  CHAINFS_TRY(WriteRefcountTable());
+  CHAINFS_TRY(ChangeHeader([&](std::span<std::byte, 512> sector) {
+    StoreBigEndian(sector.data() + kOffsetL1Size, static_cast<uint32_t>(entries));
+    StoreBigEndian(sector.data() + kOffsetL1Table, geometry_.HostOf(first).value);
+  }));
+
+  const uint64_t old_first = geometry_.ClusterOf(l1_offset_);
+  l1_offset_ = geometry_.HostOf(first);
+  l1_tables_.push_back(std::move(grown));  // readers may still hold the old one; it stays
+  l1_.store(l1_tables_.back().get(), std::memory_order_release);
+  for (uint64_t i = 0; i < old_clusters; ++i) dereferenced_.push_back(old_first + i);
+  NoteMetadata(first, clusters);
+  WriterLock overlap_lock(overlap_mu_);
+  for (uint64_t i = 0; i < old_clusters; ++i) metadata_clusters_.erase(old_first + i);
+  return {};
+}
+
+Status Metadata::SetVirtualSize(uint64_t size) {
+  CHAINFS_TRY(ChangeHeader([&](std::span<std::byte, 512> sector) {
+    StoreBigEndian(sector.data() + kOffsetSize, size);
+  }));
+  virtual_size_.store(size, std::memory_order_release);
+  return {};
+}
+
+Status Metadata::CanSetBacking(const std::optional<BackingReference>& backing) {
+  MutexLock lock(header_mu_);
+  return chainfs::CanSetBacking(file_, header_, backing);
+}
+
+Status Metadata::SetBacking(const std::optional<BackingReference>& backing) {
+  MutexLock lock(header_mu_);
+  return SetBackingInHeader(file_, header_, backing);
+}
+
+std::optional<BackingReference> Metadata::backing() const {
+  MutexLock lock(header_mu_);
+  return header_.backing;
+}
+
+Status Metadata::PrepareForWriting() {
+  if (prepared_.load(std::memory_order_acquire)) return {};
+  MutexLock lock(header_mu_);
+  if (prepared_.load(std::memory_order_acquire)) return {};
+  if (header_.autoclear != 0) {
+    CHAINFS_TRY(WriteFeatureBits(file_, header_, header_.incompatible, 0));
+    CHAINFS_TRY(file_.DataSync());
+  }
+  prepared_.store(true, std::memory_order_release);
+  return {};
+}
+
+void Metadata::MarkCorrupt() {
+  if (corrupt_.exchange(true, std::memory_order_acq_rel)) return;
+  MutexLock lock(header_mu_);
+  if (header_.version < 3) return;
+  // The image is refused for writing from now on whether or not this reaches the disk.
+  if (WriteFeatureBits(file_, header_, header_.incompatible | kIncompatibleCorrupt,
+                       header_.autoclear)) {
+    if (!file_.DataSync()) return;
+  }
+}
+
+}  // namespace chainfs::qcow2

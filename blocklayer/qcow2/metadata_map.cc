@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The mapping half of Metadata: L1 and L2. See metadata.h for the rules.
+#include <fmt/format.h>
+
+#include "blocklayer/base/endian.h"
+#include "blocklayer/qcow2/metadata.h"
+
+namespace chainfs::qcow2 {
+namespace {
+
+uint64_t LoadWord(const MetadataSlice& slice, uint64_t index) {
+  // Readers race with the writer of another entry, or of this one: each word is whole.
+  std::atomic_ref<uint64_t> word(const_cast<MetadataSlice&>(slice).words()[index]);
+  return BigEndian(word.load(std::memory_order_acquire));
+}
+
+void StoreWord(MetadataSlice& slice, uint64_t index, uint64_t value) {
+  std::atomic_ref<uint64_t> word(slice.words()[index]);
+  word.store(BigEndian(value), std::memory_order_release);
+}
+
+}  // namespace
+
+Metadata::Metadata(File& file, MetadataCache& cache, uint64_t owner, IoEpoch& epoch,
+                   Qcow2Header header)
+    : file_(file),
+      cache_(cache),
+      owner_(owner),
+      epoch_(epoch),
+      geometry_{.version = header.version,
+                .cluster_bits = header.cluster_bits,
+                .refcount_order = header.refcount_order},
+      virtual_size_(header.virtual_size()),
+      header_(std::move(header)) {}
+
+Status Metadata::Load(bool for_writing) {
+  const Qcow2Header header = this->header();
+  MutexLock commit_lock(commit_mu_);
+  MutexLock lock(mu_);
+  l1_offset_ = header.l1_offset;
+  std::vector<std::byte> raw(uint64_t{header.l1_entries} * 8);
+  CHAINFS_TRY(file_.ReadZeroFilled(l1_offset_, raw));
+  l1_tables_.push_back(std::make_unique<L1Table>(header.l1_entries));
+  for (uint64_t i = 0; i < header.l1_entries; ++i) {
+    l1_tables_.back()->words[i] = LoadBigEndian<uint64_t>(raw.data() + i * 8);
+  }
+  l1_.store(l1_tables_.back().get(), std::memory_order_release);
+  reftable_offset_ = header.refcount_table_offset;
+  if (!for_writing) return {};
+
+  raw.resize(uint64_t{header.refcount_table_clusters} << geometry_.cluster_bits);
+  CHAINFS_TRY(file_.ReadZeroFilled(reftable_offset_, raw));
+  reftable_.resize(raw.size() / 8);
+  for (uint64_t i = 0; i < reftable_.size(); ++i) {
+    reftable_[i] = LoadBigEndian<uint64_t>(raw.data() + i * 8);
+  }
+  CHAINFS_ASSIGN(file_end_, file_.Size());
+  return FindMetadataClusters(header);
+}
+
+uint64_t Metadata::L1Entry(uint64_t index) const {
+  const L1Table* table = l1_.load(std::memory_order_acquire);
+  return index < table->words.size() ? table->words[index].load(std::memory_order_acquire) : 0;
+}
+
+void Metadata::StoreL1(uint64_t index, uint64_t entry) {
+  l1_tables_.back()->words[index].store(entry, std::memory_order_release);
+  dirty_l1_sectors_.insert(index * 8 / 512);
+}
+
+Status Metadata::CorruptEntry(std::string_view what, uint64_t value) const {
+  return Fail(ErrorKind::kCorrupt,
+              fmt::format("{}: the image is corrupt: bad {} {:#x}; look at it with qemu-img check",
+                          file_.path(), what, value));
+}
+
+Result<SlicePtr> Metadata::LoadSlice(HostOffset offset) {
+  return cache_.Get(
+      owner_, offset, geometry_.slice_bytes(),
+      [this, offset](std::span<std::byte> out) { return file_.ReadZeroFilled(offset, out); });
+}
+
+Result<SlicePtr> Metadata::L2Slice(GuestOffset guest) {
+  const uint64_t entry = L1Entry(geometry_.L1Index(guest));
+  const uint64_t table = entry & kEntryOffsetMask;
+  if ((entry & ~(kEntryOffsetMask | kEntryCopied)) != 0 ||
+      (table & (geometry_.cluster_size() - 1)) != 0) {
+    return std::unexpected(CorruptEntry("L1 entry", entry).error());
+  }
+  if (table == 0) return SlicePtr();
+  const uint64_t within = RoundDown(geometry_.L2Index(guest) * 8, geometry_.slice_bytes());
+  return LoadSlice(HostOffset(table + within));
+}
+
+ClusterMapping Metadata::Decode(const SlicePtr& slice, GuestOffset guest) const {
+  if (slice == nullptr) return {};
+  const uint64_t index = geometry_.L2Index(guest) & (geometry_.slice_bytes() / 8 - 1);
+  return geometry_.Decode(LoadWord(*slice, index));
+}
+
+Result<ClusterMapping> Metadata::Lookup(GuestOffset guest) {
+  CHAINFS_ASSIGN(const SlicePtr slice, L2Slice(guest));
+  const ClusterMapping mapping = Decode(slice, guest);
+  if (mapping.kind == ClusterKind::kInvalid) {
+    return std::unexpected(CorruptEntry("L2 entry for guest offset", guest.value).error());
+  }
+  return mapping;
+}
+
+// The L2 table behind an L1 entry, made if there is none. Zeroed on disk before anything can refer
+// to it; the commit that writes the L1 entry syncs first.
+Result<uint64_t> Metadata::EnsureL2(uint64_t l1_index) {
+  const uint64_t entry = L1Entry(l1_index);
+  if ((entry & kEntryOffsetMask) != 0) {
+    if ((entry & kEntryCopied) == 0) {
+      return std::unexpected(CorruptEntry("L1 entry (shared L2 table)", entry).error());
+    }
+    return entry & kEntryOffsetMask;
+  }
+  CHAINFS_ASSIGN(const uint64_t cluster, AllocateTableCluster());
+  StoreL1(l1_index, geometry_.NormalEntry(cluster));
+  return geometry_.HostOf(cluster).value;
+}
+
+void Metadata::Dereference(const ClusterMapping& old) {
+  if (old.kind == ClusterKind::kNormal || old.kind == ClusterKind::kZeroAllocated) {
+    dereferenced_.push_back(geometry_.ClusterOf(old.host));
+  } else if (old.kind == ClusterKind::kCompressed) {
+    // One reference for each host cluster that the compressed bytes touch.
+    const uint64_t first = geometry_.ClusterOf(old.host);
+    const uint64_t last = geometry_.ClusterOf(old.host + (old.compressed_bytes - 1));
+    for (uint64_t cluster = first; cluster <= last; ++cluster) dereferenced_.push_back(cluster);
+  }
+}
+
+// Cannot fail: the table exists and the slice is at hand.
+void Metadata::SetEntry(GuestOffset guest, uint64_t entry, const SlicePtr& slice) {
+  const ClusterMapping old = Decode(slice, guest);
+  const uint64_t index = geometry_.L2Index(guest) & (geometry_.slice_bytes() / 8 - 1);
+  StoreWord(*slice, index, entry);
+  const uint64_t table = L1Entry(geometry_.L1Index(guest)) & kEntryOffsetMask;
+  const uint64_t within = RoundDown(geometry_.L2Index(guest) * 8, geometry_.slice_bytes());
+  MarkDirty(dirty_l2_, HostOffset(table + within), slice);
+  // Keeping the same cluster under another flag is no dereference.
+  const ClusterMapping now = geometry_.Decode(entry);
+  const bool kept = old.kind != ClusterKind::kCompressed && old.host.value != 0 &&
+                    now.kind != ClusterKind::kCompressed && now.host == old.host;
+  if (!kept) Dereference(old);
+}
+
+Status Metadata::SetEntries(GuestOffset first, std::span<const uint64_t> entries) {
+  std::vector<SlicePtr> slices;
+  slices.reserve(entries.size());
+  MutexLock lock(mu_);
+  // First everything that can fail.
+  for (uint64_t i = 0; i < entries.size(); ++i) {
+    const GuestOffset guest = first + (i << geometry_.cluster_bits);
+    CHAINFS_TRY(EnsureL2(geometry_.L1Index(guest)));
+    CHAINFS_ASSIGN(SlicePtr slice, L2Slice(guest));
+    if (Decode(slice, guest).kind == ClusterKind::kInvalid) {
+      return CorruptEntry("L2 entry for guest offset", guest.value);
+    }
+    slices.push_back(std::move(slice));
+  }
+  for (uint64_t i = 0; i < entries.size(); ++i) {
+    SetEntry(first + (i << geometry_.cluster_bits), entries[i], slices[i]);
+  }
+  return {};
+}
+
+bool Metadata::HoldsMetadata(uint64_t first_cluster, uint64_t count) const {
+  ReaderLock lock(overlap_mu_);
+  for (uint64_t i = 0; i < count; ++i) {
+    if (metadata_clusters_.contains(first_cluster + i)) return true;
+  }
+  return false;
+}
+
+}  // namespace chainfs::qcow2

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Crash states of the write path (invariants Q1 to Q8 of blocklayer/qcow2/README.md): random guest
+// writes, zeroing, discards and flushes on a recording host; then every crash point, many states
+// each. Each state must open, have no corruption (leaks are permitted), and show in each sector the
+// value flushed last or a later written one. A sample goes on being used, and a sample is judged by
+// qemu-img.
+//
+// CHAINFS_CRASH_ROUNDS (default 2) scenarios a case; CHAINFS_CRASH_STATES (default 24) states a
+// point.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "blocklayer/qcow2/qcow2_image.h"
+#include "tests/support/command.h"
+#include "tests/support/crash_enumerator.h"
+#include "tests/support/image_model.h"
+#include "tests/support/stamp.h"
+#include "tests/support/temp_dir.h"
+
+namespace chainfs {
+namespace {
+
+struct Case {
+  const char* name;
+  const char* options;
+  uint64_t size;  // bytes of the disk
+  bool backing;   // the initial contents lie below, not in the image
+};
+
+std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
+
+uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+}
+
+class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
+ protected:
+  std::unique_ptr<Image> Open(const std::shared_ptr<MemHost>& host) {
+    auto file = host->OpenRoot()->Open("a.qcow2", OpenMode::kReadWrite);
+    if (!file) {
+      ADD_FAILURE() << file.error().message;
+      return nullptr;
+    }
+    auto image = OpenQcow2Image(*std::move(file), cache_, {.owner = cache_.NewOwner()});
+    if (!image) {
+      ADD_FAILURE() << image.error().message;
+      return nullptr;
+    }
+    return *std::move(image);
+  }
+
+  // An image made by qemu-img, brought into memory.
+  std::shared_ptr<MemHost> MakeHost() {
+    const TempDir dir;
+    std::vector<std::string> command = {"qemu-img", "create",           "-q", "-f", "qcow2",
+                                        "-o",       GetParam().options, "-u"};
+    if (GetParam().backing) {
+      for (const char* word : {"-b", "base.raw", "-F", "raw"}) command.emplace_back(word);
+    }
+    command.push_back(dir / "a.qcow2");
+    command.push_back(std::to_string(GetParam().size));
+    const CommandResult made = RunCommand(command);
+    EXPECT_TRUE(made.ok()) << made.Describe();
+    auto host = MemHost::Create();
+    EXPECT_TRUE(host->ImportFrom(dir.path()));
+    return host;
+  }
+
+  Status RandomOperation(Image& image, SectorModel& model, Random& random) {
+    const uint64_t sectors = model.sectors();
+    const uint64_t cluster_sectors = image.cluster_size() / 512;
+    const uint64_t lba = random.Below(sectors);
+    const uint64_t count =
+        std::min(sectors - lba, 1 + random.Below(2 * std::min<uint64_t>(cluster_sectors, 16)));
+    switch (random.Below(10)) {
+      case 0: {
+        const auto ticket = model.BeginZero(lba, count);
+        CHAINFS_TRY(
+            image.WriteZeroes(GuestOffset(lba * 512), count * 512, random.OneIn(2), below_.get()));
+        model.End(ticket);
+        return {};
+      }
+      case 1: {
+        const uint64_t from = RoundDown(lba, cluster_sectors);
+        const uint64_t length = std::min(sectors - from, cluster_sectors * (1 + random.Below(3)));
+        const auto ticket = model.BeginDiscard(from, length);
+        CHAINFS_TRY(image.Discard(GuestOffset(from * 512), length * 512));
+        model.End(ticket);
+        return {};
+      }
+      case 2:
+      case 3: {
+        const auto ticket = model.BeginFlush();
+        CHAINFS_TRY(image.Flush());
+        model.End(ticket);
+        return {};
+      }
+      case 4: {
+        // A job's copy: changes nothing that shows.
+        if (below_ == nullptr) return {};
+        const uint64_t from = RoundDown(lba * 512, image.cluster_size());
+        std::vector<std::byte> data(std::min<uint64_t>(image.cluster_size(), sectors * 512 - from));
+        CHAINFS_TRY(below_->ReadBelow(GuestOffset(from), data));
+        return image.Populate(GuestOffset(from), data);
+      }
+      default: {
+        std::vector<std::byte> data(count * 512);
+        const auto ticket = model.BeginWrite(lba, data);
+        CHAINFS_TRY(image.Write(GuestOffset(lba * 512), data, below_.get()));
+        model.End(ticket);
+        return {};
+      }
+    }
+  }
+
+  void CheckState(const CrashState& state, const SectorModel& model, Random& random) {
+    const auto host = state.MakeHost();
+    const auto file = host->OpenRoot()->Open("a.qcow2", OpenMode::kReadOnly);
+    ASSERT_TRUE(file);
+    const auto report = CheckQcow2(**file);
+    ASSERT_TRUE(report) << report.error().message;
+    ASSERT_EQ(report->corruptions, 0u) << report->messages.front();
+    std::unique_ptr<Image> image = Open(host);
+    ASSERT_NE(image, nullptr);
+    const auto contents = ReadWholeImage(*image, below_.get());
+    ASSERT_TRUE(contents) << contents.error().message;
+    ASSERT_EQ(model.CheckCrash(state.point, 0, *contents), "");
+
+    if (random.OneIn(40)) {
+      // Damage that shows only when a free cluster is handed out again.
+      ImageModel further(*image, below_.get(), *contents);
+      for (int i = 0; i < 20; ++i) {
+        const Status done = further.RandomOperation(random, image->cluster_size());
+        ASSERT_TRUE(done) << done.error().message;
+      }
+      ASSERT_EQ(further.Verify(), "");
+      ASSERT_TRUE(image->Close());
+      const auto after = CheckQcow2(image->file());
+      ASSERT_TRUE(after);
+      ASSERT_EQ(after->corruptions, 0u) << after->messages.front();
+    }
+    if (random.OneIn(400)) {
+      const TempDir dir;
+      ASSERT_TRUE(state.MakeHost()->ExportTo(dir.path()));
+      WriteTextFile(dir / "base.raw", "");
+      const CommandResult check = RunCommand({"qemu-img", "check", "-f", "qcow2", dir / "a.qcow2"});
+      ASSERT_TRUE(check.exit_code == 0 || check.exit_code == 3) << check.Describe();
+    }
+  }
+
+  MetadataCache cache_{1 << 20};
+  std::unique_ptr<BufferBelow> below_;
+};
+
+TEST_P(Qcow2WriteCrash, EveryStateIsOldOrNew) {
+  Random random;
+  const uint64_t rounds = FromEnvironment("CHAINFS_CRASH_ROUNDS", 2);
+  uint64_t states = 0;
+  for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
+    const auto host = MakeHost();
+    SectorModel model(1, GetParam().size / 512, [&](std::string what, bool raises) {
+      return raises ? host->Mark(std::move(what)) : host->Note(std::move(what));
+    });
+    std::vector<std::byte> initial(GetParam().size);
+    model.Preload(0, initial);
+    std::unique_ptr<Image> image = Open(host);
+    ASSERT_NE(image, nullptr);
+    if (GetParam().backing) {
+      below_ = std::make_unique<BufferBelow>(initial);
+    } else {
+      ASSERT_TRUE(image->Write(GuestOffset(0), initial, nullptr));
+      ASSERT_TRUE(image->Flush());
+    }
+    host->StartRecording();
+    for (int i = 0; i < 24; ++i) {
+      const Status done = RandomOperation(*image, model, random);
+      ASSERT_TRUE(done) << done.error().message;
+    }
+    ASSERT_TRUE(image->Close());
+    image.reset();
+    CrashEnumerator crash(host->StopRecording(),
+                          {.seed = random.Next(),
+                           .max_states_per_point = FromEnvironment("CHAINFS_CRASH_STATES", 24)});
+    crash.ForEachState([&](const CrashState& state) {
+      SCOPED_TRACE(state.Describe());
+      CheckState(state, model, random);
+      return !HasFailure();
+    });
+    states += crash.visited();
+  }
+  RecordProperty("states", static_cast<int>(states));
+  std::printf("[   INFO   ] %llu crash states\n", static_cast<unsigned long long>(states));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Options, Qcow2WriteCrash,
+    ::testing::Values(Case{"c512", "cluster_size=512", 64 << 10, false},
+                      Case{"c512_backing", "cluster_size=512", 64 << 10, true},
+                      Case{"c512_refcount64", "cluster_size=512,refcount_bits=64", 64 << 10, true},
+                      Case{"c512_refcount1", "cluster_size=512,refcount_bits=1", 96 << 10, true},
+                      Case{"c1k", "cluster_size=1k", 128 << 10, true},
+                      Case{"c4k", "cluster_size=4k", 64 << 10, false},
+                      Case{"c4k_backing", "cluster_size=4k", 64 << 10, true},
+                      Case{"c4k_lazy", "cluster_size=4k,lazy_refcounts=on", 64 << 10, true},
+                      Case{"c4k_v2", "cluster_size=4k,compat=0.10", 64 << 10, false},
+                      Case{"c512_v2_backing", "cluster_size=512,compat=0.10", 64 << 10, true},
+                      Case{"c64k_backing", "cluster_size=64k", 512 << 10, true}),
+    [](const auto& param) { return param.param.name; });
+
+}  // namespace
+}  // namespace chainfs
