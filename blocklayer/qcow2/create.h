@@ -20,7 +20,7 @@ struct Qcow2CreateOptions {
   uint32_t refcount_order = 4;  // 0..6; version 2: only 4
   bool lazy_refcounts = false;  // version 3 only
   bool zstd = false;            // compression type of compressed clusters; version 3 only
-  std::optional<BackingReference> backing;  // format is required
+  std::optional<BackingReference> backing = {};  // format is required
   uint32_t permissions = 0644;
 };
 

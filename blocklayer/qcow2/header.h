@@ -4,7 +4,8 @@
 // check. Reading accepts what QEMU opens and chainfs can serve, and nothing that contradicts
 // itself; the tables themselves (L1 entries, refcounts, snapshots) are not looked at here.
 //
-// Bounds, whatever the input: reads no more than the first cluster (2 MiB), keeps a few kilobytes.
+// Bounds, whatever the input: one pass over the first cluster, at most 4 MiB read, a few kilobytes
+// kept.
 //
 // Threads: plain values and functions.
 #pragma once

@@ -35,6 +35,7 @@ bool SpansSectors(const HostEvent& event) {
 void WriteTorn(SparseBytes& bytes, const HostEvent& event, Tear tear) {
   std::span<const std::byte> data = *event.data;
   uint64_t offset = event.offset;
+  if (tear == Tear::kWhole) return bytes.WriteUnseen(offset, data);
   for (uint64_t index = 0; !data.empty(); ++index) {
     const size_t part = std::min<uint64_t>(data.size(), kSector - offset % kSector);
     if (KeepsSector(tear, index)) bytes.WriteUnseen(offset, data.first(part));

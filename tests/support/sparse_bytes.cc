@@ -45,7 +45,8 @@ struct SparseBytes::Page {
   uint64_t Hash() const {
     uint64_t known = hash.load(std::memory_order_relaxed);
     if (known != kNotHashed) return known;
-    const bool zero = std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
+    static constexpr std::array<std::byte, kPage> kZeros{};
+    const bool zero = std::memcmp(bytes.data(), kZeros.data(), kPage) == 0;
     known = zero ? 1 : (HashBytes(bytes, 0) | 2);
     hash.store(known, std::memory_order_relaxed);
     return known;

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The public face of the catalog, its lists, its events and its records. Scanning, roles and
+// snapshots are in the other catalog_*.cc files.
+#include "blocklayer/catalog.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "blocklayer/catalog_impl.h"
+#include "blocklayer/name_rules.h"
+
+namespace chainfs {
+
+BackingReference ReferenceBetween(std::string_view overlay_path,
+                                  const std::optional<BackingReference>& old_reference,
+                                  const Layer& backing) {
+  BackingReference reference{.name = backing.path,
+                             .format = std::string(ImageFormatName(backing.image->format()))};
+  const std::string directory = DirectoryOf(overlay_path);
+  const std::string prefix = directory == "/" ? "/" : directory + "/";
+  const bool beneath = backing.path.starts_with(prefix) && backing.path.size() > prefix.size();
+  const bool was_relative = old_reference && !old_reference->name.starts_with('/');
+  if (directory != DirectoryOf(backing.path) && !(beneath && was_relative)) return reference;
+  reference.name = backing.path.substr(prefix.size());
+  // Or the colon would be taken for a protocol's.
+  const size_t colon = reference.name.find(':');
+  if (colon != std::string::npos && colon < reference.name.find('/')) {
+    reference.name = "./" + reference.name;
+  }
+  return reference;
+}
+
+Catalog::Impl::Impl(CatalogOptions options)
+    : options_(std::move(options)),
+      context_(std::make_shared<BlockContext>(options_.memory)),
+      roots_(options_.open_directory),
+      pool_(context_, options_.read_only),
+      sources_(roots_) {}
+
+Catalog::Impl::~Impl() { (void)Close(); }
+
+Status Catalog::Impl::Start(const std::vector<SourceSpec>& specs) {
+  {
+    const MutexLock lock(mu_);
+    for (const std::string& directory : options_.backing_dirs) {
+      CHAINFS_TRY(roots_.Add(directory));
+    }
+    for (const SourceSpec& spec : specs) CHAINFS_TRY(sources_.Add(spec));
+    CHAINFS_TRY(ScanLocked());
+  }
+  DeliverEvents();
+  return {};
+}
+
+Status Catalog::Impl::Rescan() {
+  Status scanned = [&]() -> Status {
+    const MutexLock lock(mu_);
+    if (closed_) return Fail(ErrorKind::kShutdown, "the mount is going away");
+    return ScanLocked();
+  }();
+  DeliverEvents();
+  return scanned;
+}
+
+std::vector<std::string> Catalog::Impl::WatchedDirectories() const {
+  std::vector<std::string> paths = sources_.DirectoryPaths();
+  for (const std::string& directory : options_.backing_dirs) {
+    if (std::ranges::find(paths, directory) == paths.end()) paths.push_back(directory);
+  }
+  return paths;
+}
+
+std::vector<DiskPtr> Catalog::Impl::Disks() const {
+  const MutexLock lock(list_mu_);
+  std::vector<DiskPtr> disks;
+  disks.reserve(disks_.size());
+  for (const auto& [name, disk] : disks_) disks.push_back(disk);
+  return disks;
+}
+
+DiskPtr Catalog::Impl::Find(std::string_view name) const {
+  const MutexLock lock(list_mu_);
+  const auto found = disks_.find(name);
+  return found == disks_.end() ? nullptr : found->second;
+}
+
+std::vector<BrokenImage> Catalog::Impl::Broken() const {
+  const MutexLock lock(list_mu_);
+  return broken_;
+}
+
+std::vector<ImageNote> Catalog::Impl::Notes() const {
+  const MutexLock lock(list_mu_);
+  return notes_;
+}
+
+std::vector<std::string> Catalog::Impl::DisksUsing(const Layer& layer) const {
+  const MutexLock lock(list_mu_);
+  std::set<std::string> names;
+  for (const auto& [name, disk] : disks_) {
+    const Layers layers = disk->chain()->AllLayers();
+    const auto is_layer = [&](const LayerPtr& other) { return other.get() == &layer; };
+    if (std::ranges::any_of(layers, is_layer)) names.insert(name);
+  }
+  for (const auto& [name, id] : broken_uses_) {
+    if (id == layer.id) names.insert(name);
+  }
+  return {names.begin(), names.end()};
+}
+
+RecordStore* Catalog::Impl::StoreOf(const Disk& disk) const {
+  const MutexLock lock(list_mu_);
+  const auto found = source_of_.find(disk.name());
+  return found == source_of_.end() ? nullptr : &sources_.records(found->second);
+}
+
+Status Catalog::Impl::WriteRecord(const Disk& disk, const std::string& name,
+                                  std::string_view contents) {
+  if (options_.read_only) {
+    return Fail(ErrorKind::kReadOnly, fmt::format("{}: the mount is read-only", disk.name()));
+  }
+  RecordStore* store = StoreOf(disk);
+  if (store == nullptr) {
+    return Fail(ErrorKind::kNotFound, fmt::format("{}: no such disk", disk.name()));
+  }
+  return store->Write(name, contents);
+}
+
+Status Catalog::Impl::RemoveRecord(const Disk& disk, const std::string& name) {
+  RecordStore* store = options_.read_only ? nullptr : StoreOf(disk);
+  return store == nullptr ? Status() : store->Remove(name);
+}
+
+Result<std::vector<Catalog::Record>> Catalog::Impl::ReadRecords(std::string_view prefix) const {
+  std::vector<Record> records;
+  std::set<const RecordStore*> done;
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    RecordStore& store = sources_.records(i);
+    if (!done.insert(&store).second) continue;
+    CHAINFS_ASSIGN(std::vector<RecordStore::Found> all, store.ReadAll(prefix));
+    for (RecordStore::Found& found : all) {
+      // What is not trusted does not count.
+      if (!found.contents) continue;
+      records.push_back({.name = std::move(found.name), .contents = *std::move(found.contents)});
+    }
+  }
+  return records;
+}
+
+Status Catalog::Impl::Close() {
+  const MutexLock lock(mu_);
+  if (closed_) return {};
+  closed_ = true;
+  return pool_.CloseAll();
+}
+
+void Catalog::Impl::Queue(std::function<void(CatalogObserver&)> event) {
+  const MutexLock lock(events_mu_);
+  events_.push_back(std::move(event));
+}
+
+void Catalog::Impl::DeliverEvents() {
+  events_mu_.Lock();
+  // One thread at a time, in order; it also delivers what others queue meanwhile, and an observer
+  // may call the catalog.
+  if (!delivering_) {
+    delivering_ = true;
+    while (!events_.empty()) {
+      const std::function<void(CatalogObserver&)> event = std::move(events_.front());
+      events_.pop_front();
+      events_mu_.Unlock();
+      if (CatalogObserver* observer = observer_.load(); observer != nullptr) event(*observer);
+      events_mu_.Lock();
+    }
+    delivering_ = false;
+  }
+  events_mu_.Unlock();
+}
+
+Result<std::unique_ptr<Catalog>> Catalog::Open(std::vector<SourceSpec> sources,
+                                               CatalogOptions options) {
+  if (sources.empty()) return Fail(ErrorKind::kInvalidArgument, "no source is given");
+  auto impl = std::make_unique<Impl>(std::move(options));
+  CHAINFS_TRY(impl->Start(sources));
+  return std::unique_ptr<Catalog>(new Catalog(std::move(impl)));
+}
+
+Catalog::Catalog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Catalog::~Catalog() = default;
+
+void Catalog::SetObserver(CatalogObserver* observer) { impl_->SetObserver(observer); }
+Status Catalog::Rescan() { return impl_->Rescan(); }
+std::vector<std::string> Catalog::WatchedDirectories() const { return impl_->WatchedDirectories(); }
+std::vector<DiskPtr> Catalog::Disks() const { return impl_->Disks(); }
+DiskPtr Catalog::Find(std::string_view name) const { return impl_->Find(name); }
+std::vector<BrokenImage> Catalog::Broken() const { return impl_->Broken(); }
+std::vector<ImageNote> Catalog::Notes() const { return impl_->Notes(); }
+const CatalogOptions& Catalog::options() const { return impl_->options(); }
+BlockContext& Catalog::context() { return impl_->context(); }
+
+Result<LayerPtr> Catalog::Snapshot(const DiskPtr& disk, const SnapshotRequest& request) {
+  return impl_->Snapshot(disk, request);
+}
+
+Result<std::string> Catalog::PlanSnapshot(const DiskPtr& disk, const SnapshotRequest& request) {
+  return impl_->PlanSnapshot(disk, request);
+}
+
+Result<LayerPtr> Catalog::FindLayer(const Disk& disk, std::string_view name) const {
+  std::vector<LayerPtr> called;
+  for (const LayerPtr& layer : disk.chain()->AllLayers()) {
+    if (layer->path == name) return layer;
+    if (layer->name == name) called.push_back(layer);
+  }
+  if (called.size() == 1) return called.front();
+  return Fail(ErrorKind::kNotFound,
+              EscapeText(fmt::format("{}: {}", disk.name(),
+                                     called.empty()
+                                         ? fmt::format("no layer called {} in its chain", name)
+                                         : fmt::format("{} layers are called {}; name the one by "
+                                                       "its whole path",
+                                                       called.size(), name))));
+}
+
+std::vector<std::string> Catalog::DisksUsing(const Layer& layer) const {
+  return impl_->DisksUsing(layer);
+}
+
+Status Catalog::LockStreamTarget(const LayerPtr& layer) { return impl_->LockStreamTarget(layer); }
+void Catalog::UnlockStreamTarget(const LayerPtr& layer) { impl_->UnlockStreamTarget(layer); }
+
+BackingReference Catalog::ReferenceTo(const Layer& overlay, const Layer& backing) const {
+  return ReferenceBetween(overlay.path, overlay.image->backing(), backing);
+}
+
+void Catalog::DropLayersBetween(const LayerPtr& top, const LayerPtr& base) {
+  impl_->DropLayersBetween(top, base);
+}
+
+Status Catalog::WriteRecord(const Disk& disk, const std::string& name, std::string_view contents) {
+  return impl_->WriteRecord(disk, name, contents);
+}
+
+Status Catalog::RemoveRecord(const Disk& disk, const std::string& name) {
+  return impl_->RemoveRecord(disk, name);
+}
+
+Result<std::vector<Catalog::Record>> Catalog::ReadRecords(std::string_view prefix) const {
+  return impl_->ReadRecords(prefix);
+}
+
+Status Catalog::Close() { return impl_->Close(); }
+
+}  // namespace chainfs

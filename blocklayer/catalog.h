@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Catalog: which chains there are and what they are called. It scans the sources, opens every image
+// with its backing files (never probing, never outside the permitted directories), holds the image
+// locks, decides what is read-only, and keeps the durable record of which layer of a moved chain is
+// active (SOURCE/.chainfs/, see README.md).
+//
+// Rules: one disk an image in view. Format of a top image from its extension (.qcow2; .raw and .img
+// are raw) or given; of a backing image from the header's format extension or
+// assume_backing_format. Name: the file name without its image extension; on a collision the full
+// file name. An image that another image in view backs is read-only (once nobody has it open for
+// writing). A bad image is listed with its error; the others work.
+//
+// Disks and layers may be let go of after the catalog, but not used any more.
+//
+// Threads: all methods, any thread. mu_ serializes scans and changes of chains, and is held across
+// their I/O; Find, Disks, Broken and Notes take only list_mu_, never held across I/O.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "blocklayer/disk.h"
+
+namespace chainfs {
+
+struct SourceSpec {
+  std::string path;                        // a directory, or an image
+  std::optional<std::string> name = {};    // image only: the chain's name
+  std::optional<ImageFormat> format = {};  // image only
+};
+
+struct CatalogOptions {
+  bool read_only = false;                                 // nothing is ever written, to any file
+  std::vector<std::string> backing_dirs = {};             // further permitted directories
+  std::optional<ImageFormat> assume_backing_format = {};  // for headers that name none
+  uint32_t max_depth = 1024;                              // layers
+  MemoryLimits memory = {};
+  // How directories are opened; null: OpenPosixDirectory. A seam for tests.
+  std::function<Result<std::unique_ptr<Directory>>(const std::string& path)> open_directory = {};
+};
+
+struct BrokenImage {
+  std::string name;  // as its chain would be called
+  std::string path;
+  Error error;
+};
+
+// Something that people should know of a disk that works.
+struct ImageNote {
+  std::string name;  // the disk's
+  std::string text;  // one sentence: why it is read-only, that it begins like qcow2...
+};
+
+// How to make a new active layer.
+struct SnapshotRequest {
+  // Absolute, or relative to the active layer's directory; empty: NAME.N.qcow2 beside the active
+  // layer, N the first free number.
+  std::string target = {};
+  bool anywhere = false;  // the caller may name targets outside the sources (root)
+  uint32_t cluster_bits = 16;
+  bool lazy_refcounts = false;
+};
+
+class CatalogObserver {
+ public:
+  virtual ~CatalogObserver() = default;
+  virtual void DiskAdded(const DiskPtr& disk) = 0;
+  virtual void DiskRemoved(const DiskPtr& disk) = 0;
+  virtual void ChainChanged(const DiskPtr& disk) = 0;     // new list of layers
+  virtual void AccessChanged(const DiskPtr& /*disk*/) {}  // read-only now, or writable again
+  virtual void DiskError(const Disk& disk, std::string_view operation, const Error& error) = 0;
+  virtual void ImageBroken(const BrokenImage& image) = 0;  // newly broken or another reason
+};
+
+class Catalog {
+ public:
+  // Scans once. Fails only when a source itself cannot be used; bad images are in Broken().
+  static Result<std::unique_ptr<Catalog>> Open(std::vector<SourceSpec> sources,
+                                               CatalogOptions options);
+  ~Catalog();
+
+  // At most one; set before anything changes and outliving the catalog's use.
+  void SetObserver(CatalogObserver* observer);
+  // Looks at the sources again; new images appear, vanished ones go (open handles keep working).
+  Status Rescan();
+  // Absolute paths of the directories whose changes call for a Rescan (for inotify).
+  std::vector<std::string> WatchedDirectories() const;
+
+  std::vector<DiskPtr> Disks() const;         // sorted by name
+  DiskPtr Find(std::string_view name) const;  // null when there is none
+  std::vector<BrokenImage> Broken() const;
+  std::vector<ImageNote> Notes() const;  // sorted by name
+  const CatalogOptions& options() const;
+  BlockContext& context();
+
+  // A live snapshot: creates the overlay durably, switches the disk to it, records it. The layer
+  // that is active afterwards.
+  Result<LayerPtr> Snapshot(const DiskPtr& disk, const SnapshotRequest& request);
+  // What the above would do, without doing it: the target's absolute path.
+  Result<std::string> PlanSnapshot(const DiskPtr& disk, const SnapshotRequest& request);
+
+  // The layer of `disk` called `name`: a path as `chain` shows it, or a file name that is unique
+  // within the chain. kNotFound otherwise.
+  Result<LayerPtr> FindLayer(const Disk& disk, std::string_view name) const;
+  // Names of disks, other than those in `except`, whose chains contain `layer`.
+  std::vector<std::string> DisksUsing(const Layer& layer) const;
+  // Takes the locks that writing to a layer below the active one needs. Given back by
+  // UnlockStreamTarget.
+  Status LockStreamTarget(const LayerPtr& layer);
+  void UnlockStreamTarget(const LayerPtr& layer);
+  // How the header of `overlay` should name `backing`: relative where both share a directory (or
+  // the old name was relative and the new file lies beneath it), else absolute.
+  BackingReference ReferenceTo(const Layer& overlay, const Layer& backing) const;
+  // After the header of `top` names `base` (null: nothing) as its backing: publishes the shorter
+  // list to every disk whose chain contains `top`, and lets go of layers that nobody uses.
+  void DropLayersBetween(const LayerPtr& top, const LayerPtr& base);
+
+  // Small durable records kept beside the images, in SOURCE/.chainfs/ of the disk's source (made
+  // when first written). `name` is one component. Read returns every record with the prefix.
+  Status WriteRecord(const Disk& disk, const std::string& name, std::string_view contents);
+  Status RemoveRecord(const Disk& disk, const std::string& name);
+  struct Record {
+    std::string name;
+    std::string contents;
+  };
+  Result<std::vector<Record>> ReadRecords(std::string_view prefix) const;
+
+  // Flushes and cleanly closes every image. Nothing may be used afterwards.
+  Status Close();
+
+ private:
+  class Impl;
+  explicit Catalog(std::unique_ptr<Impl> impl);
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace chainfs

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The inside of Catalog, shared by the catalog_*.cc files: scanning (catalog_scan.cc), who may be
+// written (catalog_roles.cc), snapshots (catalog_snapshot.cc).
+//
+// Terms: an *entry* is an image in view, with its disk or with the reason why it has none. It is
+// *frozen* when its disk is read-only and its file carries the locks of a backing layer. A *ghost*
+// is a disk that is not in view any more, but that somebody still has open.
+//
+// Invariants: C1 while any chain of an entry or a ghost, usable or not, is known to contain a layer
+// below its top, no disk writes that layer. C2 a chain is opened only when every layer below its
+// top is frozen. C3 a file is the top of at most one disk that can be written. C4 a record says
+// which layer is active before the first guest write goes there.
+//
+// Locks: mu_, held across the I/O of scans and changes; below it list_mu_ and events_mu_, leaves.
+// Observers are called with none of them held, in the order of the changes.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "blocklayer/base/sync.h"
+#include "blocklayer/block_context.h"
+#include "blocklayer/catalog.h"
+#include "blocklayer/catalog_roots.h"
+#include "blocklayer/catalog_sources.h"
+#include "blocklayer/chain_opener.h"
+#include "blocklayer/layer_pool.h"
+
+namespace chainfs {
+
+// How the header of the overlay at `overlay_path`, which named `old_reference` before, should name
+// `backing`. See Catalog::ReferenceTo.
+BackingReference ReferenceBetween(std::string_view overlay_path,
+                                  const std::optional<BackingReference>& old_reference,
+                                  const Layer& backing);
+
+class Catalog::Impl {
+ public:
+  explicit Impl(CatalogOptions options);
+  ~Impl();
+
+  Status Start(const std::vector<SourceSpec>& specs) EXCLUDES(mu_);
+  void SetObserver(CatalogObserver* observer) { observer_.store(observer); }
+  Status Rescan() EXCLUDES(mu_);
+  std::vector<std::string> WatchedDirectories() const;
+
+  std::vector<DiskPtr> Disks() const EXCLUDES(list_mu_);
+  DiskPtr Find(std::string_view name) const EXCLUDES(list_mu_);
+  std::vector<BrokenImage> Broken() const EXCLUDES(list_mu_);
+  std::vector<ImageNote> Notes() const EXCLUDES(list_mu_);
+  std::vector<std::string> DisksUsing(const Layer& layer) const EXCLUDES(list_mu_);
+  const CatalogOptions& options() const { return options_; }
+  BlockContext& context() { return *context_; }
+
+  Result<LayerPtr> Snapshot(const DiskPtr& disk, const SnapshotRequest& request) EXCLUDES(mu_);
+  Result<std::string> PlanSnapshot(const DiskPtr& disk, const SnapshotRequest& request)
+      EXCLUDES(mu_);
+  Status LockStreamTarget(const LayerPtr& layer) EXCLUDES(mu_);
+  void UnlockStreamTarget(const LayerPtr& layer) EXCLUDES(mu_);
+  void DropLayersBetween(const LayerPtr& top, const LayerPtr& base) EXCLUDES(mu_);
+
+  Status WriteRecord(const Disk& disk, const std::string& name, std::string_view contents);
+  Status RemoveRecord(const Disk& disk, const std::string& name);
+  Result<std::vector<Record>> ReadRecords(std::string_view prefix) const;
+
+  Status Close() EXCLUDES(mu_);
+
+ private:
+  struct Entry {
+    Candidate candidate;
+    std::string name;
+    std::optional<FileStat> stat;  // of its file, when last looked at
+    WalkedChain walked;            // until it has a disk
+    DiskPtr disk;                  // null: `error` says why
+    std::optional<Error> error;
+    bool failed_to_open = false;      // the error came after the walk
+    std::vector<FileStat> opened_as;  // the files of the chain when that happened
+    bool frozen = false;
+    std::string frozen_because;  // for people
+    std::string hint;            // for people; constant once it has a disk
+
+    FileId id() const { return stat ? stat->id : FileId{}; }
+  };
+  using Entries = std::map<std::string, Entry>;  // by path
+  // Layers, and the name of a chain that is built on each, or writes it.
+  using LayerUsers = std::map<FileId, std::string>;
+
+  // catalog_scan.cc
+  Status ScanLocked() REQUIRES(mu_);
+  // Whether anything was opened.
+  bool Reconcile(Inventory inventory) REQUIRES(mu_);
+  Entries MatchCandidates(Inventory inventory, ChainOpener& opener, Entries& old) REQUIRES(mu_);
+  Entry MatchCandidate(Candidate candidate, ChainOpener& opener, Entries& old) REQUIRES(mu_);
+  static bool StillTheSame(const Entry& entry, const Candidate& candidate,
+                           const Result<FileStat>& stat);
+  static void NameEntries(Entries& entries);
+  void Retire(Entry& entry) REQUIRES(mu_);
+  void OpenEntry(Entry& entry, ChainOpener& opener, const LayerUsers& backed,
+                 const LayerUsers& written) REQUIRES(mu_);
+  static Status CheckOpenable(const Entry& entry, const LayerUsers& written);
+  void MakeDisk(Entry& entry, Layers layers, const LayerUsers& backed) REQUIRES(mu_);
+  // A file that lies where a layer of the disk was opened, but is another one by now; or empty.
+  std::string ReplacedLayer(const Disk& disk) const REQUIRES(mu_);
+  // Rebuilds what the lists show and queues ImageBroken.
+  void PublishLists() REQUIRES(mu_) EXCLUDES(list_mu_);
+
+  // catalog_roles.cc
+  // Layers that must not be written.
+  LayerUsers BackedLayers() REQUIRES(mu_);
+  // Layers that guests may be writing.
+  LayerUsers WrittenLayers() REQUIRES(mu_);
+  void UpdateRoles(const LayerUsers& backed) REQUIRES(mu_);
+  bool Freeze(Entry& entry, const std::string& because) REQUIRES(mu_);
+  void Thaw(Entry& entry) REQUIRES(mu_);
+  // Makes `disk` read-only unless somebody has it open for writing.
+  static bool StopWriters(Disk& disk);
+
+  // catalog_snapshot.cc
+  struct SnapshotPlan {
+    Entry* entry = nullptr;
+    Place target;
+  };
+  struct KnownRecord {
+    std::string file;                 // name in .chainfs
+    std::optional<std::string> text;  // as it is; nothing when there is none yet
+    ChainRecord contents;
+  };
+  Result<SnapshotPlan> Plan(const DiskPtr& disk, const SnapshotRequest& request) REQUIRES(mu_);
+  Result<Place> PlanTarget(const Entry& entry, const SnapshotRequest& request) REQUIRES(mu_);
+  Result<KnownRecord> RecordOf(const Entry& entry) REQUIRES(mu_);
+  Status RestoreRecord(const Entry& entry, const KnownRecord& known) REQUIRES(mu_);
+  Result<LayerPtr> OpenOverlay(const Place& target, const FileStat& owner,
+                               const BackingReference& backing) REQUIRES(mu_);
+  Result<LayerPtr> MakeOverlay(const Entry& entry, const Place& target,
+                               const SnapshotRequest& request) REQUIRES(mu_);
+  Result<LayerPtr> SnapshotLocked(const DiskPtr& disk, const SnapshotRequest& request)
+      REQUIRES(mu_);
+  void UndoSnapshot(Entry& entry, const Place& target, const KnownRecord& known) REQUIRES(mu_);
+  void MoveEntry(Entry& entry, const Place& target, const Layer& overlay,
+                 const std::string& record_file, const ChainRecord& record) REQUIRES(mu_);
+  void FinishInterrupted(const std::vector<InterruptedSnapshot>& interrupted) REQUIRES(mu_);
+  Status FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) REQUIRES(mu_);
+  Result<bool> IsUnusedOverlay(const Entry& entry, const Place& place, const ChainRecord& record)
+      REQUIRES(mu_);
+
+  void Queue(std::function<void(CatalogObserver&)> event) EXCLUDES(events_mu_);
+  void DeliverEvents() EXCLUDES(mu_, events_mu_);
+  RecordStore* StoreOf(const Disk& disk) const EXCLUDES(list_mu_);
+
+  const CatalogOptions options_;
+  // Shared with layers and disks: somebody may hold on to one for longer than to the catalog.
+  const std::shared_ptr<BlockContext> context_;
+  std::atomic<CatalogObserver*> observer_ = nullptr;
+
+  Mutex mu_ ACQUIRED_BEFORE(list_mu_, events_mu_);
+  Roots roots_ GUARDED_BY(mu_);
+  LayerPool pool_ GUARDED_BY(mu_);
+  Entries entries_ GUARDED_BY(mu_);
+  std::vector<std::weak_ptr<Disk>> ghosts_ GUARDED_BY(mu_);
+  bool closed_ GUARDED_BY(mu_) = false;
+  Sources sources_;  // constant after Start but for Collect, which needs mu_
+
+  mutable Mutex list_mu_;
+  std::map<std::string, DiskPtr, std::less<>> disks_ GUARDED_BY(list_mu_);
+  std::vector<BrokenImage> broken_ GUARDED_BY(list_mu_);
+  std::vector<ImageNote> notes_ GUARDED_BY(list_mu_);
+  // Names of broken images and the layers that they are built on.
+  std::vector<std::pair<std::string, FileId>> broken_uses_ GUARDED_BY(list_mu_);
+  // By disk name; never erased, because a job may end after its disk has gone.
+  std::map<std::string, size_t> source_of_ GUARDED_BY(list_mu_);
+
+  Mutex events_mu_;
+  std::deque<std::function<void(CatalogObserver&)>> events_ GUARDED_BY(events_mu_);
+  bool delivering_ GUARDED_BY(events_mu_) = false;
+};
+
+}  // namespace chainfs

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Roles: which images guests may write. An image that another one is built on must not change any
+// more, or the other one's contents would change with it. So its disk turns read-only as soon as
+// nobody has it open for writing, and back again when nothing is built on it any longer.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "blocklayer/catalog_impl.h"
+#include "blocklayer/name_rules.h"
+
+namespace chainfs {
+
+Catalog::Impl::LayerUsers Catalog::Impl::BackedLayers() {
+  LayerUsers backed;
+  const auto add_disk = [&](const Disk& disk) {
+    const Layers layers = disk.chain()->AllLayers();
+    for (size_t i = 1; i < layers.size(); ++i) backed.emplace(layers[i]->id, disk.name());
+  };
+  for (const auto& [path, entry] : entries_) {
+    if (entry.disk != nullptr) {
+      add_disk(*entry.disk);
+      continue;
+    }
+    const std::vector<LayerFile>& files = entry.walked.files;
+    for (size_t i = 1; i < files.size(); ++i) backed.emplace(files[i].stat.id, entry.name);
+    for (const std::string& kept : entry.candidate.keeps) {
+      const auto found = entries_.find(kept);
+      if (found != entries_.end() && found->second.stat) {
+        backed.emplace(found->second.id(), entry.name);
+      }
+    }
+  }
+  std::erase_if(ghosts_, [](const std::weak_ptr<Disk>& ghost) { return ghost.expired(); });
+  for (const std::weak_ptr<Disk>& ghost : ghosts_) {
+    if (const DiskPtr disk = ghost.lock()) add_disk(*disk);
+  }
+  return backed;
+}
+
+Catalog::Impl::LayerUsers Catalog::Impl::WrittenLayers() {
+  LayerUsers written;
+  for (const auto& [path, entry] : entries_) {
+    if (entry.disk != nullptr && !entry.frozen) written.emplace(entry.id(), entry.name);
+  }
+  for (const std::weak_ptr<Disk>& ghost : ghosts_) {
+    const DiskPtr disk = ghost.lock();
+    if (disk != nullptr && !StopWriters(*disk)) {
+      written.emplace(disk->chain()->active->id, disk->name());
+    }
+  }
+  return written;
+}
+
+bool Catalog::Impl::StopWriters(Disk& disk) {
+  if (disk.writers() == 0 && disk.read_only()) return true;
+  disk.SetReadOnly(true);
+  // Whoever opens for writing counts itself first and looks at read_only after; so either it sees
+  // read-only, or it is seen here.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (disk.writers() == 0) return true;
+  disk.SetReadOnly(false);
+  return false;
+}
+
+bool Catalog::Impl::Freeze(Entry& entry, const std::string& because) {
+  if (!StopWriters(*entry.disk)) {
+    entry.frozen_because = fmt::format(
+        "{} is built on it, but it is open for writing; it turns read-only when it is closed",
+        because);
+    return false;
+  }
+  // Others may read the file from now on. A failure reaches the disk's error observer, and nothing
+  // that was acknowledged as durable is missing.
+  (void)entry.disk->Flush();
+  // Fewer locks cannot conflict.
+  (void)pool_.SetRole(entry.disk->chain()->active, LayerRole::kBacking);
+  entry.frozen = true;
+  entry.frozen_because = fmt::format("read-only: {} is built on it", because);
+  Queue([disk = entry.disk](CatalogObserver& observer) { observer.AccessChanged(disk); });
+  return true;
+}
+
+void Catalog::Impl::Thaw(Entry& entry) {
+  const LayerPtr active = entry.disk->chain()->active;
+  if (!active->image->writable()) {
+    entry.frozen_because = fmt::format("read-only: {}", active->image->read_only_reason());
+    return;
+  }
+  if (Status locked = pool_.SetRole(active, LayerRole::kActive); !locked) {
+    entry.frozen_because = fmt::format("read-only: {}", locked.error().message);
+    return;
+  }
+  entry.frozen = false;
+  entry.frozen_because.clear();
+  entry.disk->SetReadOnly(false);
+  Queue([disk = entry.disk](CatalogObserver& observer) { observer.AccessChanged(disk); });
+}
+
+void Catalog::Impl::UpdateRoles(const LayerUsers& backed) {
+  for (auto& [path, entry] : entries_) {
+    if (entry.disk == nullptr || options_.read_only) continue;
+    const auto user = backed.find(entry.id());
+    if (user != backed.end() && !entry.frozen) {
+      (void)Freeze(entry, user->second);
+    } else if (user != backed.end()) {
+      entry.frozen_because = fmt::format("read-only: {} is built on it", user->second);
+    } else if (entry.frozen) {
+      Thaw(entry);
+    } else {
+      entry.frozen_because.clear();
+    }
+  }
+}
+
+Status Catalog::Impl::LockStreamTarget(const LayerPtr& layer) {
+  const MutexLock lock(mu_);
+  return pool_.AddStreamTarget(layer);
+}
+
+void Catalog::Impl::UnlockStreamTarget(const LayerPtr& layer) {
+  const MutexLock lock(mu_);
+  pool_.RemoveStreamTarget(layer);
+}
+
+void Catalog::Impl::DropLayersBetween(const LayerPtr& top, const LayerPtr& base) {
+  const auto shorten = [&](Disk& disk) {
+    const Layers layers = disk.chain()->AllLayers();
+    const auto top_at = std::ranges::find(layers, top);
+    if (top_at == layers.end()) return false;
+    const auto base_at = base == nullptr ? layers.end() : std::find(top_at + 1, layers.end(), base);
+    // Without `base` in it this is another chain; and next to each other there is nothing to drop.
+    if ((base != nullptr && base_at == layers.end()) || base_at == top_at + 1) return false;
+    Layers shorter(layers.begin(), top_at + 1);
+    shorter.insert(shorter.end(), base_at, layers.end());
+    disk.ReplaceLayers(std::move(shorter));
+    return true;
+  };
+  {
+    const MutexLock lock(mu_);
+    for (auto& [path, entry] : entries_) {
+      if (entry.disk == nullptr || !shorten(*entry.disk)) continue;
+      Queue([disk = entry.disk](CatalogObserver& observer) { observer.ChainChanged(disk); });
+    }
+    for (const std::weak_ptr<Disk>& ghost : ghosts_) {
+      if (const DiskPtr disk = ghost.lock()) (void)shorten(*disk);
+    }
+    UpdateRoles(BackedLayers());
+    PublishLists();
+  }
+  DeliverEvents();
+}
+
+}  // namespace chainfs

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Scanning: from what lies in the sources to disks. The order matters: first every header is looked
+// at, so that it is known who is built on whom; then disks that must not be written any more are
+// frozen; then new chains are opened, each layer in its role; nothing is shown before that.
+//
+// A record that another daemon changes meanwhile (it ran a snapshot and let go of its locks) is
+// noticed by reading the records again after the images are locked.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <tuple>
+
+#include "blocklayer/catalog_impl.h"
+#include "blocklayer/name_rules.h"
+
+namespace chainfs {
+namespace {
+
+constexpr int kMaxScanAttempts = 3;
+
+bool SameFiles(const std::vector<LayerFile>& files, const std::vector<FileStat>& stats) {
+  return std::ranges::equal(files, stats, [](const LayerFile& file, const FileStat& stat) {
+    return file.stat.id == stat.id && file.stat.size == stat.size &&
+           file.stat.modified.tv_sec == stat.modified.tv_sec &&
+           file.stat.modified.tv_nsec == stat.modified.tv_nsec;
+  });
+}
+
+// Has nothing to do with the image.
+bool IsPassing(const Error& error) {
+  return error.kind == ErrorKind::kNoMemory || error.sys_errno == EMFILE ||
+         error.sys_errno == ENFILE;
+}
+
+}  // namespace
+
+Status Catalog::Impl::ScanLocked() {
+  for (int attempt = 1;; ++attempt) {
+    CHAINFS_ASSIGN(Inventory inventory, sources_.Collect());
+    const std::string texts = inventory.record_texts;
+    const std::vector<InterruptedSnapshot> interrupted = inventory.interrupted;
+    const bool opened = Reconcile(std::move(inventory));
+    if (opened && attempt < kMaxScanAttempts) {
+      CHAINFS_ASSIGN(const std::string texts_now, sources_.RecordTexts());
+      if (texts_now != texts) continue;
+    }
+    FinishInterrupted(interrupted);
+    break;
+  }
+  PublishLists();
+  return {};
+}
+
+bool Catalog::Impl::StillTheSame(const Entry& entry, const Candidate& candidate,
+                                 const Result<FileStat>& stat) {
+  if (entry.disk == nullptr || candidate.error) return false;
+  if (entry.candidate.format != candidate.format) return false;
+  if (candidate.fixed_name && *candidate.fixed_name != entry.name) return false;
+  // A file that cannot be looked at for the moment is still open here.
+  return stat ? stat->id == entry.id() : stat.error().kind != ErrorKind::kNotFound;
+}
+
+// The entry that the candidate is already, taken from `old`; or a new one, not opened yet.
+Catalog::Impl::Entry Catalog::Impl::MatchCandidate(Candidate candidate, ChainOpener& opener,
+                                                   Entries& old) {
+  const auto before = old.find(candidate.path);
+  const Result<FileStat> stat =
+      candidate.error ? std::unexpected(*candidate.error) : opener.Look(candidate.place);
+  if (before != old.end() && StillTheSame(before->second, candidate, stat)) {
+    Entry same = std::move(before->second);
+    old.erase(before);
+    same.candidate = std::move(candidate);
+    return same;
+  }
+  Entry entry;
+  if (stat) {
+    entry.walked = opener.Walk(candidate.place, candidate.format, candidate.extra_roots);
+    entry.stat = *stat;
+  } else {
+    entry.error = stat.error();
+    if (entry.error->kind == ErrorKind::kNotFound && !candidate.missing_hint.empty()) {
+      entry.error->message = EscapeText(candidate.missing_hint);
+    }
+  }
+  // A broken one that has not changed keeps its error and need not be opened again.
+  if (stat && before != old.end() && before->second.failed_to_open) {
+    entry.failed_to_open = true;
+    entry.opened_as = std::move(before->second.opened_as);
+    entry.error = std::move(before->second.error);
+  }
+  entry.candidate = std::move(candidate);
+  return entry;
+}
+
+Catalog::Impl::Entries Catalog::Impl::MatchCandidates(Inventory inventory, ChainOpener& opener,
+                                                      Entries& old) {
+  Entries now;
+  std::map<FileId, std::pair<std::string, bool>> tops;  // path, and whether the user named it
+  for (Candidate& candidate : inventory.candidates) {
+    Entry entry = MatchCandidate(std::move(candidate), opener, old);
+    const std::string path = entry.candidate.path;
+    if (entry.stat) {
+      const auto [first, is_new] =
+          tops.try_emplace(entry.id(), path, entry.candidate.named_by_user);
+      if (!is_new) {
+        Retire(entry);
+        // The user's own words about a file go before what the directory says of it.
+        if (first->second.second) continue;
+        entry.failed_to_open = false;
+        entry.walked = {};
+        entry.error = Error{
+            .kind = ErrorKind::kExists,
+            .message = EscapeText(fmt::format("{}: the same file as {}, which is shown already",
+                                              path, first->second.first))};
+      }
+    }
+    now.emplace(path, std::move(entry));
+  }
+  return now;
+}
+
+void Catalog::Impl::NameEntries(Entries& entries) {
+  // Names in use come first; then those that people chose, then what is left.
+  std::vector<Entry*> order;
+  for (int rank = 0; rank < 4; ++rank) {
+    for (auto& [path, entry] : entries) {
+      const bool fixed = entry.candidate.fixed_name.has_value();
+      const int its_rank = entry.disk != nullptr                    ? 0
+                           : fixed && entry.candidate.named_by_user ? 1
+                           : fixed                                  ? 2
+                                                                    : 3;
+      if (its_rank == rank) order.push_back(&entry);
+    }
+  }
+  std::vector<NameRequest> requests;
+  for (const Entry* entry : order) {
+    NameRequest request{.file_name = entry->candidate.file_name,
+                        .fixed = entry->candidate.fixed_name};
+    if (entry->disk != nullptr) request.fixed = entry->name;
+    requests.push_back(std::move(request));
+  }
+  const std::vector<std::string> names = AssignNames(requests);
+  for (size_t i = 0; i < order.size(); ++i) order[i]->name = names[i];
+}
+
+void Catalog::Impl::Retire(Entry& entry) {
+  if (entry.disk == nullptr) return;
+  // Whoever has it open keeps it; nobody else may start to write.
+  (void)StopWriters(*entry.disk);
+  ghosts_.push_back(entry.disk);
+  Queue([disk = std::move(entry.disk)](CatalogObserver& observer) { observer.DiskRemoved(disk); });
+  entry.disk = nullptr;
+}
+
+Status Catalog::Impl::CheckOpenable(const Entry& entry, const LayerUsers& written) {
+  CHAINFS_TRY(CheckChainName(entry.name));
+  for (const LayerFile& file : entry.walked.files) {
+    const auto writer = written.find(file.stat.id);
+    if (writer == written.end()) continue;
+    return Fail(ErrorKind::kBusy,
+                EscapeText(fmt::format("{}: {} is open for writing through the disk {}; close that "
+                                       "first",
+                                       entry.candidate.path, file.place.path, writer->second)));
+  }
+  return {};
+}
+
+void Catalog::Impl::OpenEntry(Entry& entry, ChainOpener& opener, const LayerUsers& backed,
+                              const LayerUsers& written) {
+  if (entry.error && !entry.failed_to_open) return;
+  const std::vector<LayerFile>& files = entry.walked.files;
+  const bool was_busy = entry.error && entry.error->kind == ErrorKind::kBusy;
+  const bool try_again = !entry.error || was_busy || IsPassing(*entry.error) ||
+                         entry.walked.error || !SameFiles(files, entry.opened_as);
+  if (!try_again) return;
+  entry.failed_to_open = false;
+  entry.error = entry.walked.error;
+  if (entry.error) return;
+  if (Status openable = CheckOpenable(entry, written); !openable) {
+    entry.error = std::move(openable).error();
+    return;
+  }
+  const auto role_of = [&](const FileId& id) {
+    return options_.read_only || backed.contains(id) ? LayerRole::kBacking : LayerRole::kActive;
+  };
+  Result<Layers> layers =
+      was_busy ? opener.OpenIfUnlocked(entry.walked, role_of) : opener.Open(entry.walked, role_of);
+  if (!layers) {
+    entry.error = std::move(layers).error();
+    entry.failed_to_open = true;
+    entry.opened_as.clear();
+    for (const LayerFile& file : files) entry.opened_as.push_back(file.stat);
+    return;
+  }
+  MakeDisk(entry, *std::move(layers), backed);
+}
+
+void Catalog::Impl::MakeDisk(Entry& entry, Layers layers, const LayerUsers& backed) {
+  Image& image = *layers.front()->image;
+  const auto backed_by = backed.find(entry.id());
+  entry.frozen = options_.read_only || backed_by != backed.end() || !image.writable();
+  if (backed_by != backed.end()) {
+    entry.frozen_because = fmt::format("read-only: {} is built on it", backed_by->second);
+  } else if (!image.writable() && !options_.read_only) {
+    entry.frozen_because = fmt::format("read-only: {}", image.read_only_reason());
+  }
+  if (image.format() == ImageFormat::kRaw && BeginsLikeQcow2(image.file())) {
+    entry.hint = fmt::format(
+        "{} is shown raw; it begins like qcow2; if it is meant to be, name its format with "
+        "{}={},format=qcow2",
+        layers.front()->name, entry.name, layers.front()->path);
+  }
+  entry.disk = DiskPtr(new Disk(entry.name, std::move(layers), entry.frozen, *context_),
+                       [context = context_](Disk* disk) { delete disk; });
+  entry.disk->SetErrorObserver(
+      [this](const Disk& disk, std::string_view operation, const Error& error) {
+        CatalogObserver* observer = observer_.load();
+        if (observer != nullptr) observer->DiskError(disk, operation, error);
+      });
+  entry.walked = {};
+  entry.opened_as.clear();
+  Queue([disk = entry.disk](CatalogObserver& observer) { observer.DiskAdded(disk); });
+}
+
+bool Catalog::Impl::Reconcile(Inventory inventory) {
+  ChainOpener opener(
+      roots_, pool_,
+      {.assume_backing_format = options_.assume_backing_format, .max_depth = options_.max_depth});
+  Entries old = std::move(entries_);
+  entries_ = MatchCandidates(std::move(inventory), opener, old);
+  for (auto& [path, entry] : old) Retire(entry);
+  NameEntries(entries_);
+
+  const LayerUsers backed = BackedLayers();
+  UpdateRoles(backed);
+  const LayerUsers written = WrittenLayers();
+  bool opened = false;
+  for (auto& [path, entry] : entries_) {
+    if (entry.disk != nullptr) continue;
+    OpenEntry(entry, opener, backed, written);
+    opened = opened || entry.disk != nullptr;
+  }
+  return opened;
+}
+
+std::string Catalog::Impl::ReplacedLayer(const Disk& disk) const {
+  for (const LayerPtr& layer : disk.chain()->AllLayers()) {
+    const auto found = entries_.find(layer->path);
+    if (found != entries_.end() && found->second.stat && found->second.id() != layer->id) {
+      return layer->path;
+    }
+  }
+  return {};
+}
+
+void Catalog::Impl::PublishLists() {
+  std::map<std::string, DiskPtr, std::less<>> disks;
+  std::vector<BrokenImage> broken;
+  std::vector<ImageNote> notes;
+  std::vector<std::pair<std::string, FileId>> broken_uses;
+  std::map<std::string, size_t> sources;
+  for (const auto& [path, entry] : entries_) {
+    if (entry.disk != nullptr) {
+      disks.emplace(entry.name, entry.disk);
+      sources[entry.name] = entry.candidate.source;
+      std::string replaced = ReplacedLayer(*entry.disk);
+      if (!replaced.empty()) {
+        replaced += " was replaced; the disk goes on with the file as it was opened";
+      }
+      for (const std::string& text : {entry.frozen_because, entry.hint, replaced}) {
+        if (!text.empty()) notes.push_back({.name = entry.name, .text = EscapeText(text)});
+      }
+      continue;
+    }
+    BrokenImage image{.name = EscapeText(entry.name), .path = EscapeText(path), .error = {}};
+    if (entry.error) image.error = *entry.error;
+    image.error.message = EscapeText(image.error.message);
+    for (const LayerFile& file : entry.walked.files) {
+      broken_uses.emplace_back(image.name, file.stat.id);
+    }
+    broken.push_back(std::move(image));
+  }
+  std::ranges::sort(broken, {}, &BrokenImage::name);
+  std::ranges::sort(notes, [](const ImageNote& a, const ImageNote& b) {
+    return std::tie(a.name, a.text) < std::tie(b.name, b.text);
+  });
+
+  const MutexLock lock(list_mu_);
+  for (const BrokenImage& image : broken) {
+    const bool known = std::ranges::any_of(broken_, [&](const BrokenImage& other) {
+      return other.path == image.path && other.error.kind == image.error.kind &&
+             other.error.message == image.error.message;
+    });
+    if (!known) Queue([image](CatalogObserver& observer) { observer.ImageBroken(image); });
+  }
+  disks_ = std::move(disks);
+  broken_ = std::move(broken);
+  notes_ = std::move(notes);
+  broken_uses_ = std::move(broken_uses);
+  for (const auto& [name, source] : sources) source_of_[name] = source;
+}
+
+}  // namespace chainfs

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Snapshots: a chain moves to a new active layer while it is in use.
+//
+// Crash ordering. Each step is durable before the next one:
+//   1. the chain's record says `next`: an overlay is being made that holds nothing yet
+//   2. the overlay exists, complete
+//   3. the disk is quiet and flushed; the record says `active`: the overlay
+//   4. guests write to the overlay
+// A crash before 3 leaves the old active layer active, and perhaps an empty overlay, which is
+// removed when its chain is opened again (only if it is still empty and built on that layer). A
+// crash after 3 leaves the new one active. Either way the contents are the same.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "blocklayer/catalog_impl.h"
+#include "blocklayer/image/metadata_cache.h"
+#include "blocklayer/name_rules.h"
+#include "blocklayer/qcow2/create.h"
+#include "blocklayer/qcow2/qcow2_image.h"
+
+namespace chainfs {
+namespace {
+
+constexpr int kMaxNumber = 1'000'000;
+
+// kExists, or success when there is nothing of that name.
+Status CheckFree(const Place& place) {
+  const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
+  const ErrorKind kind = file ? ErrorKind::kExists : file.error().kind;
+  if (kind == ErrorKind::kNotFound) return {};
+  if (kind == ErrorKind::kIo) return std::unexpected(file.error());
+  // What is there but cannot be opened (a directory, a link that leads outside) exists, too.
+  return Fail(ErrorKind::kExists,
+              EscapeText(fmt::format("{}: exists already; choose another target", place.path)));
+}
+
+Status CheckTargetName(const std::string& target) {
+  const auto refuse = [&](std::string_view why) {
+    return Fail(ErrorKind::kInvalidArgument, EscapeText(fmt::format("{}: {}", target, why)));
+  };
+  const std::string name = FileNameOf(target);
+  if (name.empty() || name == "." || name == "..") return refuse("not the name of a file");
+  if (!IsPlainText(target)) return refuse("has control characters or is not UTF-8");
+  if (FormatOfFileName(name) == ImageFormat::kRaw) {
+    return refuse("would be taken for a raw image later; call it NAME.qcow2");
+  }
+  if (fmt::format("/{}", target).find(fmt::format("/{}/", kRecordDirectory)) != std::string::npos) {
+    return refuse("lies in the directory that chainfs keeps its records in");
+  }
+  return {};
+}
+
+// The new file belongs to whom the old one belonged to, where this process may do that: a VM's user
+// must be able to open the image without chainfs. Through a descriptor that is checked to be the
+// file that was made, so that nobody can slip in another one.
+void AdoptOwner(const Place& place, const FileStat& created, const FileStat& owner) {
+  if (created.owner == owner.owner && created.group == owner.group) return;
+  const int fd = ::open(place.path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) return;
+  struct stat st = {};
+  const bool same = ::fstat(fd, &st) == 0 && st.st_dev == created.id.device &&
+                    st.st_ino == created.id.inode && st.st_nlink == 1;
+  if (same && ::fchown(fd, owner.owner, owner.group) != 0) {
+    // Best effort: only root may give files away.
+  }
+  ::close(fd);
+}
+
+}  // namespace
+
+Result<Place> Catalog::Impl::PlanTarget(const Entry& entry, const SnapshotRequest& request) {
+  const LayerPtr active = entry.disk->chain()->active;
+  const std::string directory = DirectoryOf(active->path);
+  if (request.target.empty()) {
+    for (int n = 1; n < kMaxNumber; ++n) {
+      const std::string name = fmt::format("{}.{}.qcow2", entry.name, n);
+      Place place{.directory = active->directory, .name = name, .path = JoinPath(directory, name)};
+      Status free = CheckFree(place);
+      if (free) return place;
+      if (free.error().kind != ErrorKind::kExists) return std::unexpected(std::move(free).error());
+    }
+    return Fail(ErrorKind::kExists, fmt::format("{}: no free number left", entry.name));
+  }
+  CHAINFS_TRY(CheckTargetName(request.target));
+  const std::string path = NormalPath(
+      request.target.starts_with('/') ? request.target : JoinPath(directory, request.target));
+  std::vector<std::string> extra;
+  if (request.anywhere) extra.push_back(DirectoryOf(path));
+  CHAINFS_ASSIGN(Place place, roots_.Find(path, extra));
+  CHAINFS_TRY(CheckFree(place));
+  return place;
+}
+
+Result<Catalog::Impl::SnapshotPlan> Catalog::Impl::Plan(const DiskPtr& disk,
+                                                        const SnapshotRequest& request) {
+  if (closed_) return Fail(ErrorKind::kShutdown, "the mount is going away");
+  const auto found =
+      std::ranges::find_if(entries_, [&](const auto& item) { return item.second.disk == disk; });
+  if (disk == nullptr || found == entries_.end()) {
+    return Fail(ErrorKind::kNotFound, "the disk is not there any more");
+  }
+  Entry& entry = found->second;
+  if (options_.read_only || entry.frozen || disk->read_only()) {
+    return Fail(
+        ErrorKind::kReadOnly,
+        EscapeText(fmt::format("{}: no snapshot, because it is read-only{}{}", entry.name,
+                               entry.frozen_because.empty() ? "" : ": ", entry.frozen_because)));
+  }
+  CHAINFS_ASSIGN(Place target, PlanTarget(entry, request));
+  return SnapshotPlan{.entry = &entry, .target = std::move(target)};
+}
+
+Result<std::string> Catalog::Impl::PlanSnapshot(const DiskPtr& disk,
+                                                const SnapshotRequest& request) {
+  const MutexLock lock(mu_);
+  CHAINFS_ASSIGN(const SnapshotPlan plan, Plan(disk, request));
+  return plan.target.path;
+}
+
+// What the record says now; the chain as it is when it has none.
+Result<Catalog::Impl::KnownRecord> Catalog::Impl::RecordOf(const Entry& entry) {
+  RecordStore& store = sources_.records(entry.candidate.source);
+  const std::string& path = entry.candidate.path;
+  KnownRecord known;
+  known.file = entry.candidate.record;
+  const bool has_record = !known.file.empty();
+  if (!has_record) known.file = ChainRecordName(entry.name);
+  known.contents = {.name = entry.name,
+                    .active = path,
+                    .format = entry.candidate.format,
+                    .origin = path,
+                    .backing = {},
+                    .next = {},
+                    .roots = {}};
+  CHAINFS_ASSIGN(std::vector<RecordStore::Found> all, store.ReadAll(known.file));
+  for (RecordStore::Found& found : all) {
+    if (found.name != known.file) continue;
+    if (!has_record) {
+      return Fail(
+          ErrorKind::kExists,
+          EscapeText(fmt::format("{}/{}/{}: the record of another chain called {}; mount "
+                                 "this one under another name",
+                                 store.source_path(), kRecordDirectory, known.file, entry.name)));
+    }
+    CHAINFS_ASSIGN(known.text, std::move(found.contents));
+    CHAINFS_ASSIGN(known.contents, ParseChainRecord(*known.text, store.source_path()));
+  }
+  return known;
+}
+
+Status Catalog::Impl::RestoreRecord(const Entry& entry, const KnownRecord& known) {
+  RecordStore& store = sources_.records(entry.candidate.source);
+  return known.text ? store.Write(known.file, *known.text) : store.Remove(known.file);
+}
+
+Result<LayerPtr> Catalog::Impl::OpenOverlay(const Place& target, const FileStat& owner,
+                                            const BackingReference& backing) {
+  CHAINFS_ASSIGN(const std::unique_ptr<File> file,
+                 target.directory->Open(target.name, OpenMode::kReadOnly));
+  CHAINFS_ASSIGN(const FileStat stat, file->Stat());
+  if (options_.open_directory == nullptr) AdoptOwner(target, stat, owner);
+  return pool_.Get(LayerFile{.place = target,
+                             .format = ImageFormat::kQcow2,
+                             .stat = stat,
+                             .peek = {.is_qcow2 = true, .backing = backing, .dirty = false}},
+                   LayerRole::kActive);
+}
+
+Result<LayerPtr> Catalog::Impl::MakeOverlay(const Entry& entry, const Place& target,
+                                            const SnapshotRequest& request) {
+  const LayerPtr active = entry.disk->chain()->active;
+  CHAINFS_ASSIGN(const FileStat owner, active->image->file().Stat());
+  const BackingReference backing = ReferenceBetween(target.path, {}, *active);
+  CHAINFS_TRY(CreateQcow2(*target.directory, target.name,
+                          Qcow2CreateOptions{.virtual_size = entry.disk->size(),
+                                             .cluster_bits = request.cluster_bits,
+                                             .lazy_refcounts = request.lazy_refcounts,
+                                             .backing = backing,
+                                             .permissions = owner.permissions & 0666}));
+  Result<LayerPtr> overlay = OpenOverlay(target, owner, backing);
+  if (!overlay) (void)target.directory->Remove(target.name);
+  return overlay;
+}
+
+Result<LayerPtr> Catalog::Impl::SnapshotLocked(const DiskPtr& disk,
+                                               const SnapshotRequest& request) {
+  CHAINFS_ASSIGN(const SnapshotPlan plan, Plan(disk, request));
+  Entry& entry = *plan.entry;
+  const Place& target = plan.target;
+  RecordStore& store = sources_.records(entry.candidate.source);
+  const LayerPtr frozen = disk->chain()->active;
+  CHAINFS_ASSIGN(const KnownRecord known, RecordOf(entry));
+
+  ChainRecord record = known.contents;
+  record.next = target.path;
+  if (!roots_.Contains(target.path)) {
+    const std::string root = DirectoryOf(target.path);
+    if (std::ranges::find(record.roots, root) == record.roots.end()) record.roots.push_back(root);
+  }
+  Status intended = store.Write(known.file, FormatChainRecord(record, store.source_path()));
+  if (!intended) {
+    (void)RestoreRecord(entry, known);
+    return std::unexpected(std::move(intended).error());
+  }
+  Result<LayerPtr> overlay = MakeOverlay(entry, target, request);
+  if (!overlay) {
+    (void)RestoreRecord(entry, known);
+    return overlay;
+  }
+  record.active = target.path;
+  record.format = ImageFormat::kQcow2;
+  record.backing = frozen->path;
+  record.next.clear();
+  Status switched = disk->SwitchActive(*overlay, [&] {
+    return store.Write(known.file, FormatChainRecord(record, store.source_path()));
+  });
+  if (!switched) {
+    UndoSnapshot(entry, target, known);
+    return std::unexpected(std::move(switched).error());
+  }
+  MoveEntry(entry, target, **overlay, known.file, record);
+  // Fewer locks cannot conflict.
+  (void)pool_.SetRole(frozen, LayerRole::kBacking);
+  Queue([disk](CatalogObserver& observer) { observer.ChainChanged(disk); });
+  // What was active shows up as a disk of its own. The snapshot stands even if this fails.
+  if (!ScanLocked()) PublishLists();
+  return overlay;
+}
+
+void Catalog::Impl::UndoSnapshot(Entry& entry, const Place& target, const KnownRecord& known) {
+  if (RestoreRecord(entry, known)) {
+    (void)target.directory->Remove(target.name);
+    return;
+  }
+  // The record may name the overlay as active, and cannot be changed. So the overlay stays, and
+  // nothing must be written beneath it.
+  entry.disk->SetReadOnly(true);
+  entry.hint = "read-only: a snapshot failed and its record could not be taken back; mount again";
+  PublishLists();
+}
+
+void Catalog::Impl::MoveEntry(Entry& entry, const Place& target, const Layer& overlay,
+                              const std::string& record_file, const ChainRecord& record) {
+  auto node = entries_.extract(entry.candidate.path);
+  Entry& moved = node.mapped();
+  moved.candidate.path = target.path;
+  moved.candidate.place = target;
+  moved.candidate.format = ImageFormat::kQcow2;
+  moved.candidate.file_name = target.name;
+  moved.candidate.record = record_file;
+  moved.candidate.extra_roots = record.roots;
+  moved.stat = FileStat{.id = overlay.id};
+  moved.hint.clear();
+  node.key() = target.path;
+  entries_.insert(std::move(node));
+}
+
+Result<LayerPtr> Catalog::Impl::Snapshot(const DiskPtr& disk, const SnapshotRequest& request) {
+  Result<LayerPtr> overlay = [&] {
+    const MutexLock lock(mu_);
+    return SnapshotLocked(disk, request);
+  }();
+  DeliverEvents();
+  return overlay;
+}
+
+void Catalog::Impl::FinishInterrupted(const std::vector<InterruptedSnapshot>& interrupted) {
+  if (options_.read_only) return;
+  for (const InterruptedSnapshot& snapshot : interrupted) {
+    for (auto& [path, entry] : entries_) {
+      // Its active layer is locked for writing, so no other daemon is in the midst of this.
+      const bool owns =
+          entry.disk != nullptr && !entry.frozen && entry.candidate.record == snapshot.record &&
+          &sources_.records(entry.candidate.source) == &sources_.records(snapshot.source);
+      if (!owns) continue;
+      if (Status finished = FinishInterrupted(entry, snapshot); !finished) {
+        entry.hint = fmt::format("an interrupted snapshot could not be cleaned up: {}",
+                                 finished.error().message);
+      }
+    }
+  }
+}
+
+// Whether the file is what a snapshot of `entry` made and nobody has used.
+Result<bool> Catalog::Impl::IsUnusedOverlay(const Entry& entry, const Place& place,
+                                            const ChainRecord& record) {
+  CHAINFS_ASSIGN(std::unique_ptr<File> file,
+                 place.directory->Open(place.name, OpenMode::kReadOnly));
+  CHAINFS_ASSIGN(const uint64_t size, file->Size());
+  if (size == 0) return true;
+  const auto image =
+      OpenQcow2Image(std::move(file), context_->metadata(),
+                     Qcow2OpenOptions{.read_only = true, .owner = context_->metadata().NewOwner()});
+  if (!image || !(*image)->backing()) return false;
+  const auto backing = roots_.Resolve(place, (*image)->backing()->name, record.roots);
+  if (!backing || backing->path != entry.candidate.path) return false;
+  const uint64_t virtual_size = (*image)->virtual_size();
+  if (virtual_size == 0) return true;
+  const auto extent = (*image)->Map(GuestOffset(0), virtual_size, MapDetail::kFast);
+  return extent && extent->kind == ExtentKind::kUnallocated && extent->length == virtual_size;
+}
+
+Status Catalog::Impl::FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) {
+  ChainRecord record = snapshot.contents;
+  CHAINFS_ASSIGN(const Place place, roots_.Find(record.next, record.roots));
+  const Result<bool> unused = IsUnusedOverlay(entry, place, record);
+  if (!unused && unused.error().kind != ErrorKind::kNotFound) {
+    return std::unexpected(unused.error());
+  }
+  if (unused && *unused) {
+    CHAINFS_TRY(place.directory->Remove(place.name));
+    CHAINFS_TRY(place.directory->Sync());
+  }
+  // Anything else there is somebody's image, and is shown from the next scan on.
+  RecordStore& store = sources_.records(snapshot.source);
+  if (record.active == record.origin) return store.Remove(snapshot.record);
+  record.next.clear();
+  return store.Write(snapshot.record, FormatChainRecord(record, store.source_path()));
+}
+
+}  // namespace chainfs

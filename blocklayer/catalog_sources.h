@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sources: what the user gave to be shown, and what is there at the moment. Collect lists every
+// image that ought to be a disk, in order of who may claim a name: images that the user named, then
+// chains that a record says have moved, then whatever lies in the source directories.
+//
+// Terms: a *candidate* is such an image before anybody has opened it. An *interrupted* snapshot is
+// one whose record still says `next`: the overlay it was making holds nothing and is not shown.
+//
+// Threads: Collect and Add need the catalog's mu_; the rest is constant after the last Add.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "blocklayer/catalog.h"
+#include "blocklayer/catalog_roots.h"
+#include "blocklayer/records.h"
+
+namespace chainfs {
+
+struct Candidate {
+  size_t source = 0;  // whose .chainfs keeps its records
+  std::string path;   // absolute; unique among candidates
+  Place place;        // valid unless `error`
+  ImageFormat format = ImageFormat::kQcow2;
+  std::string file_name;                  // names the chain unless fixed_name does
+  std::optional<std::string> fixed_name;  // by the user or a record
+  bool named_by_user = false;
+  std::string record;                    // the file name of the record that it follows, or empty
+  std::vector<std::string> extra_roots;  // from that record
+  std::string missing_hint;              // what to say when the file is not there
+  std::optional<Error> error;            // why it cannot even be looked for
+  // Images that it is built on, so that nobody may write them even while it cannot be opened.
+  std::vector<std::string> keeps;
+};
+
+struct InterruptedSnapshot {
+  size_t source = 0;
+  std::string record;  // file name
+  ChainRecord contents;
+};
+
+struct Inventory {
+  std::vector<Candidate> candidates;
+  std::vector<InterruptedSnapshot> interrupted;
+  std::string record_texts;  // to see whether records have changed meanwhile
+};
+
+class Sources {
+ public:
+  // `roots` must outlive this.
+  explicit Sources(Roots& roots) : roots_(roots) {}
+
+  // kNotFound, kInvalidArgument... when it cannot be used.
+  Status Add(const SourceSpec& spec);
+  Result<Inventory> Collect();
+  // Inventory::record_texts as it would be now.
+  Result<std::string> RecordTexts();
+
+  size_t size() const { return sources_.size(); }
+  RecordStore& records(size_t source) const { return *sources_[source].records; }
+  // Absolute paths of the source directories, without repetition.
+  std::vector<std::string> DirectoryPaths() const;
+
+ private:
+  struct Source {
+    std::shared_ptr<Directory> directory;
+    std::shared_ptr<RecordStore> records;  // shared by the sources of one directory
+    std::string image;                     // file name; empty: every image of the directory
+    std::optional<std::string> name;       // of an image, as the user gave it
+    ImageFormat format = ImageFormat::kQcow2;
+  };
+  struct LoadedRecord {
+    size_t source = 0;  // the first one of its directory
+    std::string file;
+    Result<ChainRecord> contents;
+  };
+
+  Status AddImage(const SourceSpec& spec);
+  void AddSource(Source source);
+  Result<std::vector<LoadedRecord>> LoadRecords(std::string& texts);
+  const LoadedRecord* RecordOf(const Source& source,
+                               const std::vector<LoadedRecord>& records) const;
+  Candidate ImageCandidate(size_t index, const std::vector<LoadedRecord>& records);
+  Candidate RecordCandidate(size_t index, const LoadedRecord& record);
+
+  Roots& roots_;
+  std::vector<Source> sources_;
+};
+
+}  // namespace chainfs

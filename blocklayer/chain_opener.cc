@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/chain_opener.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "blocklayer/name_rules.h"
+
+namespace chainfs {
+namespace {
+
+Result<ImageFormat> FormatOfBacking(const LayerFile& overlay, const BackingReference& backing,
+                                    std::optional<ImageFormat> assumed) {
+  if (!backing.format) {
+    if (assumed) return *assumed;
+    return Fail(ErrorKind::kInvalidArgument,
+                EscapeText(fmt::format(
+                    "{}: does not say the format of its backing file; name it with: qemu-img "
+                    "rebase -u -F FORMAT -b {} {} (or mount with -o assume_backing_format=FORMAT)",
+                    overlay.place.path, backing.name, overlay.place.path)));
+  }
+  const std::optional<ImageFormat> format = ParseImageFormat(*backing.format);
+  if (format) return *format;
+  return Fail(ErrorKind::kUnsupported,
+              EscapeText(fmt::format("{}: its backing file has the format \"{}\"; chainfs knows "
+                                     "qcow2 and raw",
+                                     overlay.place.path, *backing.format)));
+}
+
+}  // namespace
+
+ChainOpener::Seen& ChainOpener::See(const Place& place, bool with_header) {
+  const auto [position, is_new] =
+      seen_.try_emplace(place.path, Seen{.stat = FileStat{}, .peek = {}});
+  Seen& seen = position->second;
+  if (!is_new && (!seen.stat || !with_header || seen.peek)) return seen;
+  // Read-only: whoever watches the directory is not told of a change that is none.
+  const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
+  seen.stat = file ? (*file)->Stat() : std::unexpected(file.error());
+  if (seen.stat && with_header) seen.peek = PeekQcow2Header(**file);
+  return seen;
+}
+
+Result<FileStat> ChainOpener::Look(const Place& place) { return See(place, false).stat; }
+
+Result<LayerFile> ChainOpener::LookAt(const Place& place, ImageFormat format) {
+  const bool with_header = format == ImageFormat::kQcow2;
+  const Seen& seen = See(place, with_header);
+  if (!seen.stat) return std::unexpected(seen.stat.error());
+  LayerFile file{.place = place, .format = format, .stat = *seen.stat, .peek = {}};
+  if (!with_header) return file;
+  if (!*seen.peek) return std::unexpected(seen.peek->error());
+  file.peek = **seen.peek;
+  return file;
+}
+
+Result<std::optional<LayerFile>> ChainOpener::Below(const LayerFile& overlay,
+                                                    std::span<const std::string> extra) {
+  if (!overlay.peek.backing) return std::nullopt;
+  const BackingReference& backing = *overlay.peek.backing;
+  CHAINFS_ASSIGN(const Place place, roots_.Resolve(overlay.place, backing.name, extra));
+  CHAINFS_ASSIGN(const ImageFormat format,
+                 FormatOfBacking(overlay, backing, rules_.assume_backing_format));
+  CHAINFS_ASSIGN(LayerFile file, LookAt(place, format));
+  return file;
+}
+
+WalkedChain ChainOpener::Walk(const Place& top, ImageFormat format,
+                              std::span<const std::string> extra) {
+  WalkedChain chain;
+  std::set<FileId> ids;
+  Result<LayerFile> first = LookAt(top, format);
+  std::optional<LayerFile> next;
+  if (first) {
+    next = *std::move(first);
+  } else {
+    chain.error = std::move(first).error();
+  }
+  while (next) {
+    if (!ids.insert(next->stat.id).second) {
+      chain.error = Error{.kind = ErrorKind::kLoop,
+                          .message = EscapeText(fmt::format(
+                              "{}: the chain contains itself: {} leads back to {}", top.path,
+                              chain.files.back().place.path, next->place.path))};
+      break;
+    }
+    if (chain.files.size() >= rules_.max_depth) {
+      chain.error =
+          Error{.kind = ErrorKind::kLoop,
+                .message = EscapeText(fmt::format("{}: the chain is deeper than {} layers; mount "
+                                                  "with a larger -o max_depth=",
+                                                  top.path, rules_.max_depth))};
+      break;
+    }
+    chain.files.push_back(*std::move(next));
+    Result<std::optional<LayerFile>> below = Below(chain.files.back(), extra);
+    if (!below) {
+      const std::string& overlay = chain.files.back().place.path;
+      Error error = std::move(below).error();
+      // The message begins with the file that fails; say also who needs it.
+      if (!error.message.starts_with(EscapeText(overlay))) {
+        error = WithContext(std::move(error), fmt::format("{}: backing file", EscapeText(overlay)));
+      }
+      chain.error = std::move(error);
+      break;
+    }
+    next = *std::move(below);
+  }
+  return chain;
+}
+
+Result<Layers> ChainOpener::Open(const WalkedChain& chain,
+                                 const std::function<LayerRole(const FileId&)>& role_of) {
+  if (chain.error) return std::unexpected(*chain.error);
+  Layers layers;
+  for (const LayerFile& file : chain.files) {
+    const auto known_bad = unusable_.find(file.stat.id);
+    if (known_bad != unusable_.end()) return std::unexpected(known_bad->second);
+    Result<LayerPtr> layer = pool_.Get(file, role_of(file.stat.id));
+    if (!layer) {
+      if (layer.error().kind != ErrorKind::kInvalidArgument) {
+        unusable_.emplace(file.stat.id, layer.error());
+      }
+      return std::unexpected(std::move(layer).error());
+    }
+    layers.push_back(*std::move(layer));
+  }
+  return layers;
+}
+
+Result<Layers> ChainOpener::OpenIfUnlocked(const WalkedChain& chain,
+                                           const std::function<LayerRole(const FileId&)>& role_of) {
+  for (const LayerFile& file : chain.files) {
+    if (pool_.Find(file.stat.id) != nullptr) continue;
+    CHAINFS_ASSIGN(const std::unique_ptr<File> probe,
+                   file.place.directory->Open(file.place.name, OpenMode::kReadOnly));
+    const bool active = role_of(file.stat.id) == LayerRole::kActive;
+    CHAINFS_TRY(probe->SetImageLocks(active ? kActiveLayerLocks : kBackingLayerLocks));
+  }
+  return Open(chain, role_of);
+}
+
+}  // namespace chainfs

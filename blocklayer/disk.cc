@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/disk.h"
+
+#include <fmt/format.h>
+#include <time.h>
+
+#include <algorithm>
+
+#include "blocklayer/extent_reader.h"
+
+namespace chainfs {
+namespace {
+
+constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
+
+int64_t ToNanoseconds(const timespec& time) {
+  return time.tv_sec * kNanosecondsPerSecond + time.tv_nsec;
+}
+
+int64_t Now() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return ToNanoseconds(now);
+}
+
+std::shared_ptr<Chain> MakeChain(Layers layers, BlockContext& context) {
+  auto chain = std::make_shared<Chain>();
+  chain->active = layers.front();
+  layers.erase(layers.begin());
+  if (!layers.empty()) chain->below = LayerStack::Make(std::move(layers), context);
+  return chain;
+}
+
+uint64_t BackingSize(const Chain& chain) { return chain.below ? chain.below->size() : 0; }
+
+// The caller asked for what cannot be; nobody else needs to hear of it.
+bool IsCallersFault(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kInvalidArgument:
+    case ErrorKind::kReadOnly:
+    case ErrorKind::kUnsupported:
+    case ErrorKind::kStale:
+    case ErrorKind::kCancelled:
+    case ErrorKind::kShutdown:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+// Keeps new writers waiting, and with them out, takes the gate once those under way have ended.
+class SCOPED_CAPABILITY Disk::GateCloser {
+ public:
+  explicit GateCloser(Disk& disk) ACQUIRE(disk.write_gate_) : disk_(disk) {
+    {
+      MutexLock lock(disk_.gate_mu_);
+      disk_.closing_.fetch_add(1, std::memory_order_seq_cst);
+    }
+    disk_.write_gate_.Lock();
+  }
+  ~GateCloser() RELEASE() {
+    disk_.write_gate_.Unlock();
+    MutexLock lock(disk_.gate_mu_);
+    disk_.closing_.fetch_sub(1, std::memory_order_seq_cst);
+    disk_.gate_opened_.NotifyAll();
+  }
+  GateCloser(const GateCloser&) = delete;
+  GateCloser& operator=(const GateCloser&) = delete;
+
+ private:
+  Disk& disk_;
+};
+
+Layers Chain::AllLayers() const {
+  Layers layers;
+  layers.reserve(depth());
+  layers.push_back(active);
+  if (below) layers.insert(layers.end(), below->layers().begin(), below->layers().end());
+  return layers;
+}
+
+Disk::Disk(std::string name, Layers layers, bool read_only, BlockContext& context)
+    : name_(std::move(name)), context_(context), read_only_(read_only) {
+  const Result<FileStat> stat = layers.front()->image->file().Stat();
+  if (stat) modified_ns_.store(ToNanoseconds(stat->modified), std::memory_order_relaxed);
+  Publish(std::move(layers));
+}
+
+Disk::~Disk() = default;
+
+ChainPtr Disk::chain() const {
+  ReaderLock lock(chain_mu_);
+  return chain_;
+}
+
+uint64_t Disk::size() const { return chain()->active->image->virtual_size(); }
+
+bool Disk::read_only() const {
+  return read_only_.load(std::memory_order_acquire) || !chain()->active->image->writable();
+}
+
+timespec Disk::modified() const {
+  const int64_t ns = modified_ns_.load(std::memory_order_relaxed);
+  int64_t seconds = ns / kNanosecondsPerSecond;
+  int64_t rest = ns % kNanosecondsPerSecond;
+  if (rest < 0) {
+    rest += kNanosecondsPerSecond;
+    --seconds;
+  }
+  return {.tv_sec = seconds, .tv_nsec = rest};
+}
+
+Result<uint64_t> Disk::AllocatedBytes() const {
+  const ChainPtr chain = this->chain();
+  CHAINFS_ASSIGN(uint64_t bytes, chain->active->image->AllocatedBytes());
+  if (!chain->below) return bytes;
+  for (const LayerPtr& layer : chain->below->layers()) {
+    CHAINFS_ASSIGN(const uint64_t more, layer->image->AllocatedBytes());
+    bytes += more;
+  }
+  return bytes;
+}
+
+void Disk::SetErrorObserver(ErrorObserver observer) {
+  auto shared = observer ? std::make_shared<const ErrorObserver>(std::move(observer)) : nullptr;
+  MutexLock lock(observer_mu_);
+  observer_.swap(shared);
+}
+
+void Disk::Observe(std::string_view operation, const Error& error) const {
+  if (IsCallersFault(error.kind)) return;
+  std::shared_ptr<const ErrorObserver> observer;
+  {
+    MutexLock lock(observer_mu_);
+    observer = observer_;
+  }
+  if (observer) (*observer)(*this, operation, error);
+}
+
+Status Disk::Observed(std::string_view operation, Status status) const {
+  if (!status) Observe(operation, status.error());
+  return status;
+}
+
+Result<size_t> Disk::Read(GuestOffset offset, std::span<std::byte> out) {
+  const ChainPtr chain = this->chain();
+  Result<size_t> read = ReadFrom(*chain, offset, out);
+  if (!read) Observe("read", read.error());
+  return read;
+}
+
+Result<size_t> Disk::ReadFrom(const Chain& chain, GuestOffset offset,
+                              std::span<std::byte> out) const {
+  Image& active = *chain.active->image;
+  const uint64_t size = active.virtual_size();
+  if (offset.value >= size) return 0;
+  out = out.first(std::min<uint64_t>(out.size(), size - offset.value));
+  const size_t total = out.size();
+
+  const IoEpoch::Guard guard = active.io_epoch().Enter();
+  ExtentReader reader(context_.decoded());
+  while (!out.empty()) {
+    CHAINFS_ASSIGN(const Extent extent, active.Map(offset, out.size(), MapDetail::kFast));
+    const std::span<std::byte> piece = out.first(std::min<uint64_t>(out.size(), extent.length));
+    if (extent.kind == ExtentKind::kUnallocated && chain.below) {
+      CHAINFS_TRY(chain.below->ReadBelow(offset, piece));
+    } else {
+      CHAINFS_TRY(reader.Add(*chain.active, extent, offset, piece));
+    }
+    offset += piece.size();
+    out = out.subspan(piece.size());
+  }
+  CHAINFS_TRY(reader.Finish());
+  return total;
+}
+
+void Disk::WaitForOpenGate() {
+  if (closing_.load(std::memory_order_seq_cst) == 0) return;
+  MutexLock lock(gate_mu_);
+  while (closing_.load(std::memory_order_seq_cst) != 0) gate_opened_.Wait(gate_mu_);
+}
+
+Status Disk::CheckChange(const Chain& chain, GuestOffset offset, uint64_t length) const {
+  Image& active = *chain.active->image;
+  if (read_only_.load(std::memory_order_acquire)) {
+    return Fail(ErrorKind::kReadOnly,
+                fmt::format("{}: the disk is read-only, because another image is built on it or "
+                            "the mount is; write to a snapshot instead",
+                            name_));
+  }
+  if (!active.writable()) {
+    return Fail(ErrorKind::kReadOnly, fmt::format("{}: the disk is read-only: {}: {}", name_,
+                                                  chain.active->path, active.read_only_reason()));
+  }
+  const uint64_t size = active.virtual_size();
+  if (offset.value > size || length > size - offset.value) {
+    return Fail(
+        ErrorKind::kNoSpace,
+        fmt::format("{}: {} bytes at {} pass the end of the disk ({} bytes); resize it first",
+                    name_, length, offset.value, size));
+  }
+  return {};
+}
+
+template <typename Change>
+Status Disk::ChangeActive(std::string_view operation, GuestOffset offset, uint64_t length,
+                          const Change& change) {
+  Status status;
+  {
+    WaitForOpenGate();
+    ReaderLock gate(write_gate_);
+    const ChainPtr chain = this->chain();
+    CHAINFS_TRY(CheckChange(*chain, offset, length));
+    if (length == 0) return {};
+    status = change(*chain);
+  }
+  if (status) modified_ns_.store(Now(), std::memory_order_relaxed);
+  return Observed(operation, std::move(status));
+}
+
+Status Disk::Write(GuestOffset offset, std::span<const std::byte> data) {
+  return ChangeActive("write", offset, data.size(), [&](const Chain& chain) {
+    return chain.active->image->Write(offset, data, chain.below.get());
+  });
+}
+
+Status Disk::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated) {
+  return ChangeActive("write-zeroes", offset, length, [&](const Chain& chain) {
+    return chain.active->image->WriteZeroes(offset, length, keep_allocated, chain.below.get());
+  });
+}
+
+Status Disk::Discard(GuestOffset offset, uint64_t length) {
+  return ChangeActive("discard", offset, length, [&](const Chain& chain) {
+    return chain.active->image->Discard(offset, length);
+  });
+}
+
+// What was written before a switch was flushed by it; the active layer has all the rest.
+Status Disk::Flush() { return Observed("flush", chain()->active->image->Flush()); }
+
+Status Disk::Grow(uint64_t new_size) {
+  Status status;
+  {
+    GateCloser gate(*this);
+    const ChainPtr chain = this->chain();
+    CHAINFS_TRY(CheckChange(*chain, GuestOffset(), 0));
+    Image& active = *chain->active->image;
+    const uint64_t size = active.virtual_size();
+    if (new_size < size) {
+      return Fail(
+          ErrorKind::kInvalidArgument,
+          fmt::format("{}: cannot shrink from {} to {} bytes: what lies beyond would be lost",
+                      name_, size, new_size));
+    }
+    if (new_size == size) return {};
+    status = active.Grow(new_size, chain->below.get(), BackingSize(*chain));
+  }
+  if (status) modified_ns_.store(Now(), std::memory_order_relaxed);
+  return Observed("resize", std::move(status));
+}
+
+Result<StackExtent> Disk::Map(GuestOffset offset, uint64_t length, MapDetail detail) const {
+  const ChainPtr chain = this->chain();
+  Image& active = *chain->active->image;
+  const uint64_t size = active.virtual_size();
+  if (offset.value >= size) {
+    return Fail(ErrorKind::kInvalidArgument,
+                fmt::format("{}: offset {} lies past the end of the disk ({} bytes)", name_,
+                            offset.value, size));
+  }
+  length = std::min(length, size - offset.value);
+  const IoEpoch::Guard guard = active.io_epoch().Enter();
+  CHAINFS_ASSIGN(const Extent extent, active.Map(offset, length, detail));
+  if (extent.kind == ExtentKind::kUnallocated && chain->below) {
+    CHAINFS_ASSIGN(StackExtent found, chain->below->Map(offset, extent.length, detail));
+    if (found.kind != ExtentKind::kUnallocated) ++found.layer;
+    return found;
+  }
+  return StackExtent{.kind = extent.kind,
+                     .length = extent.length,
+                     .layer = 0,
+                     .host = extent.host,
+                     .compressed_bytes = extent.compressed_bytes};
+}
+
+Status Disk::SwitchActive(LayerPtr overlay, const std::function<Status()>& make_durable) {
+  // The long part of the flush, while guests go on writing.
+  CHAINFS_TRY(Flush());
+  Status flushed;
+  {
+    GateCloser gate(*this);
+    const ChainPtr old = chain();
+    if (overlay->image->virtual_size() != old->active->image->virtual_size()) {
+      return Fail(ErrorKind::kStale, fmt::format("{}: the disk was resized meanwhile", name_));
+    }
+    // Everything that can fail comes before make_durable; nothing can after it.
+    Layers layers = old->AllLayers();
+    layers.insert(layers.begin(), std::move(overlay));
+    std::shared_ptr<Chain> next = MakeChain(std::move(layers), context_);
+    flushed = old->active->image->Flush();
+    if (flushed) {
+      CHAINFS_TRY(make_durable());
+      Publish(std::move(next));
+    }
+  }
+  return Observed("flush", std::move(flushed));
+}
+
+void Disk::ReplaceLayers(Layers layers) { Publish(std::move(layers)); }
+
+void Disk::Publish(Layers layers) { Publish(MakeChain(std::move(layers), context_)); }
+
+void Disk::Publish(std::shared_ptr<Chain> chain) {
+  // The last holder of the old list may close files: not under the lock.
+  ChainPtr old;
+  WriterLock lock(chain_mu_);
+  chain->generation = chain_ ? chain_->generation + 1 : 0;
+  old = std::move(chain_);
+  chain_ = std::move(chain);
+}
+
+}  // namespace chainfs

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Layer: an open image with the name it goes by. Linked clones share one Layer object for a common
+// base: one open file, one set of locks, one metadata owner.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "blocklayer/image/image.h"
+#include "blocklayer/io/directory.h"
+
+namespace chainfs {
+
+struct Layer {
+  std::string path;                      // absolute, as people know it
+  std::string name;                      // its last component
+  std::shared_ptr<Directory> directory;  // holds `name`; relative backing names start here
+  FileId id;
+  uint64_t owner_id = 0;  // key of this layer in the shared caches
+  std::unique_ptr<Image> image;
+};
+using LayerPtr = std::shared_ptr<Layer>;
+// Top to base.
+using Layers = std::vector<LayerPtr>;
+
+}  // namespace chainfs

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/layer_pool.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+
+#include "blocklayer/image/metadata_cache.h"
+#include "blocklayer/name_rules.h"
+#include "blocklayer/qcow2/qcow2_image.h"
+#include "blocklayer/raw/raw_image.h"
+
+namespace chainfs {
+namespace {
+
+// Leaves the image cleanly closed before the file goes. Nobody is left to hear of an error; what
+// mattered was flushed before the layer was let go.
+void CloseLayer(Layer* layer) {
+  if (layer->image != nullptr && layer->image->writable()) (void)layer->image->Close();
+  delete layer;
+}
+
+bool CannotBeWritten(const Error& error) {
+  return error.kind == ErrorKind::kPermission || error.kind == ErrorKind::kReadOnly ||
+         error.sys_errno == ETXTBSY;
+}
+
+}  // namespace
+
+ImageLockSet LayerPool::LocksFor(LayerRole role, uint32_t stream_targets) {
+  if (stream_targets > 0) return kStreamTargetLocks;
+  return role == LayerRole::kActive ? kActiveLayerLocks : kBackingLayerLocks;
+}
+
+LayerPtr LayerPool::Find(const FileId& id) const {
+  const auto found = entries_.find(id);
+  return found == entries_.end() ? nullptr : found->second.layer.lock();
+}
+
+LayerPool::Entry* LayerPool::EntryOf(const LayerPtr& layer) {
+  const auto found = entries_.find(layer->id);
+  if (found == entries_.end() || found->second.layer.lock() != layer) return nullptr;
+  return &found->second;
+}
+
+LayerRole LayerPool::RoleOf(const LayerPtr& layer) const {
+  const auto found = entries_.find(layer->id);
+  return found == entries_.end() ? LayerRole::kBacking : found->second.role;
+}
+
+Status LayerPool::SetRole(const LayerPtr& layer, LayerRole role) {
+  Entry* entry = EntryOf(layer);
+  if (entry == nullptr || entry->role == role) return {};
+  CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, entry->stream_targets)));
+  entry->role = role;
+  return {};
+}
+
+Status LayerPool::AddStreamTarget(const LayerPtr& layer) {
+  Entry* entry = EntryOf(layer);
+  if (entry == nullptr || !layer->image->writable()) {
+    return Fail(ErrorKind::kReadOnly,
+                EscapeText(fmt::format("{}: cannot be written: {}", layer->path,
+                                       layer->image->read_only_reason())));
+  }
+  CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(entry->role, entry->stream_targets + 1)));
+  ++entry->stream_targets;
+  return {};
+}
+
+void LayerPool::RemoveStreamTarget(const LayerPtr& layer) {
+  Entry* entry = EntryOf(layer);
+  if (entry == nullptr || entry->stream_targets == 0) return;
+  --entry->stream_targets;
+  // Fewer locks of our own cannot conflict with what others were allowed beside more of them.
+  (void)layer->image->file().SetImageLocks(LocksFor(entry->role, entry->stream_targets));
+}
+
+Result<LayerPtr> LayerPool::Get(const LayerFile& file, LayerRole role) {
+  LayerPtr layer = Find(file.stat.id);
+  if (layer == nullptr) return Open(file, role);
+  if (layer->image->format() != file.format) {
+    return Fail(ErrorKind::kInvalidArgument,
+                EscapeText(fmt::format("{}: named both {} and {}; correct the wrong one (for a "
+                                       "backing file: qemu-img rebase -u -F FORMAT)",
+                                       file.place.path, ImageFormatName(layer->image->format()),
+                                       ImageFormatName(file.format))));
+  }
+  if (!layer->image->writable()) role = LayerRole::kBacking;
+  CHAINFS_TRY(SetRole(layer, role));
+  return layer;
+}
+
+// For reading and writing where that is possible and wanted.
+Result<std::unique_ptr<File>> LayerPool::OpenFile(const LayerFile& file) {
+  if (read_only_) return OpenUnwritable(file);
+  auto opened = file.place.directory->Open(file.place.name, OpenMode::kReadWrite);
+  if (!opened && CannotBeWritten(opened.error())) return OpenUnwritable(file);
+  return opened;
+}
+
+Result<std::unique_ptr<File>> LayerPool::OpenUnwritable(const LayerFile& file) {
+  return file.place.directory->Open(file.place.name, OpenMode::kReadOnly);
+}
+
+Result<std::unique_ptr<Image>> LayerPool::OpenImage(std::unique_ptr<File> file,
+                                                    const LayerFile& described, bool read_only,
+                                                    uint64_t owner) {
+  if (described.format == ImageFormat::kRaw) return OpenRawImage(std::move(file), read_only);
+  CHAINFS_ASSIGN(std::unique_ptr<Image> image,
+                 OpenQcow2Image(std::move(file), context_->metadata(),
+                                Qcow2OpenOptions{.read_only = read_only, .owner = owner}));
+  if (image->backing() != described.peek.backing) {
+    return Fail(
+        ErrorKind::kInvalidFormat,
+        EscapeText(fmt::format("{}: the name of its backing file changed while it was being "
+                               "opened, or its header contradicts itself",
+                               described.place.path)));
+  }
+  return image;
+}
+
+Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
+  CHAINFS_ASSIGN(std::unique_ptr<File> file, OpenFile(described));
+  CHAINFS_ASSIGN(const FileStat stat, file->Stat());
+  if (stat.id != described.stat.id) {
+    return Fail(ErrorKind::kBusy, EscapeText(fmt::format("{}: replaced while it was being opened",
+                                                         described.place.path)));
+  }
+  bool writable = file->writable();
+  if (!writable) role = LayerRole::kBacking;
+  const bool repairs = writable && described.peek.dirty;
+  const LayerRole first_role = repairs ? LayerRole::kActive : role;
+  Status locked = file->SetImageLocks(LocksFor(first_role, 0));
+  if (!locked && repairs && role == LayerRole::kBacking) {
+    // Somebody else reads it too: then nobody repairs it. Reading needs no repair.
+    writable = false;
+    locked = file->SetImageLocks(LocksFor(role, 0));
+  }
+  CHAINFS_TRY(std::move(locked));
+
+  const LayerPtr layer(new Layer, [context = context_](Layer* closing) { CloseLayer(closing); });
+  layer->path = described.place.path;
+  layer->name = described.place.name;
+  layer->directory = described.place.directory;
+  layer->id = stat.id;
+  layer->owner_id = context_->metadata().NewOwner();
+  CHAINFS_ASSIGN(layer->image, OpenImage(std::move(file), described, !writable, layer->owner_id));
+  if (!layer->image->writable()) role = LayerRole::kBacking;
+  if (role != first_role) {
+    CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, 0)));
+  }
+  entries_[stat.id] = Entry{.layer = layer, .role = role};
+  return layer;
+}
+
+Status LayerPool::CloseAll() {
+  Status first;
+  for (const auto& [id, entry] : entries_) {
+    const LayerPtr layer = entry.layer.lock();
+    if (layer == nullptr) continue;
+    if (layer->image->writable()) {
+      Status closed = layer->image->Close();
+      if (!closed && first) {
+        first = std::unexpected(WithContext(std::move(closed).error(), EscapeText(layer->path)));
+      }
+    }
+    // Whoever comes next need not wait until the last handle is gone. Dropping cannot conflict.
+    (void)layer->image->file().SetImageLocks(kNoLocks);
+  }
+  return first;
+}
+
+}  // namespace chainfs

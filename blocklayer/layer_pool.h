@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// LayerPool: every open image of the daemon, once. However many chains contain a file, and whatever
+// they call it, there is one Layer: one descriptor, one set of image locks, one metadata owner.
+//
+// Terms: the *role* of a layer decides its locks. An active layer is written by guests through its
+// own disk; a backing layer is only read. A *stream target* is a layer that a job fills meanwhile.
+//
+// Invariants: P1 a file's locks are held from before its metadata is first read until it is closed.
+// P2 an image with the dirty bit is repaired only under the locks of an active layer. P3 a file is
+// either raw or qcow2 for the whole daemon.
+//
+// A layer closes (Image::Close) when the last chain lets go of it, on whatever thread that is.
+//
+// Threads: all methods need the catalog's mu_.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "blocklayer/block_context.h"
+#include "blocklayer/catalog_peek.h"
+#include "blocklayer/catalog_roots.h"
+#include "blocklayer/layer.h"
+
+namespace chainfs {
+
+enum class LayerRole : uint8_t { kActive, kBacking };
+
+// A file that was found and looked at, and is to become a layer.
+struct LayerFile {
+  Place place;
+  ImageFormat format = ImageFormat::kQcow2;
+  FileStat stat;
+  HeaderPeek peek;  // empty for raw
+};
+
+class LayerPool {
+ public:
+  // Every layer keeps `context` alive.
+  LayerPool(std::shared_ptr<BlockContext> context, bool read_only)
+      : context_(std::move(context)), read_only_(read_only) {}
+
+  // The layer of `file`, in `role`; opened unless it is open. An image that cannot be opened for
+  // writing is opened read-only, as a backing layer.
+  Result<LayerPtr> Get(const LayerFile& file, LayerRole role);
+  // Null when it is not open.
+  LayerPtr Find(const FileId& id) const;
+  // kBusy when another process's locks conflict; nothing has changed then.
+  Status SetRole(const LayerPtr& layer, LayerRole role);
+  LayerRole RoleOf(const LayerPtr& layer) const;
+  // Nest; each Add needs one Remove.
+  Status AddStreamTarget(const LayerPtr& layer);
+  void RemoveStreamTarget(const LayerPtr& layer);
+  // Closes every image and lets go of all locks; the first error. Nothing may be written after it.
+  Status CloseAll();
+
+ private:
+  struct Entry {
+    std::weak_ptr<Layer> layer;
+    LayerRole role = LayerRole::kBacking;
+    uint32_t stream_targets = 0;
+  };
+  static ImageLockSet LocksFor(LayerRole role, uint32_t stream_targets);
+  Entry* EntryOf(const LayerPtr& layer);
+  Result<std::unique_ptr<File>> OpenFile(const LayerFile& file);
+  Result<std::unique_ptr<File>> OpenUnwritable(const LayerFile& file);
+  Result<std::unique_ptr<Image>> OpenImage(std::unique_ptr<File> file, const LayerFile& described,
+                                           bool read_only, uint64_t owner);
+  Result<LayerPtr> Open(const LayerFile& file, LayerRole role);
+
+  const std::shared_ptr<BlockContext> context_;
+  const bool read_only_;
+  std::map<FileId, Entry> entries_;
+};
+
+}  // namespace chainfs

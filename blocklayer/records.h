@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Records: the small durable files beside the images, in SOURCE/.chainfs/. One kind is known here,
+// the record of a chain that has *moved* (a snapshot gave it a new active layer); jobs keep theirs
+// through the same store. The text format and its rules are in CHAINS.md.
+//
+// Trust: a record decides which file guests write to, so it counts only if its file is owned by
+// root or the daemon's user and nobody else may write it.
+//
+// Crash ordering: a record is replaced by tmp + fsync + rename + fsync(dir); a crash leaves the old
+// or the new one. .chainfs itself is made when the first record is written, and made durable first.
+//
+// Threads: RecordStore, any; its mutex is held across its I/O.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "blocklayer/base/result.h"
+#include "blocklayer/base/sync.h"
+#include "blocklayer/image/image.h"
+#include "blocklayer/io/directory.h"
+
+namespace chainfs {
+
+inline constexpr std::string_view kRecordDirectory = ".chainfs";
+inline constexpr std::string_view kChainRecordPrefix = "chain-";
+
+// Paths are absolute here; on disk those beneath the source are relative to it, so that the whole
+// directory can move.
+struct ChainRecord {
+  std::string name;                          // the chain's
+  std::string active;                        // its active layer
+  ImageFormat format = ImageFormat::kQcow2;  // of the active layer
+  std::string origin;                        // what was active before the first snapshot
+  std::string backing;                       // what the last snapshot froze
+  // The overlay that a snapshot is making: nothing was written to it yet, so it is no overlay that
+  // counts. Empty when no snapshot is under way.
+  std::string next;
+  // Directories outside the sources that hold layers of the chain.
+  std::vector<std::string> roots;
+  bool operator==(const ChainRecord&) const = default;
+};
+
+std::string FormatChainRecord(const ChainRecord& record, std::string_view source);
+// kInvalidFormat naming the line or the missing key; kUnsupported for another version.
+Result<ChainRecord> ParseChainRecord(std::string_view text, std::string_view source);
+// The file name for the record of the chain called `chain`.
+std::string ChainRecordName(std::string_view chain);
+
+class RecordStore {
+ public:
+  // `source` is the directory that holds, or will hold, .chainfs.
+  explicit RecordStore(std::shared_ptr<Directory> source) : source_(std::move(source)) {}
+
+  const std::string& source_path() const { return source_->path(); }
+  Status Write(const std::string& name, std::string_view contents) EXCLUDES(mu_);
+  // Durable on return; fine when there is no such record.
+  Status Remove(const std::string& name) EXCLUDES(mu_);
+
+  struct Found {
+    std::string name;
+    Result<std::string> contents;  // the error says why it cannot be read or is not trusted
+  };
+  // Sorted by name; nothing when there is no .chainfs.
+  Result<std::vector<Found>> ReadAll(std::string_view prefix) EXCLUDES(mu_);
+
+ private:
+  // Null when there is none and `create` is false.
+  Result<std::unique_ptr<Directory>> OpenStore(bool create) REQUIRES(mu_);
+  static Result<std::string> ReadTrusted(Directory& directory, const std::string& name);
+
+  const std::shared_ptr<Directory> source_;
+  Mutex mu_;
+};
+
+}  // namespace chainfs

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Crash states of a stream among guest writes: the real catalog and the job's own work (StreamWork,
+// chunk by chunk, so that a seed repeats the run) on a recording host; then every crash point, many
+// states each. In every state the chain opens through the names in its headers, no layer is
+// corrupt, each sector holds the value flushed last or a later one, the layer that is filled names
+// the old backing file or the new one, and no other layer shows anything but what it showed before.
+// A sample is taken up again by a new catalog and job manager, which are in turn crashed; a sample
+// is judged by qemu-img. One more scenario runs the job manager itself beside two guest threads.
+//
+// CHAINFS_CRASH_ROUNDS (default 2) scenarios a case; CHAINFS_CRASH_STATES (default 10) states a
+// point.
+#include <spdlog/spdlog.h>
+
+#include "jobs/stream_work.h"
+#include "tests/crash/crash_chain.h"
+#include "tests/support/command.h"
+#include "tests/support/crash_enumerator.h"
+#include "tests/support/temp_dir.h"
+
+namespace chainfs {
+namespace {
+
+constexpr uint64_t kKiB = 1024;
+
+struct Case {
+  const char* name;
+  std::vector<LayerSpec> layers;  // base first; the guest's disk is the one called "vm"
+  std::string top = "vm.qcow2";   // file names
+  std::string base = {};          // empty: none stays
+  uint64_t max_size = 32 * kKiB;  // the guest's disk may grow up to it
+};
+
+std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
+
+class StreamCrash : public ::testing::TestWithParam<Case> {
+ protected:
+  void SetUp() override {
+    spdlog::set_level(spdlog::level::off);
+    for (const LayerSpec& layer : GetParam().layers) {
+      files_.push_back(layer.file);
+      if (layer.file != "vm.qcow2") frozen_.push_back(layer.file);
+    }
+  }
+
+  void Build() {
+    host_ = MemHost::Create();
+    guest_ = std::make_unique<Guest>(host_, GetParam().max_size);
+    // The guest's disk is made last, so the clones come before it in the list.
+    BuildChain(host_, GetParam().layers, *guest_, random_);
+    if (HasFatalFailure()) return;
+    frozen_flats_ = FlatsByHand(host_, frozen_);
+    auto catalog = OpenMemCatalog(host_);
+    ASSERT_TRUE(catalog) << catalog.error().message;
+    catalog_ = *std::move(catalog);
+    disk_ = catalog_->Find("vm");
+    ASSERT_NE(disk_, nullptr);
+    const auto old_backing = BackingOf(*host_->OpenRoot(), GetParam().top);
+    ASSERT_TRUE(old_backing);
+    old_backing_ = *old_backing;
+    if (!GetParam().base.empty()) {
+      new_backing_ =
+          BackingReference{.name = GetParam().base,
+                           .format = std::string(ImageFormatName(FormatOf(GetParam().base)))};
+    } else {
+      new_backing_.reset();
+    }
+    completed_ = UINT64_MAX;
+    guest_->set_may_grow(GetParam().max_size > disk_->size());
+  }
+
+  void GuestOperations(int count) {
+    for (int i = 0; i < count; ++i) {
+      const Status done = guest_->RandomOperation(*disk_, random_);
+      ASSERT_TRUE(done) << done.error().message;
+    }
+  }
+
+  std::optional<std::string> BasePath() const {
+    return GetParam().base.empty() ? std::nullopt : std::optional("/mem/" + GetParam().base);
+  }
+
+  // A stream as the scheduler runs it, with guest operations wherever they may come.
+  void StreamByHand() {
+    EventLog events;
+    auto plan = PlanStream(*catalog_, *disk_, "/mem/" + GetParam().top, BasePath());
+    ASSERT_TRUE(plan) << plan.error().message;
+    JobRecord record;
+    record.id = "s1";
+    record.type = "stream";
+    record.disk = "vm";
+    record.top = "/mem/" + GetParam().top;
+    record.base = BasePath();
+    StreamWork work(*catalog_, events, disk_, *std::move(plan), record);
+    const Status prepared = work.Prepare();
+    ASSERT_TRUE(prepared) << prepared.error().message;
+    const uint64_t step = work.unit() * 4;
+    for (uint64_t at = 0; at < work.length(); at += step) {
+      const ChunkResult chunk = work.Process(at, std::min(step, work.length() - at));
+      ASSERT_TRUE(chunk) << chunk.error().error.message;
+      if (random_.OneIn(3)) GuestOperations(1);
+      if (HasFatalFailure()) return;
+    }
+    const Status settled = work.Settle();
+    ASSERT_TRUE(settled) << settled.error().message;
+    GuestOperations(2);
+    const Status pivoted = work.Pivot();
+    ASSERT_TRUE(pivoted) << pivoted.error().message;
+    work.Release();
+    completed_ = host_->Mark("stream completed");
+    GuestOperations(4);
+  }
+
+  // The same by the job manager, on its own threads.
+  void StreamWithThreads() {
+    EventLog events;
+    JobManager jobs(*catalog_, events, {.threads = 2});
+    StreamRequest request;
+    request.disk = "vm";
+    request.top = "/mem/" + GetParam().top;
+    request.base = BasePath();
+    const auto id = jobs.Stream(request);
+    ASSERT_TRUE(id) << id.error().message;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 2; ++t) {
+      threads.emplace_back([this, own = random_.Fork()]() mutable {
+        for (int i = 0; i < 6; ++i) {
+          const Status done = guest_->RandomOperation(*disk_, own);
+          EXPECT_TRUE(done) << done.error().message;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    const std::optional<JobInfo> job = WaitForJobs(jobs);
+    ASSERT_TRUE(job);
+    ASSERT_FALSE(job->error) << *job->error;
+    completed_ = host_->Mark("stream completed");
+    jobs.Shutdown();
+  }
+
+  void CloseAll() {
+    disk_.reset();
+    const Status closed = catalog_->Close();
+    ASSERT_TRUE(closed) << closed.error().message;
+    catalog_.reset();
+  }
+
+  // What must hold whatever has happened to the host until crash point `point` of the recording.
+  void CheckByHand(const std::shared_ptr<MemHost>& host, uint64_t point) {
+    const std::unique_ptr<Directory> root = host->OpenRoot();
+    ASSERT_EQ(CorruptionOf(*root, files_), "");
+    const auto backing = BackingOf(*root, GetParam().top);
+    ASSERT_TRUE(backing) << backing.error().message;
+    const bool is_new = *backing == new_backing_;
+    ASSERT_TRUE(is_new || *backing == old_backing_);
+    const bool has_record = host->Exists(".chainfs/job-s1");
+    if (point > completed_) {
+      ASSERT_TRUE(is_new);
+      ASSERT_FALSE(has_record);
+    }
+    const auto flat = FlatByHand(*root, "vm.qcow2", ImageFormat::kQcow2);
+    ASSERT_TRUE(flat) << flat.error().message;
+    ASSERT_EQ(guest_->CheckCrash(point, *flat), "");
+    ASSERT_EQ(ChangedFlat(*root, frozen_flats_), "");
+  }
+
+  // The next daemon: takes up what was not finished, and people go on using the disk.
+  void CheckByDaemon(const std::shared_ptr<MemHost>& host, uint64_t point) {
+    auto catalog = OpenMemCatalog(host);
+    ASSERT_TRUE(catalog) << catalog.error().message;
+    ASSERT_TRUE((*catalog)->Broken().empty()) << (*catalog)->Broken().front().error.message;
+    EventLog events;
+    JobManager jobs(**catalog, events, {.threads = 2});
+    const auto records = (*catalog)->ReadRecords("job-");
+    ASSERT_TRUE(records);
+    jobs.ResumeRecorded();
+    const std::optional<JobInfo> job = WaitForJobs(jobs);
+    if (!records->empty()) {
+      ASSERT_TRUE(job) << records->front().contents;
+      ASSERT_FALSE(job->error) << *job->error;
+      const auto backing = BackingOf(*host->OpenRoot(), GetParam().top);
+      ASSERT_TRUE(backing && *backing == new_backing_);
+    }
+    const auto left = (*catalog)->ReadRecords("job-");
+    ASSERT_TRUE(left && left->empty());
+    const DiskPtr disk = (*catalog)->Find("vm");
+    ASSERT_NE(disk, nullptr);
+    ASSERT_FALSE(disk->read_only());
+    const auto contents = ReadWholeDisk(*disk);
+    ASSERT_TRUE(contents) << contents.error().message;
+    ASSERT_EQ(guest_->CheckCrash(point, *contents), "");
+    Guest further(nullptr, GetParam().max_size);
+    further.Accept(*contents);
+    for (int i = 0; i < 12; ++i) {
+      const Status done = further.RandomOperation(*disk, random_);
+      ASSERT_TRUE(done) << done.error().message;
+    }
+    ASSERT_EQ(further.CheckNow(*disk), "");
+    jobs.Shutdown();
+    ASSERT_TRUE((*catalog)->Close());
+    const std::unique_ptr<Directory> root = host->OpenRoot();
+    ASSERT_EQ(CorruptionOf(*root, files_), "");
+    ASSERT_EQ(ChangedFlat(*root, frozen_flats_), "");
+    const auto flat = FlatByHand(*root, "vm.qcow2", ImageFormat::kQcow2);
+    ASSERT_TRUE(flat) << flat.error().message;
+    ASSERT_EQ(further.CheckNow(*flat), "");
+  }
+
+  // A crash during the recovery from a crash.
+  void CheckSecondCrash(const CrashState& state) {
+    const auto host = state.MakeHost();
+    host->StartRecording();
+    {
+      auto catalog = OpenMemCatalog(host);
+      ASSERT_TRUE(catalog) << catalog.error().message;
+      EventLog events;
+      JobManager jobs(**catalog, events, {.threads = 2});
+      jobs.ResumeRecorded();
+      WaitForJobs(jobs);
+      jobs.Shutdown();
+      ASSERT_TRUE((*catalog)->Close());
+    }
+    CrashEnumerator second(host->StopRecording(),
+                           {.seed = random_.Next(), .max_states_per_point = 3});
+    second.ForEachState([&](const CrashState& later) {
+      SCOPED_TRACE("second " + later.Describe());
+      CheckByHand(later.MakeHost(), state.point);
+      return !HasFailure();
+    });
+  }
+
+  void CheckByQemu(const CrashState& state) {
+    const TempDir dir;
+    const auto host = state.MakeHost();
+    ASSERT_TRUE(host->ExportTo(dir.path()));
+    for (const std::string& file : files_) {
+      if (FormatOf(file) == ImageFormat::kRaw) continue;
+      const CommandResult check = RunCommand({"qemu-img", "check", "-f", "qcow2", dir / file});
+      ASSERT_TRUE(check.exit_code == 0 || check.exit_code == 3) << check.Describe();
+    }
+    const CommandResult convert = RunCommand(
+        {"qemu-img", "convert", "-f", "qcow2", "-O", "raw", dir / "vm.qcow2", dir / "flat"});
+    ASSERT_TRUE(convert.ok()) << convert.Describe();
+    const std::string flat = ReadTextFile(dir / "flat");
+    const auto by_hand = FlatByHand(*host->OpenRoot(), "vm.qcow2", ImageFormat::kQcow2);
+    ASSERT_TRUE(by_hand);
+    ASSERT_EQ(Difference(*by_hand, std::as_bytes(std::span(flat))), "");
+  }
+
+  void CheckState(const CrashState& state) {
+    CheckByHand(state.MakeHost(), state.point);
+    if (HasFatalFailure()) return;
+    if (random_.OneIn(25)) CheckByDaemon(state.MakeHost(), state.point);
+    if (HasFatalFailure()) return;
+    if (random_.OneIn(250)) CheckSecondCrash(state);
+    if (HasFatalFailure()) return;
+    if (random_.OneIn(500)) CheckByQemu(state);
+  }
+
+  void CheckAllStates() {
+    CrashEnumerator crash(host_->StopRecording(),
+                          {.seed = random_.Next(),
+                           .max_states_per_point = FromEnvironment("CHAINFS_CRASH_STATES", 10)});
+    crash.ForEachState([&](const CrashState& state) {
+      SCOPED_TRACE(state.Describe());
+      CheckState(state);
+      return !HasFailure();
+    });
+    states_ += crash.visited();
+  }
+
+  void Report() {
+    RecordProperty("states", static_cast<int>(states_));
+    std::printf("[   INFO   ] %llu crash states\n", static_cast<unsigned long long>(states_));
+  }
+
+  Random random_;
+  std::vector<std::string> files_;
+  std::vector<std::string> frozen_;
+  std::shared_ptr<MemHost> host_;
+  std::unique_ptr<Guest> guest_;
+  std::map<std::string, Bytes> frozen_flats_;
+  std::unique_ptr<Catalog> catalog_;
+  DiskPtr disk_;
+  std::optional<BackingReference> old_backing_;
+  std::optional<BackingReference> new_backing_;
+  uint64_t completed_ = UINT64_MAX;  // index of the mark
+  uint64_t states_ = 0;
+};
+
+TEST_P(StreamCrash, EveryStateIsOldOrNew) {
+  const uint64_t rounds = FromEnvironment("CHAINFS_CRASH_ROUNDS", 2);
+  for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
+    Build();
+    if (HasFatalFailure()) return;
+    host_->StartRecording();
+    GuestOperations(3);
+    if (!HasFatalFailure()) StreamByHand();
+    if (HasFatalFailure()) return;
+    ASSERT_EQ(guest_->CheckNow(*disk_), "");
+    CloseAll();
+    if (HasFatalFailure()) return;
+    CheckAllStates();
+  }
+  Report();
+}
+
+TEST_P(StreamCrash, EveryStateIsOldOrNewBesideGuestThreads) {
+  const uint64_t rounds = FromEnvironment("CHAINFS_CRASH_ROUNDS", 2) / 2;
+  for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
+    Build();
+    if (HasFatalFailure()) return;
+    // A size that two threads change at once has no one history.
+    guest_->set_may_grow(false);
+    host_->StartRecording();
+    StreamWithThreads();
+    if (HasFatalFailure()) return;
+    ASSERT_EQ(guest_->CheckNow(*disk_), "");
+    CloseAll();
+    if (HasFatalFailure()) return;
+    CheckAllStates();
+  }
+  Report();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Chains, StreamCrash,
+    ::testing::Values(
+        Case{"whole_c512",
+             {{.file = "base.raw", .size = 24 * kKiB},
+              {.file = "a.qcow2", .below = "base.raw", .size = 24 * kKiB},
+              {.file = "b.qcow2", .below = "a.qcow2", .size = 24 * kKiB, .cluster_bits = 10},
+              {.file = "vm.qcow2", .below = "b.qcow2", .size = 24 * kKiB}}},
+        Case{"whole_c4k_of_c512",
+             {{.file = "base.qcow2", .size = 32 * kKiB},
+              {.file = "a.qcow2", .below = "base.qcow2", .size = 32 * kKiB, .refcount_order = 0},
+              {.file = "vm.qcow2", .below = "a.qcow2", .size = 32 * kKiB, .cluster_bits = 12}}},
+        Case{"base_c512",
+             {{.file = "base.raw", .size = 24 * kKiB},
+              {.file = "a.qcow2", .below = "base.raw", .size = 24 * kKiB},
+              {.file = "b.qcow2", .below = "a.qcow2", .size = 24 * kKiB, .cluster_bits = 12},
+              {.file = "vm.qcow2", .below = "b.qcow2", .size = 24 * kKiB, .refcount_order = 6}},
+             "vm.qcow2",
+             "base.raw"},
+        // What lies in base beyond the end of "a" must not come to light, nor when vm grows.
+        Case{
+            "base_beyond_short_layer",
+            {{.file = "base.qcow2", .size = 32 * kKiB},
+             {.file = "a.qcow2", .below = "base.qcow2", .size = 9 * kKiB + 512},
+             {.file = "b.qcow2", .below = "a.qcow2", .size = 14 * kKiB + 512, .cluster_bits = 11},
+             {.file = "vm.qcow2", .below = "b.qcow2", .size = 20 * kKiB + 512, .cluster_bits = 10}},
+            "vm.qcow2",
+            "base.qcow2"},
+        Case{"base_v2_c4k",
+             {{.file = "base.raw", .size = 32 * kKiB},
+              {.file = "a.qcow2", .below = "base.raw", .size = 32 * kKiB, .cluster_bits = 12},
+              {.file = "vm.qcow2",
+               .below = "a.qcow2",
+               .size = 32 * kKiB,
+               .cluster_bits = 12,
+               .version = 2}},
+             "vm.qcow2",
+             "base.raw"},
+        Case{"intermediate_with_clone",
+             {{.file = "base.raw", .size = 24 * kKiB},
+              {.file = "a.qcow2", .below = "base.raw", .size = 24 * kKiB},
+              {.file = "b.qcow2", .below = "a.qcow2", .size = 24 * kKiB, .lazy = true},
+              {.file = "clone.qcow2", .below = "b.qcow2", .size = 24 * kKiB},
+              {.file = "vm.qcow2", .below = "b.qcow2", .size = 28 * kKiB}},
+             "b.qcow2",
+             "base.raw",
+             28 * kKiB},
+        Case{"intermediate_whole",
+             {{.file = "base.qcow2", .size = 24 * kKiB, .cluster_bits = 12},
+              {.file = "a.qcow2", .below = "base.qcow2", .size = 20 * kKiB, .cluster_bits = 10},
+              {.file = "b.qcow2", .below = "a.qcow2", .size = 24 * kKiB, .cluster_bits = 12},
+              {.file = "vm.qcow2", .below = "b.qcow2", .size = 24 * kKiB}},
+             "b.qcow2"}),
+    [](const auto& param) { return param.param.name; });
+
+}  // namespace
+}  // namespace chainfs
