@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Job: vocabulary of background work, the same as QEMU's (qapi/job.json), so that people and
+// programs who know one know the other. The two tables say which state may follow which, and which
+// verb is legal when. Nothing here does work or locks.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "blocklayer/base/result.h"
+
+namespace chainfs {
+
+enum class JobStatus : uint8_t {
+  kUndefined,
+  kCreated,
+  kRunning,
+  kPaused,
+  kReady,
+  kStandby,
+  kWaiting,
+  kPending,
+  kAborting,
+  kConcluded,
+  kNull,
+};
+enum class JobVerb : uint8_t {
+  kCancel,
+  kPause,
+  kResume,
+  kSetSpeed,
+  kComplete,
+  kFinalize,
+  kDismiss
+};
+
+std::string_view JobStatusName(JobStatus status);  // "running"
+std::string_view JobVerbName(JobVerb verb);        // "set-speed"
+bool JobTransitionAllowed(JobStatus from, JobStatus to);
+bool JobVerbAllowed(JobVerb verb, JobStatus status);
+// [A-Za-z][A-Za-z0-9._-]*, at most 128 bytes.
+bool IsLegalJobId(std::string_view id);
+
+// A job as it was at one moment.
+struct JobInfo {
+  std::string id;
+  std::string type;  // "stream"
+  std::string disk;  // the chain's name
+  JobStatus status = JobStatus::kCreated;
+  uint64_t current_progress = 0;  // bytes; never goes backwards, never passes total
+  uint64_t total_progress = 0;    // bytes
+  uint64_t speed = 0;             // limit, bytes per second; 0: none
+  uint64_t rate = 0;              // measured, bytes per second
+  std::optional<uint64_t> eta_seconds;
+  bool cancelled = false;
+  std::optional<std::string> error;  // present iff it failed or was cancelled
+  std::chrono::system_clock::time_point started;
+  std::optional<std::chrono::system_clock::time_point> ended;
+  uint64_t sequence = 0;  // order of creation
+};
+
+enum class OnError : uint8_t {
+  kReport,  // the job ends at once
+  kIgnore,  // goes on; ends with an error, the chain as it was
+  kStop,    // pauses; resume tries the same chunk again
+  kEnospc,  // kStop for lack of space, else kReport
+};
+
+struct StreamRequest {
+  std::string disk;
+  std::string id;                   // empty: "stream-N"
+  std::optional<std::string> top;   // default: the active layer
+  std::optional<std::string> base;  // default: none, everything below is merged
+  uint64_t speed = 0;               // bytes per second; 0: no limit
+  OnError on_error = OnError::kReport;
+  std::optional<uint64_t> generation;  // refused with kStale when the chain has another
+  bool dry_run = false;  // only the estimate, as a concluded job of type "stream" with total set
+};
+
+}  // namespace chainfs

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The inside of JobManager: the list of jobs, who may start, what is remembered.
+//
+// Terms: an *entry* is a job from the moment its id and its layers are reserved. It is *accepted*
+// once it has a run; only accepted ones are shown. It is *started* when it holds one of the places
+// for running jobs.
+//
+// Invariants: ids are unique in the mount among all entries. No two entries that are neither
+// estimates nor ended have plans in conflict. At most kMaxRunning are started and not concluded.
+//
+// Locks: mu_ guards the list only. Nothing is called with it held: no run, no catalog, no event.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "blocklayer/base/sync.h"
+#include "jobs/job_arena.h"
+#include "jobs/job_manager.h"
+#include "jobs/job_record.h"
+#include "jobs/job_run.h"
+#include "jobs/stream_plan.h"
+
+namespace chainfs {
+
+class JobManager::Impl {
+ public:
+  static constexpr size_t kMaxRunning = 16;
+  static constexpr size_t kMaxQueued = 64;
+  static constexpr size_t kHistory = 32;  // concluded jobs that are remembered, a disk
+
+  Impl(Catalog& catalog, EventLog& events, JobManagerOptions options);
+
+  void ResumeRecorded() EXCLUDES(mu_);
+  Result<std::string> Stream(const StreamRequest& request) EXCLUDES(mu_);
+  Status Snapshot(const SnapshotCommand& command) EXCLUDES(mu_);
+  // The run that a verb means; kShutdown, kNoSuchJob.
+  Result<std::shared_ptr<JobRun>> ForVerb(std::string_view disk, std::string_view id) EXCLUDES(mu_);
+  Status Dismiss(std::string_view disk, std::string_view id) EXCLUDES(mu_);
+  std::vector<JobInfo> Jobs(std::string_view disk) const EXCLUDES(mu_);
+  std::shared_ptr<JobRun> FindRun(std::string_view disk, std::string_view id) const EXCLUDES(mu_);
+  void Shutdown() EXCLUDES(mu_);
+
+ private:
+  struct Entry {
+    uint64_t sequence = 0;
+    std::string id;
+    std::string disk;
+    std::optional<StreamPlan> plan;  // until the layers are free again
+    std::shared_ptr<JobRun> run;     // once accepted
+    bool queues = false;
+    bool started = false;
+    bool concluded = false;
+    bool dismissed = false;  // to be forgotten as soon as it has concluded
+  };
+  // Sequence number and id of a reservation, given back unless it is accepted.
+  class Reservation;
+  using Entries = std::vector<std::unique_ptr<Entry>>;  // oldest first
+
+  struct Wanted {
+    std::string disk;
+    std::string id;  // empty: TYPE-N
+    std::string type;
+    std::optional<StreamPlan> plan = std::nullopt;
+    bool queues = false;  // takes a place in the queue
+  };
+  Result<DiskPtr> FindDisk(const std::string& name, std::optional<uint64_t> generation) const;
+  Status Reserve(Wanted wanted, Reservation& reservation) EXCLUDES(mu_);
+  void GiveBack(uint64_t sequence) EXCLUDES(mu_);
+  Result<StreamPlan> ReserveStream(const Disk& disk, const StreamRequest& request,
+                                   Reservation& reservation) EXCLUDES(mu_);
+  Status Resume(const Catalog::Record& record) EXCLUDES(mu_);
+  std::shared_ptr<JobRun> MakeRun(const Reservation& reservation, JobSettings settings,
+                                  std::unique_ptr<ChunkWork> work) EXCLUDES(mu_);
+  void StartQueued() EXCLUDES(mu_);
+  void LayersReleased(uint64_t sequence) EXCLUDES(mu_);
+  void Concluded(uint64_t sequence) EXCLUDES(mu_);
+
+  Entry* EntryOf(uint64_t sequence) REQUIRES(mu_);
+  const Entry* Lookup(std::string_view disk, std::string_view id) const REQUIRES(mu_);
+  bool IdInUse(std::string_view id) const REQUIRES(mu_);
+  std::string FreshId(std::string_view type) REQUIRES(mu_);
+  void TrimHistory(std::string_view disk) REQUIRES(mu_);
+
+  Catalog& catalog_;
+  EventLog& events_;
+  const JobManagerOptions options_;
+
+  mutable Mutex mu_;
+  CondVar reservations_gone_;
+  Entries entries_ GUARDED_BY(mu_);
+  uint64_t next_sequence_ GUARDED_BY(mu_) = 1;
+  uint64_t next_number_ GUARDED_BY(mu_) = 1;  // of ids that we give
+  size_t reserving_ GUARDED_BY(mu_) = 0;      // reservations that are alive
+  bool shut_down_ GUARDED_BY(mu_) = false;
+
+  // Last, so that it goes first: its tasks use all of the above.
+  JobArena arena_;
+};
+
+}  // namespace chainfs

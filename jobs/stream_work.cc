@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "jobs/stream_work.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "blocklayer/name_rules.h"
+
+namespace chainfs {
+namespace {
+
+constexpr uint64_t kCopyChunk = 1 << 20;
+constexpr uint64_t kLookChunk = 64 << 20;
+
+uint64_t LengthOf(const StreamPlan& plan) {
+  return plan.nothing_to_do() ? 0 : plan.top->image->virtual_size();
+}
+
+void MakeCopier(const StreamPlan& plan, std::optional<StreamCopier>& copier) {
+  if (plan.nothing_to_do()) return;
+  copier.emplace(*plan.top->image, plan.below, static_cast<uint32_t>(plan.between.size()));
+}
+
+}  // namespace
+
+StreamWork::StreamWork(Catalog& catalog, EventLog& events, DiskPtr disk, StreamPlan plan,
+                       JobRecord record)
+    : catalog_(catalog),
+      events_(events),
+      disk_(std::move(disk)),
+      plan_(std::move(plan)),
+      top_(*plan_.top->image),
+      cluster_size_(top_.cluster_size()),
+      length_(LengthOf(plan_)),
+      record_(std::move(record)) {
+  MakeCopier(plan_, copier_);
+}
+
+std::optional<BackingReference> StreamWork::NewBacking() const {
+  if (!plan_.base) return std::nullopt;
+  return catalog_.ReferenceTo(*plan_.top, *plan_.base);
+}
+
+Status StreamWork::CheckTop() const {
+  if (!top_.writable()) {
+    return Fail(ErrorKind::kReadOnly,
+                EscapeText(fmt::format("{}: cannot be filled: {}", plan_.top->path,
+                                       top_.read_only_reason())));
+  }
+  if (plan_.nothing_to_do()) return {};
+  return top_.CanSetBacking(NewBacking());
+}
+
+Status StreamWork::Prepare() {
+  CHAINFS_TRY(catalog_.LockStreamTarget(plan_.top));
+  locked_ = true;
+  Status status = CheckTop();
+  if (status) {
+    MutexLock lock(mu_);
+    status = WriteRecord();
+    recorded_ = status.has_value();
+  }
+  if (!status) {
+    catalog_.UnlockStreamTarget(plan_.top);
+    locked_ = false;
+  }
+  return status;
+}
+
+Status StreamWork::WriteRecord() {
+  return catalog_.WriteRecord(*disk_, JobRecordName(record_.id), FormatJobRecord(record_));
+}
+
+uint64_t StreamWork::chunk_size() const { return std::max(kCopyChunk, cluster_size_); }
+
+ChunkResult StreamWork::Process(uint64_t offset, uint64_t length) {
+  return copier_ ? copier_->Process(offset, length) : 0;
+}
+
+Status StreamWork::Settle() { return copier_ ? top_.Flush() : Status(); }
+
+Result<bool> StreamWork::CoverGrowth(uint64_t& known) {
+  const uint64_t size = top_.virtual_size();
+  if (size <= known) return false;
+  const uint64_t from = RoundDown(known, cluster_size_);
+  const ChunkResult done = copier_->Process(from, size - from);
+  if (!done) return std::unexpected(done.error().error);
+  known = size;
+  return true;
+}
+
+Status StreamWork::Pivot() {
+  if (!copier_) return {};
+  uint64_t known = length_;
+  CHAINFS_ASSIGN(const bool grown, CoverGrowth(known));
+  if (grown) CHAINFS_TRY(top_.Flush());
+  {
+    MutexLock lock(mu_);
+    record_.pivoting = true;
+    CHAINFS_TRY(WriteRecord());
+  }
+  const std::optional<BackingReference> backing = NewBacking();
+  CHAINFS_TRY(top_.CanSetBacking(backing));
+  CHAINFS_TRY(top_.SetBacking(backing));
+  DropLayers();
+  const Result<bool> late = CoverGrowth(known);
+  if (!late) {
+    spdlog::error("{}: what it gained while a stream ended could not be copied: {}",
+                  plan_.top->path, late.error().message);
+  }
+  return {};
+}
+
+void StreamWork::DropLayers() {
+  std::vector<std::pair<DiskPtr, uint64_t>> before;
+  for (const std::string& name : catalog_.DisksUsing(*plan_.top)) {
+    if (DiskPtr disk = catalog_.Find(name)) {
+      const uint64_t generation = disk->chain()->generation;
+      before.emplace_back(std::move(disk), generation);
+    }
+  }
+  catalog_.DropLayersBetween(plan_.top, plan_.base);
+  for (const auto& [disk, generation] : before) {
+    const uint64_t now = disk->chain()->generation;
+    if (now == generation) continue;
+    events_.Publish("CHAIN_CHANGE",
+                    {TextField("disk", disk->name()), NumberField("generation", now)});
+  }
+}
+
+void StreamWork::Release() {
+  if (std::exchange(locked_, false)) catalog_.UnlockStreamTarget(plan_.top);
+  MutexLock lock(mu_);
+  if (!std::exchange(recorded_, false)) return;
+  const Status status = catalog_.RemoveRecord(*disk_, JobRecordName(record_.id));
+  if (!status) {
+    // The next daemon finds nothing left to do and tries again to remove it.
+    spdlog::warn("job {} of {} has ended, but its record stays: {}", record_.id, record_.disk,
+                 status.error().message);
+  }
+}
+
+void StreamWork::SaveParameters(const JobParameters& parameters) {
+  MutexLock lock(mu_);
+  if (!recorded_) return;
+  record_.speed = parameters.speed;
+  record_.paused = parameters.paused;
+  const Status status = WriteRecord();
+  if (!status) {
+    spdlog::warn("job {} of {}: its parameters were not recorded: {}", record_.id, record_.disk,
+                 status.error().message);
+  }
+}
+
+StreamEstimate::StreamEstimate(StreamPlan plan) : plan_(std::move(plan)), length_(LengthOf(plan_)) {
+  MakeCopier(plan_, copier_);
+}
+
+uint64_t StreamEstimate::chunk_size() const { return kLookChunk; }
+
+ChunkResult StreamEstimate::Process(uint64_t offset, uint64_t length) {
+  return copier_ ? copier_->Estimate(offset, length) : 0;
+}
+
+}  // namespace chainfs

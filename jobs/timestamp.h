@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Times as events and jobs show them: RFC 3339, UTC, microseconds, always 27 characters.
+#pragma once
+
+#include <chrono>
+#include <string>
+
+namespace chainfs {
+
+// "2024-05-01T12:00:00.000001Z"
+std::string FormatUtc(std::chrono::system_clock::time_point time);
+
+}  // namespace chainfs

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the manager accepts and refuses, what it remembers, and how jobs outlive it.
+#include <fstream>
+
+#include "tests/unit/jobs/stream_fixture.h"
+
+namespace chainfs {
+namespace {
+
+class ManagerTest : public StreamFixture {
+ protected:
+  // A stream that does not end by itself: it may copy a byte a second.
+  std::string Endless(const std::string& disk, const std::string& id = "") {
+    return Accepted({.disk = disk, .id = id, .speed = 1});
+  }
+};
+
+TEST_F(ManagerTest, WhatMakesNoSenseIsRefusedWithTheReason) {
+  MakeFive();
+  Create("raw.raw", kMiB);
+  OpenAll();
+  EXPECT_EQ(Refused({.disk = "nobody"}).kind, ErrorKind::kNotFound);
+  EXPECT_EQ(Refused({.disk = "e", .id = "1x"}).kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ(Refused({.disk = "e", .base = "z.qcow2"}).kind, ErrorKind::kNotFound);
+  EXPECT_EQ(Refused({.disk = "e", .base = "e.qcow2"}).kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ(Refused({.disk = "e", .top = "b.qcow2", .base = "c.qcow2"}).kind,
+            ErrorKind::kInvalidArgument);
+  const Error raw = Refused({.disk = "raw"});
+  EXPECT_EQ(raw.kind, ErrorKind::kInvalidArgument);
+  EXPECT_NE(raw.message.find("raw images have no backing file"), std::string::npos);
+  EXPECT_EQ(Refused({.disk = "e", .generation = 999}).kind, ErrorKind::kStale);
+  EXPECT_TRUE(jobs_->Jobs("").empty());
+  EXPECT_TRUE(Records().empty());
+  EXPECT_TRUE(Events().empty());
+}
+
+TEST_F(ManagerTest, AReadOnlyMountRefuses) {
+  MakeFive();
+  OpenAll({.read_only = true});
+  EXPECT_EQ(Refused({.disk = "e"}).kind, ErrorKind::kReadOnly);
+  const Status snapshot = jobs_->Snapshot({.disk = "e"});
+  ASSERT_FALSE(snapshot);
+  EXPECT_EQ(snapshot.error().kind, ErrorKind::kReadOnly);
+}
+
+TEST_F(ManagerTest, TwoJobsThatWouldSpoilEachOthersLayersAreNotBothAccepted) {
+  MakeFive();
+  OpenAll();
+  const std::string id = Accepted({.disk = "e", .top = "d.qcow2", .base = "b.qcow2", .speed = 1});
+  for (const StreamRequest& request : std::vector<StreamRequest>{
+           {.disk = "e"},                                       // leaves out d
+           {.disk = "d"},                                       // fills d
+           {.disk = "e", .top = "c.qcow2", .base = "a.qcow2"},  // fills c, which is left out
+           {.disk = "c"},                                       // the same, by another disk
+           {.disk = "e", .base = "c.qcow2"}}) {                 // its base would go
+    const Error error = Refused(request);
+    EXPECT_EQ(error.kind, ErrorKind::kBusy);
+    EXPECT_NE(error.message.find(id), std::string::npos) << error.message;
+  }
+  const std::string other = Accepted({.disk = "b", .speed = 1});
+  ASSERT_TRUE(jobs_->Cancel("b", other));
+  WaitEnd("b", other);
+  ASSERT_TRUE(jobs_->Cancel("e", id));
+  EXPECT_TRUE(WaitEnd("e", id).cancelled);
+  Stream({.disk = "e"});
+}
+
+TEST_F(ManagerTest, TheLayersAreFreeWhenTheEndIsAnnounced) {
+  MakeFive();
+  OpenAll();
+  for (int i = 0; i < 50; ++i) {
+    const std::string id = Accepted({.disk = "e", .base = "d.qcow2"});
+    const auto told = [&] {
+      const auto events = Events("BLOCK_JOB_COMPLETED");
+      return !events.empty() && events.back()["id"] == id;
+    };
+    while (!told()) std::this_thread::yield();
+  }
+}
+
+TEST_F(ManagerTest, IdsAreUniqueUntilDismissed) {
+  MakeFive();
+  OpenAll();
+  Stream({.disk = "e", .id = "mine", .base = "d.qcow2"});
+  EXPECT_EQ(Refused({.disk = "e", .id = "mine", .base = "d.qcow2"}).kind, ErrorKind::kExists);
+  EXPECT_EQ(Refused({.disk = "d", .id = "mine", .base = "c.qcow2"}).kind, ErrorKind::kExists);
+  ASSERT_TRUE(jobs_->Dismiss("e", "mine"));
+  EXPECT_FALSE(jobs_->Find("e", "mine").has_value());
+  Stream({.disk = "e", .id = "mine", .base = "d.qcow2"});
+}
+
+TEST_F(ManagerTest, VerbsMeanTheNewestJobUnlessOneIsNamed) {
+  MakeFive();
+  OpenAll();
+  const Status nothing = jobs_->Cancel("e", "");
+  ASSERT_FALSE(nothing);
+  EXPECT_EQ(nothing.error().kind, ErrorKind::kNoSuchJob);
+  Stream({.disk = "e", .base = "d.qcow2"});
+  const std::string id = Endless("e");
+  const Status early = jobs_->Dismiss("e", "");
+  ASSERT_FALSE(early);
+  EXPECT_EQ(early.error().kind, ErrorKind::kInvalidArgument);
+  EXPECT_NE(early.error().message.find("cannot accept command verb 'dismiss'"), std::string::npos);
+  EXPECT_EQ(jobs_->Pause("d", id).error().kind, ErrorKind::kNoSuchJob);
+  ASSERT_TRUE(jobs_->Cancel("e", ""));
+  EXPECT_TRUE(WaitEnd("e", id).cancelled);
+  ASSERT_TRUE(jobs_->Dismiss("e", id));
+  EXPECT_EQ(jobs_->Jobs("e").size(), 1u);
+}
+
+TEST_F(ManagerTest, ACancelledStreamLeavesTheChainAndNoRecord) {
+  MakeFive();
+  Remember("e.qcow2");
+  OpenAll();
+  const std::string id = Endless("e");
+  EXPECT_EQ(Records(), Words{"job-" + id});
+  ASSERT_TRUE(jobs_->Cancel("e", id));
+  EXPECT_EQ(WaitEnd("e", id).error, "cancelled");
+  EXPECT_TRUE(Records().empty());
+  EXPECT_EQ(ChainOf("e").size(), 5u);
+  CloseAll();
+  EXPECT_EQ(ChainOnDisk("e.qcow2").size(), 5u);
+  ExpectAsRemembered("e.qcow2");
+}
+
+TEST_F(ManagerTest, TheLast32ConcludedJobsOfADiskAreRemembered) {
+  MakeFive();
+  OpenAll();
+  const std::string alive = Endless("c", "alive");
+  Stream({.disk = "a"});
+  for (int i = 0; i < 40; ++i) Stream({.disk = "e", .base = "d.qcow2"});
+  WaitFor([&] { return jobs_->Jobs("e").size() == 32; }, "a history of 32");
+  EXPECT_EQ(jobs_->Jobs("a").size(), 1u);
+  const std::vector<JobInfo> all = jobs_->Jobs("");
+  EXPECT_EQ(all.size(), 34u);
+  for (size_t i = 1; i < all.size(); ++i) EXPECT_GT(all[i - 1].sequence, all[i].sequence);
+  EXPECT_EQ(all.back().id, alive);
+}
+
+TEST_F(ManagerTest, SixteenRunSixtyFourWaitTheRestIsRefused) {
+  Create("base.qcow2", 4 * kMiB);
+  Io("base.qcow2", {"write -P 1 0 4M"});
+  Create("clone.qcow2", 4 * kMiB, "base.qcow2");
+  for (int i = 0; i < 81; ++i) {
+    Run({"cp", At("clone.qcow2"), At("c" + std::to_string(i) + ".qcow2")});
+  }
+  OpenAll();
+  for (int i = 0; i < 80; ++i) Endless("c" + std::to_string(i), "j" + std::to_string(i));
+  const Error full = Refused({.disk = "c80"});
+  EXPECT_EQ(full.kind, ErrorKind::kBusy);
+  EXPECT_EQ(jobs_->Find("c15", "j15")->status, JobStatus::kRunning);
+  EXPECT_EQ(jobs_->Find("c16", "j16")->status, JobStatus::kCreated);
+  ASSERT_TRUE(jobs_->Cancel("c16", ""));
+  ASSERT_TRUE(jobs_->Cancel("c0", ""));
+  WaitEnd("c16", "j16");
+  WaitFor([&] { return jobs_->Find("c17", "j17")->status == JobStatus::kRunning; },
+          "the next in the queue");
+  EXPECT_EQ(jobs_->Find("c18", "j18")->status, JobStatus::kCreated);
+}
+
+TEST_F(ManagerTest, ADryRunCountsWhatWouldBeCopiedAndChangesNothing) {
+  Create("a.qcow2", 8 * kMiB);
+  Io("a.qcow2", {"write -P 1 0 4M", "write -z 4M 1M"});
+  Create("b.qcow2", 8 * kMiB, "a.qcow2");
+  Io("b.qcow2", {"write -P 2 6M 1M", "write -z 0 1M"});
+  Create("c.qcow2", 8 * kMiB, "b.qcow2");
+  Io("c.qcow2", {"write -P 3 2M 1M"});
+  OpenAll();
+  StreamRequest request{.disk = "c", .dry_run = true};
+  JobInfo info = WaitEnd("c", Accepted(request));
+  EXPECT_FALSE(info.error.has_value());
+  EXPECT_EQ(info.total_progress, 3 * kMiB);  // 1M..2M, 3M..4M, 6M..7M
+  request.base = "a.qcow2";
+  info = WaitEnd("c", Accepted(request));
+  EXPECT_EQ(info.total_progress, 1 * kMiB);
+  EXPECT_EQ(ChainOf("c").size(), 3u);
+  EXPECT_TRUE(Records().empty());
+  EXPECT_TRUE(Events("CHAIN_CHANGE").empty());
+}
+
+TEST_F(ManagerTest, AStreamIsTakenUpAgainAfterAShutdown) {
+  for (const bool with_base : {false, true}) {
+    MakeFive();
+    Remember("e.qcow2");
+    OpenAll();
+    StreamRequest request{.disk = "e", .id = "s", .speed = 256 << 10};
+    if (with_base) request.base = "a.qcow2";
+    Accepted(request);
+    WaitFor([&] { return jobs_->Find("e", "s")->current_progress > 0; }, "progress");
+    ASSERT_TRUE(jobs_->SetSpeed("e", "s", 1));
+    jobs_->Shutdown();
+    EXPECT_EQ(jobs_->Stream({.disk = "e"}).error().kind, ErrorKind::kShutdown);
+    EXPECT_EQ(jobs_->Cancel("e", "s").error().kind, ErrorKind::kShutdown);
+    EXPECT_EQ(Records(), Words{"job-s"});
+    EXPECT_TRUE(Events("BLOCK_JOB_CANCELLED").empty());
+    CloseAll();
+    EXPECT_EQ(ChainOnDisk("e.qcow2").size(), 5u);
+    ExpectAsRemembered("e.qcow2");
+    OpenAll();
+    EXPECT_TRUE(jobs_->Jobs("").empty());
+    jobs_->ResumeRecorded();
+    ASSERT_TRUE(jobs_->Find("e", "s").has_value());
+    EXPECT_EQ(jobs_->Find("e", "s")->speed, 1u);
+    ASSERT_TRUE(jobs_->SetSpeed("e", "s", 0));
+    EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
+    EXPECT_TRUE(Records().empty());
+    CloseAll();
+    EXPECT_EQ(ChainOnDisk("e.qcow2").size(), with_base ? 2u : 1u);
+    ExpectAsRemembered("e.qcow2");
+  }
+}
+
+TEST_F(ManagerTest, APausedJobComesBackPaused) {
+  MakeFive();
+  OpenAll();
+  Endless("e", "s");
+  ASSERT_TRUE(jobs_->Pause("e", "s"));
+  WaitFor([&] { return jobs_->Find("e", "s")->status == JobStatus::kPaused; }, "paused");
+  CloseAll();
+  OpenAll();
+  jobs_->ResumeRecorded();
+  WaitFor([&] { return jobs_->Find("e", "s")->status == JobStatus::kPaused; }, "paused again");
+  ASSERT_TRUE(jobs_->SetSpeed("e", "s", 0));
+  ASSERT_TRUE(jobs_->Resume("e", "s"));
+  EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
+}
+
+// The daemon died between the change of the header and the removal of the record.
+TEST_F(ManagerTest, AnEndThatWasAlmostReachedIsReached) {
+  MakeFive();
+  OpenAll();
+  Endless("e", "s");
+  const auto records = catalog_->ReadRecords("job-");
+  ASSERT_TRUE(records);
+  std::string contents = records->at(0).contents;
+  ASSERT_TRUE(jobs_->Cancel("e", "s"));
+  WaitEnd("e", "s");
+  Stream({.disk = "e"});
+  contents.replace(contents.find("phase=copy"), 10, "phase=pivot");
+  ASSERT_TRUE(catalog_->WriteRecord(*Disk("e"), "job-s", contents));
+  CloseAll();
+  OpenAll();
+  jobs_->ResumeRecorded();
+  EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
+  EXPECT_TRUE(Records().empty());
+  EXPECT_EQ(ChainOf("e"), Words{"e.qcow2"});
+}
+
+TEST_F(ManagerTest, RecordsThatMakeNoSenseAreLeftAlone) {
+  MakeFive();
+  OpenAll();
+  Endless("e", "s");
+  const std::string good = catalog_->ReadRecords("job-")->at(0).contents;
+  ASSERT_TRUE(jobs_->Cancel("e", "s"));
+  WaitEnd("e", "s");
+  const auto write = [&](const std::string& name, const std::string& from, const std::string& to) {
+    std::string contents = good;
+    contents.replace(contents.find(from), from.size(), to);
+    ASSERT_TRUE(catalog_->WriteRecord(*Disk("e"), name, contents));
+  };
+  write("job-x", "version=1", "nonsense");
+  write("job-y", "id=s", "id=z");
+  write("job-z", "disk=e\n", "disk=gone\n");
+  write("job-s", "top=", "top=/elsewhere");
+  CloseAll();
+  OpenAll();
+  jobs_->ResumeRecorded();
+  EXPECT_TRUE(jobs_->Jobs("").empty());
+  EXPECT_EQ(Records().size(), 4u);
+}
+
+TEST_F(ManagerTest, SnapshotsLeaveAJobOnlyWhenNamed) {
+  MakeFive();
+  OpenAll();
+  ASSERT_TRUE(jobs_->Snapshot({.disk = "e", .dry_run = true}));
+  EXPECT_EQ(ChainOf("e").size(), 5u);
+  ASSERT_TRUE(jobs_->Snapshot({.disk = "e"}));
+  EXPECT_TRUE(jobs_->Jobs("").empty());
+  EXPECT_EQ(ChainOf("e").front(), "e.1.qcow2");
+  const uint64_t generation = Disk("e")->chain()->generation;
+  ASSERT_TRUE(jobs_->Snapshot({.disk = "e", .id = "s2", .generation = generation}));
+  const auto job = jobs_->Find("e", "s2");
+  ASSERT_TRUE(job.has_value());
+  EXPECT_EQ(job->type, "snapshot");
+  EXPECT_EQ(job->status, JobStatus::kConcluded);
+  EXPECT_EQ(Events("CHAIN_CHANGE").size(), 2u);
+  const Status stale = jobs_->Snapshot({.disk = "e", .id = "s3", .generation = generation});
+  ASSERT_FALSE(stale);
+  EXPECT_EQ(stale.error().kind, ErrorKind::kStale);
+  const Status taken = jobs_->Snapshot({.disk = "e", .id = "s3", .request = {.target = "a.qcow2"}});
+  ASSERT_FALSE(taken);
+  EXPECT_EQ(taken.error().kind, ErrorKind::kExists);
+  EXPECT_FALSE(jobs_->Find("e", "s3").has_value());
+}
+
+TEST_F(ManagerTest, LiveBlockCopy) {
+  MakeFive();
+  Remember("e.qcow2");
+  OpenAll();
+  ASSERT_TRUE(jobs_->Snapshot({.disk = "e", .request = {.target = "copy.qcow2"}}));
+  Stream({.disk = "e"});
+  EXPECT_EQ(ChainOf("e"), Words{"copy.qcow2"});
+  CloseAll();
+  Run({"qemu-img", "compare", "-f", "qcow2", "-F", "raw", At("copy.qcow2"), At(".e.qcow2")});
+  ExpectSound("copy.qcow2");
+}
+
+}  // namespace
+}  // namespace chainfs
