@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Commands: what a write to user.chainfs.VERB does. Each verb is a row: the keys that it takes,
+// where it may be given, and a function. A row only translates; the work is the job manager's.
+//
+// The kernel holds the inode lock of the file during setxattr, so a verb queues and returns. Two do
+// short I/O of necessity: `snapshot` (creates a file, switches the disk) and `flush`.
+//
+// Threads: all methods, any thread; no lock of its own.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "blocklayer/catalog.h"
+#include "fusefs/command_parser.h"
+#include "jobs/job_manager.h"
+
+namespace chainfs {
+
+class Commands {
+ public:
+  // Both must outlive this.
+  Commands(Catalog& catalog, JobManager& jobs) : catalog_(catalog), jobs_(jobs) {}
+
+  // Whether `name` (without the prefix) is a verb, so that reading it is "write-only".
+  static bool IsVerb(std::string_view name);
+
+  // `disk` null: given on the root of the mount. `privileged`: targets may lie anywhere.
+  // kUnsupported for an unknown verb or one that does not belong there.
+  Status Execute(std::string_view verb, std::string_view value, const DiskPtr& disk,
+                 bool privileged);
+
+ private:
+  struct Call {
+    const CommandArguments& arguments;
+    DiskPtr disk;  // null on the root
+    bool privileged;
+  };
+  struct Verb;
+  using JobAction = Status (JobManager::*)(std::string_view disk, std::string_view id);
+
+  static const std::vector<Verb>& Verbs();
+  static const Verb* FindVerb(std::string_view name);
+
+  // The checks that every verb shares; true when there is nothing more to do (a dry run of
+  // something that only acts).
+  Status CheckGeneration(const Call& call) const;
+  Status Stream(const Call& call);
+  Status Snapshot(const Call& call);
+  Status Flush(const Call& call);
+  Status Speed(const Call& call);
+  Status Control(const Call& call, JobAction action);
+
+  // The disk and the job id that a job verb means; on the root found by the id, or the newest.
+  struct Target {
+    std::string disk;
+    std::string id;
+  };
+  Result<Target> FindTarget(const Call& call) const;
+
+  Catalog& catalog_;
+  JobManager& jobs_;
+};
+
+}  // namespace chainfs

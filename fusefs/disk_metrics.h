@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DiskMetrics: what was done to one disk since the mount began. Counters only; relaxed atomics, so
+// a reader sees each number right but not all of one instant.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <cstdint>
+
+namespace chainfs {
+
+// Latencies in buckets of powers of two: bucket i counts what took less than 2^i microseconds, the
+// last one everything longer.
+class LatencyCounts {
+ public:
+  static constexpr size_t kBuckets = 25;  // up to 8.4 s, then the rest
+
+  void Add(std::chrono::nanoseconds duration, uint64_t bytes) {
+    const auto ns = static_cast<uint64_t>(duration.count());
+    const auto bucket = static_cast<size_t>(std::bit_width(ns / 1000));
+    counts_[bucket < kBuckets ? bucket : kBuckets - 1].fetch_add(1, std::memory_order_relaxed);
+    total_ns_.fetch_add(ns, std::memory_order_relaxed);
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+
+  uint64_t count(size_t bucket) const { return counts_[bucket].load(std::memory_order_relaxed); }
+  uint64_t total_ns() const { return total_ns_.load(std::memory_order_relaxed); }
+  uint64_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  uint64_t operations() const {
+    uint64_t sum = 0;
+    for (const std::atomic<uint64_t>& count : counts_) sum += count.load(std::memory_order_relaxed);
+    return sum;
+  }
+
+ private:
+  std::array<std::atomic<uint64_t>, kBuckets> counts_ = {};
+  std::atomic<uint64_t> total_ns_ = 0;
+  std::atomic<uint64_t> bytes_ = 0;
+};
+
+struct DiskMetrics {
+  alignas(64) LatencyCounts reads;
+  alignas(64) LatencyCounts writes;
+  alignas(64) LatencyCounts flushes;
+  std::atomic<uint64_t> errors = 0;
+};
+
+// Adds the time of its own life to `counts`.
+class LatencyTimer {
+ public:
+  LatencyTimer(LatencyCounts& counts, uint64_t bytes) : counts_(counts), bytes_(bytes) {}
+  ~LatencyTimer() { counts_.Add(std::chrono::steady_clock::now() - start_, bytes_); }
+  LatencyTimer(const LatencyTimer&) = delete;
+  LatencyTimer& operator=(const LatencyTimer&) = delete;
+
+ private:
+  LatencyCounts& counts_;
+  const uint64_t bytes_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace chainfs

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/inodes.h"
+
+#include <algorithm>
+
+namespace chainfs {
+namespace {
+
+constexpr uint64_t kControlInode = 2;
+constexpr uint64_t kEventsInode = 3;
+constexpr uint64_t kChainsInode = 4;
+constexpr uint64_t kJobsInode = 5;
+constexpr uint64_t kMetricsInode = 6;
+constexpr uint64_t kMapInode = 7;
+constexpr uint64_t kFirstDiskInode = 16;
+
+NodePtr MakeNode(uint64_t ino, NodeKind kind, std::string name, DiskPtr disk = nullptr) {
+  return std::make_shared<Node>(ino, kind, std::move(name), std::move(disk));
+}
+
+}  // namespace
+
+bool IsDirectory(NodeKind kind) {
+  return kind == NodeKind::kRoot || kind == NodeKind::kControlDirectory ||
+         kind == NodeKind::kMapDirectory;
+}
+
+InodeTable::InodeTable()
+    : root_(MakeNode(kRootInode, NodeKind::kRoot, "")), next_(kFirstDiskInode) {
+  fixed_ = {
+      MakeNode(kChainsInode, NodeKind::kChains, "chains.json"),
+      MakeNode(kEventsInode, NodeKind::kEvents, "events"),
+      MakeNode(kJobsInode, NodeKind::kJobs, "jobs.json"),
+      MakeNode(kMapInode, NodeKind::kMapDirectory, "map"),
+      MakeNode(kMetricsInode, NodeKind::kMetrics, "metrics"),
+  };
+  const NodePtr control =
+      MakeNode(kControlInode, NodeKind::kControlDirectory, std::string(kControlDirectoryName));
+  const MutexLock lock(mu_);
+  by_number_[kRootInode].node = root_;
+  by_number_[kControlInode].node = control;
+  for (const NodePtr& node : fixed_) by_number_[node->ino].node = node;
+}
+
+NodePtr InodeTable::Find(uint64_t ino) const {
+  const MutexLock lock(mu_);
+  const auto found = by_number_.find(ino);
+  return found == by_number_.end() ? nullptr : found->second.node;
+}
+
+NodePtr InodeTable::FindByName(NodeKind directory, std::string_view name) const {
+  const MutexLock lock(mu_);
+  if (directory == NodeKind::kRoot && name == kControlDirectoryName) {
+    return by_number_.at(kControlInode).node;
+  }
+  if (directory == NodeKind::kControlDirectory) {
+    const auto found = std::ranges::find(fixed_, name, [](const NodePtr& n) { return n->name; });
+    return found == fixed_.end() ? nullptr : *found;
+  }
+  const auto& names = directory == NodeKind::kRoot ? disks_ : maps_;
+  const auto found = names.find(name);
+  return found == names.end() ? nullptr : found->second;
+}
+
+NodePtr InodeTable::FindDisk(const Disk& disk) const {
+  const MutexLock lock(mu_);
+  const auto found = disks_.find(disk.name() + ".raw");
+  return found != disks_.end() && found->second->disk.get() == &disk ? found->second : nullptr;
+}
+
+std::vector<NodePtr> InodeTable::List(NodeKind directory) const {
+  if (directory == NodeKind::kControlDirectory) return fixed_;
+  const MutexLock lock(mu_);
+  std::vector<NodePtr> nodes;
+  for (const auto& [name, node] : directory == NodeKind::kRoot ? disks_ : maps_) {
+    nodes.push_back(node);
+  }
+  return nodes;
+}
+
+void InodeTable::Remember(const Node& node) {
+  const MutexLock lock(mu_);
+  const auto found = by_number_.find(node.ino);
+  if (found != by_number_.end()) ++found->second.lookups;
+}
+
+void InodeTable::Forget(uint64_t ino, uint64_t count) {
+  NodePtr last;  // destroyed, with its disk, after the lock is gone
+  const MutexLock lock(mu_);
+  const auto found = by_number_.find(ino);
+  if (found == by_number_.end()) return;
+  last = found->second.node;
+  found->second.lookups -= std::min(count, found->second.lookups);
+  DropIfUnused(ino);
+}
+
+bool InodeTable::Add(const DiskPtr& disk) {
+  std::vector<NodePtr> replaced;  // destroyed after the lock is gone
+  const MutexLock lock(mu_);
+  const std::string file_name = disk->name() + ".raw";
+  if (const auto found = disks_.find(file_name); found != disks_.end()) {
+    if (found->second->disk == disk) return false;
+    replaced = {found->second, maps_.at(disk->name() + ".json")};
+    for (const NodePtr& node : replaced) Unlink(node);
+  }
+  const NodePtr node = MakeNode(next_++, NodeKind::kDisk, file_name, disk);
+  node->shown_read_only = disk->read_only();
+  const NodePtr map = MakeNode(next_++, NodeKind::kMap, disk->name() + ".json", disk);
+  by_number_[node->ino].node = node;
+  by_number_[map->ino].node = map;
+  disks_[node->name] = node;
+  maps_[map->name] = map;
+  return true;
+}
+
+bool InodeTable::Remove(const Disk& disk) {
+  std::vector<NodePtr> removed;  // destroyed after the lock is gone
+  const MutexLock lock(mu_);
+  const auto found = disks_.find(disk.name() + ".raw");
+  if (found == disks_.end() || found->second->disk.get() != &disk) return false;
+  removed = {found->second, maps_.at(disk.name() + ".json")};
+  for (const NodePtr& node : removed) Unlink(node);
+  return true;
+}
+
+size_t InodeTable::SizeForTesting() const {
+  const MutexLock lock(mu_);
+  return by_number_.size();
+}
+
+void InodeTable::Unlink(const NodePtr& node) {
+  (node->kind == NodeKind::kDisk ? disks_ : maps_).erase(node->name);
+  by_number_.at(node->ino).linked = false;
+  DropIfUnused(node->ino);
+}
+
+void InodeTable::DropIfUnused(uint64_t ino) {
+  const auto found = by_number_.find(ino);
+  if (!found->second.linked && found->second.lookups == 0) by_number_.erase(found);
+}
+
+}  // namespace chainfs

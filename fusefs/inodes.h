@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// InodeTable: what the kernel may ask for by number. README.md has the table of numbers.
+//
+// Terms: a node is *linked* while its name leads to it. A disk that goes away is unlinked: its name
+// is free again, and the node stays for those who hold it (kernel references, open files).
+//
+// I1  The number of a disk is never given to another one, so that a file handle can never reach the
+//     wrong disk. 64 bits do not run out.
+// I2  A node leaves the table only when it is not linked and the kernel has forgotten every look-up
+//     of it. Open files keep their node alive by themselves.
+//
+// Threads: all methods, any thread. mu_ is held for map operations only; never across I/O, a call
+// into the catalog or a reply.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "blocklayer/base/sync.h"
+#include "blocklayer/disk.h"
+#include "fusefs/disk_metrics.h"
+
+namespace chainfs {
+
+enum class NodeKind : uint8_t {
+  kRoot,
+  kControlDirectory,  // .chainfs
+  kEvents,
+  kChains,
+  kJobs,
+  kMetrics,
+  kMapDirectory,  // .chainfs/map
+  kMap,           // .chainfs/map/NAME.json
+  kDisk,          // NAME.raw
+};
+
+inline constexpr uint64_t kRootInode = 1;
+inline constexpr std::string_view kControlDirectoryName = ".chainfs";
+
+// What chmod, chown and utimens set; kept in memory only.
+struct AttributeOverrides {
+  std::optional<mode_t> permissions;
+  std::optional<uid_t> uid;
+  std::optional<gid_t> gid;
+  std::optional<timespec> accessed;
+  std::optional<timespec> modified;
+  timespec modified_when_set = {};  // the disk's own time then; a later write overrules
+};
+
+struct Node {
+  Node(uint64_t number, NodeKind what, std::string file_name, DiskPtr flat_disk)
+      : ino(number), kind(what), name(std::move(file_name)), disk(std::move(flat_disk)) {}
+
+  const uint64_t ino;
+  const NodeKind kind;
+  const std::string name;  // in its directory
+  const DiskPtr disk;      // kDisk and kMap
+
+  DiskMetrics metrics;  // kDisk
+  // What getattr last said, to notice changes that the kernel must be told of (kDisk).
+  std::atomic<bool> shown_read_only = false;
+  std::atomic<int64_t> last_error_report = 0;  // second of the last I/O error that was reported
+
+  Mutex mu;
+  AttributeOverrides overrides GUARDED_BY(mu);
+  std::string last_error GUARDED_BY(mu);  // JSON of the last refused command; kDisk and kRoot
+};
+using NodePtr = std::shared_ptr<Node>;
+
+bool IsDirectory(NodeKind kind);
+
+class InodeTable {
+ public:
+  InodeTable();
+
+  // Null when there is none. The fixed nodes are always there.
+  NodePtr Find(uint64_t ino) const EXCLUDES(mu_);
+  NodePtr FindByName(NodeKind directory, std::string_view name) const EXCLUDES(mu_);
+  NodePtr root() const { return root_; }
+  // The node of `disk` itself, while it is linked.
+  NodePtr FindDisk(const Disk& disk) const EXCLUDES(mu_);
+  // What a directory shows, sorted by name, without "." and "..".
+  std::vector<NodePtr> List(NodeKind directory) const EXCLUDES(mu_);
+
+  // The kernel holds one reference more; call before the reply that says so.
+  void Remember(const Node& node) EXCLUDES(mu_);
+  void Forget(uint64_t ino, uint64_t count) EXCLUDES(mu_);
+
+  // Links a disk; the one of that name that was there is unlinked. Adding what is there does
+  // nothing. True when something changed.
+  bool Add(const DiskPtr& disk) EXCLUDES(mu_);
+  bool Remove(const Disk& disk) EXCLUDES(mu_);
+
+  size_t SizeForTesting() const EXCLUDES(mu_);
+
+ private:
+  struct Entry {
+    NodePtr node;
+    uint64_t lookups = 0;
+    bool linked = true;
+  };
+
+  void Unlink(const NodePtr& node) REQUIRES(mu_);
+  void DropIfUnused(uint64_t ino) REQUIRES(mu_);
+
+  const NodePtr root_;
+  std::vector<NodePtr> fixed_;  // of .chainfs, sorted by name; constant after construction
+
+  mutable Mutex mu_;
+  std::unordered_map<uint64_t, Entry> by_number_ GUARDED_BY(mu_);
+  std::map<std::string, NodePtr, std::less<>> disks_ GUARDED_BY(mu_);  // by file name
+  std::map<std::string, NodePtr, std::less<>> maps_ GUARDED_BY(mu_);   // by file name
+  uint64_t next_ GUARDED_BY(mu_);
+};
+
+}  // namespace chainfs

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/invalidator.h"
+
+#include <utility>
+
+namespace chainfs {
+
+Invalidator::~Invalidator() { Stop(); }
+
+void Invalidator::Start(fuse_session* session) {
+  {
+    const MutexLock lock(mu_);
+    running_ = true;
+  }
+  thread_ = std::thread([this, session] { Loop(session); });
+}
+
+void Invalidator::Stop() {
+  {
+    const MutexLock lock(mu_);
+    running_ = false;
+    queue_.clear();
+  }
+  news_.NotifyAll();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Invalidator::Attributes(uint64_t ino) { Queue({.ino = ino, .name = ""}); }
+
+void Invalidator::Entry(uint64_t directory, const std::string& name) {
+  Queue({.ino = directory, .name = name});
+}
+
+void Invalidator::Queue(Item item) {
+  {
+    const MutexLock lock(mu_);
+    if (!running_) return;
+    queue_.insert(std::move(item));
+  }
+  news_.NotifyOne();
+}
+
+void Invalidator::Loop(fuse_session* session) {
+  for (;;) {
+    Item item;
+    {
+      const MutexLock lock(mu_);
+      while (running_ && queue_.empty()) news_.Wait(mu_);
+      if (!running_) return;
+      item = std::move(queue_.extract(queue_.begin()).value());
+    }
+    // Errors mean that the kernel knows no such inode or name: nothing to forget.
+    if (item.name.empty()) {
+      fuse_lowlevel_notify_inval_inode(session, item.ino, -1, 0);
+    } else {
+      fuse_lowlevel_notify_inval_entry(session, item.ino, item.name.c_str(), item.name.size());
+    }
+  }
+}
+
+}  // namespace chainfs

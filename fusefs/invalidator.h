@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Invalidator: tells the kernel what it must forget, from a thread of its own. The calls can wait
+// for requests that are being served, so they are made with no lock held and never from a handler;
+// whoever has news publishes it first, then queues.
+//
+// Attributes are invalidated with a negative offset, which touches no cached page: a disk's
+// contents change only by writes that pass through the kernel.
+//
+// The queue holds each entry at most once, so it is bounded by the number of disks ever shown.
+//
+// Threads: all methods, any thread. mu_ is held for queue operations only.
+#pragma once
+
+#include <set>
+#include <string>
+#include <thread>
+
+#include "blocklayer/base/sync.h"
+#include "fusefs/fuse_api.h"
+
+namespace chainfs {
+
+class Invalidator {
+ public:
+  Invalidator() = default;
+  ~Invalidator();
+
+  // Nothing is sent before; what was queued until then is dropped (the kernel knows nothing yet).
+  void Start(fuse_session* session) EXCLUDES(mu_);
+  // What is queued is dropped. The session may be destroyed afterwards.
+  void Stop() EXCLUDES(mu_);
+
+  void Attributes(uint64_t ino) EXCLUDES(mu_);
+  // The name in `directory` leads elsewhere, or nowhere, now.
+  void Entry(uint64_t directory, const std::string& name) EXCLUDES(mu_);
+
+ private:
+  struct Item {
+    uint64_t ino;
+    std::string name;  // empty: the attributes of ino
+    auto operator<=>(const Item&) const = default;
+  };
+
+  void Queue(Item item) EXCLUDES(mu_);
+  void Loop(fuse_session* session) EXCLUDES(mu_);
+
+  Mutex mu_;
+  CondVar news_;
+  std::set<Item> queue_ GUARDED_BY(mu_);
+  bool running_ GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+}  // namespace chainfs

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/keeper.h"
+
+#include <sys/vfs.h>
+
+#include <chrono>
+
+#include "fusefs/fuse_ops.h"
+#include "fusefs/mount_table.h"
+
+namespace chainfs {
+namespace {
+
+constexpr std::chrono::seconds kFlushInterval(5);
+
+}  // namespace
+
+Keeper::Keeper(MountState& state, std::function<void()> ready)
+    : state_(state), ready_(std::move(ready)) {}
+
+Keeper::~Keeper() { Stop(); }
+
+void Keeper::Start() {
+  thread_ = std::thread([this] { Loop(); });
+}
+
+void Keeper::Stop() {
+  {
+    const MutexLock lock(mu_);
+    stop_ = true;
+  }
+  stopped_.NotifyAll();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Keeper::Loop() {
+  // Answered by the serving threads, or failed by the end of the connection.
+  struct statfs fs = {};
+  if (::statfs(state_.options.mountpoint.c_str(), &fs) == 0) {
+    if (const std::optional<std::string> device = MountDevice(state_.options.mountpoint)) {
+      RaiseReadAhead(*device, kMaxTransfer / 1024);
+    }
+    ready_();
+  }
+  while (Pause()) FlushWritten();
+}
+
+bool Keeper::Pause() {
+  const auto deadline = std::chrono::steady_clock::now() + kFlushInterval;
+  const MutexLock lock(mu_);
+  while (!stop_) {
+    if (!stopped_.WaitUntil(mu_, deadline)) break;
+  }
+  return !stop_;
+}
+
+void Keeper::FlushWritten() {
+  std::map<uint64_t, uint64_t> seen;
+  for (const NodePtr& node : state_.inodes.List(NodeKind::kRoot)) {
+    const uint64_t writes = node->metrics.writes.operations();
+    const auto before = flushed_.find(node->ino);
+    seen[node->ino] = writes;
+    if (writes == (before == flushed_.end() ? 0 : before->second)) continue;
+    if (node->disk->read_only()) continue;
+    // A failure has reached the log and the events by the disk's observer.
+    (void)node->disk->Flush();
+  }
+  flushed_ = std::move(seen);
+}
+
+}  // namespace chainfs

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Keeper: what has to happen beside the serving of requests. It says when the mount serves (by
+// using it once), and every few seconds flushes disks that were written to: FUSE tells a daemon
+// nothing of sync(2), so this is what bounds the loss of a guest that never calls fsync.
+//
+// Threads: Start and Stop belong to the main thread; the rest is a thread of its own.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <thread>
+
+#include "blocklayer/base/sync.h"
+#include "fusefs/mount_state.h"
+
+namespace chainfs {
+
+class Keeper {
+ public:
+  // `ready` runs once, on the keeper's thread.
+  Keeper(MountState& state, std::function<void()> ready);
+  ~Keeper();
+
+  void Start();
+  void Stop() EXCLUDES(mu_);
+
+ private:
+  void Loop();
+  // False when it is time to stop.
+  bool Pause() EXCLUDES(mu_);
+  void FlushWritten();
+
+  MountState& state_;
+  const std::function<void()> ready_;
+  std::map<uint64_t, uint64_t> flushed_;  // by inode: the writes that the last flush covered
+
+  Mutex mu_;
+  CondVar stopped_;
+  bool stop_ GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+}  // namespace chainfs

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <cmath>
+#include <string>
+
+#include "fusefs/virtual_files.h"
+
+namespace chainfs {
+namespace {
+
+// Prometheus label values escape these three.
+std::string LabelText(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '\n') {
+      escaped += "\\n";
+      continue;
+    }
+    if (c == '\\' || c == '"') escaped += '\\';
+    escaped += c;
+  }
+  return escaped;
+}
+
+void Head(std::string* out, std::string_view name, std::string_view type, std::string_view help) {
+  *out += fmt::format("# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
+}
+
+using CountsOf = const LatencyCounts& (*)(const DiskMetrics&);
+
+void PutBytes(std::string* out, const std::vector<NodePtr>& disks, std::string_view what,
+              CountsOf counts_of) {
+  const std::string bytes = fmt::format("chainfs_{}_bytes_total", what);
+  Head(out, bytes, "counter", fmt::format("Bytes of {} requests.", what));
+  for (const NodePtr& node : disks) {
+    *out += fmt::format("{}{{disk=\"{}\"}} {}\n", bytes, LabelText(node->disk->name()),
+                        counts_of(node->metrics).bytes());
+  }
+}
+
+void PutLatencies(std::string* out, const std::vector<NodePtr>& disks, std::string_view what,
+                  CountsOf counts_of) {
+  const std::string seconds = fmt::format("chainfs_{}_seconds", what);
+  Head(out, seconds, "histogram", fmt::format("Latency of {} requests inside the daemon.", what));
+  for (const NodePtr& node : disks) {
+    const LatencyCounts& counts = counts_of(node->metrics);
+    const std::string label = LabelText(node->disk->name());
+    uint64_t sum = 0;
+    for (size_t i = 0; i < LatencyCounts::kBuckets; ++i) {
+      sum += counts.count(i);
+      const bool last = i + 1 == LatencyCounts::kBuckets;
+      const std::string bound =
+          last ? "+Inf" : fmt::format("{}", std::ldexp(1e-6, static_cast<int>(i)));
+      *out += fmt::format("{}_bucket{{disk=\"{}\",le=\"{}\"}} {}\n", seconds, label, bound, sum);
+    }
+    *out += fmt::format("{}_sum{{disk=\"{}\"}} {}\n", seconds, label,
+                        static_cast<double>(counts.total_ns()) * 1e-9);
+    *out += fmt::format("{}_count{{disk=\"{}\"}} {}\n", seconds, label, sum);
+  }
+}
+
+void PutJobs(std::string* out, const std::vector<JobInfo>& jobs) {
+  struct Series {
+    std::string_view name;
+    std::string_view help;
+    uint64_t JobInfo::* field;
+  };
+  constexpr Series kSeries[] = {
+      {"chainfs_job_current_bytes", "Bytes that the job has dealt with.",
+       &JobInfo::current_progress},
+      {"chainfs_job_total_bytes", "Bytes that the job has to deal with.", &JobInfo::total_progress},
+      {"chainfs_job_rate_bytes", "Bytes a second at present.", &JobInfo::rate},
+  };
+  for (const Series& series : kSeries) {
+    Head(out, series.name, "gauge", series.help);
+    for (const JobInfo& job : jobs) {
+      *out += fmt::format("{}{{disk=\"{}\",id=\"{}\",type=\"{}\",status=\"{}\"}} {}\n", series.name,
+                          LabelText(job.disk), LabelText(job.id), LabelText(job.type),
+                          JobStatusName(job.status), job.*series.field);
+    }
+  }
+}
+
+void PutOne(std::string* out, std::string_view name, std::string_view type, std::string_view help,
+            uint64_t value) {
+  Head(out, name, type, help);
+  *out += fmt::format("{} {}\n", name, value);
+}
+
+}  // namespace
+
+std::string MetricsText(const MetricsView& view) {
+  const CountsOf reads = [](const DiskMetrics& m) -> const LatencyCounts& { return m.reads; };
+  const CountsOf writes = [](const DiskMetrics& m) -> const LatencyCounts& { return m.writes; };
+  const CountsOf flushes = [](const DiskMetrics& m) -> const LatencyCounts& { return m.flushes; };
+  std::string out;
+  PutBytes(&out, view.disks, "read", reads);
+  PutLatencies(&out, view.disks, "read", reads);
+  PutBytes(&out, view.disks, "write", writes);
+  PutLatencies(&out, view.disks, "write", writes);
+  PutLatencies(&out, view.disks, "flush", flushes);
+  Head(&out, "chainfs_errors_total", "counter", "Failed reads, writes and flushes.");
+  for (const NodePtr& node : view.disks) {
+    out += fmt::format("chainfs_errors_total{{disk=\"{}\"}} {}\n", LabelText(node->disk->name()),
+                       node->metrics.errors.load());
+  }
+  PutJobs(&out, view.jobs);
+  PutOne(&out, "chainfs_metadata_cache_hits_total", "counter", "Table slices found in memory.",
+         view.metadata_hits);
+  PutOne(&out, "chainfs_metadata_cache_misses_total", "counter", "Table slices read from images.",
+         view.metadata_misses);
+  PutOne(&out, "chainfs_metadata_cache_bytes", "gauge", "Memory that the cache holds.",
+         view.metadata_bytes);
+  return out;
+}
+
+}  // namespace chainfs

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/mount_state.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "fusefs/errno_map.h"
+#include "fusefs/status_json.h"
+
+namespace chainfs {
+namespace {
+
+timespec Now() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return now;
+}
+
+bool SameTime(const timespec& a, const timespec& b) {
+  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+const timespec& StartTime() {
+  static const timespec start = Now();
+  return start;
+}
+
+}  // namespace
+
+MountState::MountState(const Options& with, Catalog& chains, EventLog& log, JobManager& job_manager,
+                       unsigned served_at_once)
+    : options(with),
+      catalog(chains),
+      event_log(log),
+      jobs(job_manager),
+      threads(served_at_once),
+      owner_uid(with.uid.value_or(::getuid())),
+      owner_gid(with.gid.value_or(::getgid())),
+      daemon_uid(::getuid()),
+      events(log),
+      commands(chains, job_manager),
+      watcher(chains, [this] { AnnounceChangedModes(); }) {
+  StartTime();
+  catalog.SetObserver(this);
+  for (const DiskPtr& disk : catalog.Disks()) inodes.Add(disk);
+  for (const BrokenImage& image : catalog.Broken()) ImageBroken(image);
+}
+
+MountState::~MountState() { catalog.SetObserver(nullptr); }
+
+bool MountState::MayCommand(const Caller& caller, fuse_req_t req) const {
+  if (caller.uid == 0 || caller.uid == daemon_uid) return true;
+  if (!options.control_gid) return false;
+  if (caller.gid == *options.control_gid) return true;
+  // Supplementary groups come from /proc of the caller, which waits for us in setxattr; pid 0 is a
+  // process that this one cannot see.
+  if (caller.pid == 0) return false;
+  std::vector<gid_t> groups(64);
+  int count = fuse_req_getgroups(req, static_cast<int>(groups.size()), groups.data());
+  if (count > static_cast<int>(groups.size())) {
+    groups.resize(static_cast<size_t>(count));
+    count = fuse_req_getgroups(req, count, groups.data());
+  }
+  if (count < 0) return false;
+  groups.resize(std::min(groups.size(), static_cast<size_t>(count)));
+  return std::ranges::find(groups, *options.control_gid) != groups.end();
+}
+
+mode_t MountState::ModeOf(const Node& node) const {
+  switch (node.kind) {
+    case NodeKind::kRoot:
+      return S_IFDIR | (0777u & ~options.umask);
+    case NodeKind::kControlDirectory:
+    case NodeKind::kMapDirectory:
+      return S_IFDIR | (options.control_gid ? 0750u : 0700u);
+    case NodeKind::kDisk:
+      return S_IFREG | ((node.disk->read_only() ? 0444u : 0666u) & ~options.umask);
+    case NodeKind::kEvents:
+    case NodeKind::kChains:
+    case NodeKind::kJobs:
+    case NodeKind::kMetrics:
+    case NodeKind::kMap:
+      return S_IFREG | (options.control_gid ? 0440u : 0400u);
+  }
+  return 0;
+}
+
+struct stat MountState::StatOf(Node& node) const {
+  struct stat st = {};
+  st.st_ino = node.ino;
+  st.st_mode = ModeOf(node);
+  st.st_nlink = IsDirectory(node.kind) ? 2 : 1;
+  st.st_uid = owner_uid;
+  const bool control = node.kind != NodeKind::kRoot && node.kind != NodeKind::kDisk;
+  st.st_gid = control ? options.control_gid.value_or(owner_gid) : owner_gid;
+  st.st_blksize = 4096;
+  st.st_mtim = st.st_ctim = st.st_atim = StartTime();
+  if (node.kind == NodeKind::kDisk) {
+    node.shown_read_only = node.disk->read_only();
+    st.st_size = static_cast<off_t>(node.disk->size());
+    const Result<uint64_t> allocated = node.disk->AllocatedBytes();
+    st.st_blocks = static_cast<blkcnt_t>(allocated.value_or(0) / 512);
+    st.st_mtim = st.st_ctim = st.st_atim = node.disk->modified();
+  }
+  const MutexLock lock(node.mu);
+  const AttributeOverrides& set = node.overrides;
+  if (set.permissions) st.st_mode = (st.st_mode & S_IFMT) | *set.permissions;
+  if (node.kind == NodeKind::kDisk && node.disk->read_only()) st.st_mode &= ~mode_t{0222};
+  if (set.uid) st.st_uid = *set.uid;
+  if (set.gid) st.st_gid = *set.gid;
+  if (set.accessed) st.st_atim = *set.accessed;
+  if (set.modified &&
+      (node.kind != NodeKind::kDisk || SameTime(set.modified_when_set, st.st_ctim))) {
+    st.st_mtim = *set.modified;
+  }
+  return st;
+}
+
+void MountState::Refused(Node& node, std::string_view attribute, const Error& error) {
+  const int number = ErrnoOf(error);
+  const std::string json =
+      RefusalJson(std::chrono::system_clock::now(), attribute, number, error.message);
+  spdlog::info("refused {} on {}: {} ({})", attribute,
+               node.kind == NodeKind::kRoot ? "the mount" : node.name, error.message,
+               ErrnoName(number));
+  {
+    const MutexLock lock(node.mu);
+    node.last_error = json;
+  }
+  const NodePtr root = inodes.root();
+  if (root.get() == &node) return;
+  const MutexLock lock(root->mu);
+  root->last_error = json;
+}
+
+void MountState::AnnounceChangedModes() {
+  for (const NodePtr& node : inodes.List(NodeKind::kRoot)) {
+    if (node->shown_read_only != node->disk->read_only()) invalidator.Attributes(node->ino);
+  }
+}
+
+void MountState::DiskAdded(const DiskPtr& disk) {
+  if (!inodes.Add(disk)) return;
+  spdlog::info("disk {} appeared", disk->name());
+  invalidator.Entry(kRootInode, disk->name() + ".raw");
+}
+
+void MountState::DiskRemoved(const DiskPtr& disk) {
+  if (!inodes.Remove(*disk)) return;
+  spdlog::info("disk {} is gone", disk->name());
+  invalidator.Entry(kRootInode, disk->name() + ".raw");
+}
+
+void MountState::ChainChanged(const DiskPtr& disk) {
+  // Contents are the same; only what stat shows of allocation and mode may differ.
+  if (const NodePtr node = inodes.FindDisk(*disk)) invalidator.Attributes(node->ino);
+}
+
+void MountState::DiskError(const Disk& disk, std::string_view operation, const Error& error) {
+  const NodePtr node = inodes.FindDisk(disk);
+  // A guest that keeps trying must not fill the log: one report a second and disk is enough.
+  const int64_t now = Now().tv_sec;
+  if (node != nullptr && node->last_error_report.exchange(now) == now) return;
+  spdlog::error("disk {}: {} failed: {}", disk.name(), operation, error.message);
+  event_log.Publish(
+      error.kind == ErrorKind::kCorrupt ? "BLOCK_IMAGE_CORRUPTED" : "BLOCK_IO_ERROR",
+      {TextField("disk", disk.name()), TextField("operation", operation),
+       TextField("error", ErrorKindName(error.kind)), TextField("reason", error.message)});
+  if (node != nullptr) invalidator.Attributes(node->ino);
+}
+
+void MountState::ImageBroken(const BrokenImage& image) {
+  spdlog::warn("image {} is not shown: {}", image.path, image.error.message);
+}
+
+}  // namespace chainfs

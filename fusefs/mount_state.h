@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// MountState: everything a FUSE handler may use, tied together; what libfuse hands to each of them
+// as user data. It also is the catalog's observer: a change of the chains becomes nodes, events and
+// invalidations here.
+//
+// Lock order: see README.md. Observer calls may arrive with the catalog's lock held, so they touch
+// only the inode table, the invalidator's queue and the event log.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "blocklayer/catalog.h"
+#include "fusefs/commands.h"
+#include "fusefs/events_file.h"
+#include "fusefs/inodes.h"
+#include "fusefs/invalidator.h"
+#include "fusefs/options.h"
+#include "fusefs/source_watcher.h"
+#include "jobs/event_log.h"
+#include "jobs/job_manager.h"
+
+namespace chainfs {
+
+class MountState final : public CatalogObserver {
+ public:
+  MountState(const Options& with, Catalog& chains, EventLog& event_log, JobManager& job_manager,
+             unsigned served_at_once);
+  ~MountState() override;
+
+  // The identity of a caller as the kernel gives it.
+  struct Caller {
+    uid_t uid = 0;
+    gid_t gid = 0;
+    pid_t pid = 0;
+  };
+  // Commands are for root, the daemon's user and members of control_gid.
+  bool MayCommand(const Caller& caller, fuse_req_t req) const;
+
+  struct stat StatOf(Node& node) const;
+  // Remembers and logs a refused command.
+  void Refused(Node& node, std::string_view attribute, const Error& error);
+  // Looks at every disk for changes that no observer call announces (read-only or not).
+  void AnnounceChangedModes();
+
+  void DiskAdded(const DiskPtr& disk) override;
+  void DiskRemoved(const DiskPtr& disk) override;
+  void ChainChanged(const DiskPtr& disk) override;
+  void DiskError(const Disk& disk, std::string_view operation, const Error& error) override;
+  void ImageBroken(const BrokenImage& image) override;
+
+  const Options& options;
+  Catalog& catalog;
+  EventLog& event_log;
+  JobManager& jobs;
+  const unsigned threads;
+  const uid_t owner_uid;  // of what is shown
+  const gid_t owner_gid;
+  const uid_t daemon_uid;
+
+  InodeTable inodes;
+  Invalidator invalidator;
+  EventsFile events;
+  Commands commands;
+  SourceWatcher watcher;
+
+ private:
+  mode_t ModeOf(const Node& node) const;
+};
+
+}  // namespace chainfs

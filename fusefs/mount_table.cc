@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/mount_table.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <spdlog/spdlog.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <sstream>
+
+#include "blocklayer/io/unique_fd.h"
+
+namespace chainfs {
+namespace {
+
+// fusermount3 -u [-z] MOUNTPOINT; its exit code, or -1.
+int RunFusermount(const std::string& mountpoint, UnmountMode mode) {
+  std::string program = "fusermount3";
+  std::string unmount = mode == UnmountMode::kLazy ? "-uzq" : "-uq";
+  std::string end = "--";
+  std::string where = mountpoint;
+  char* const arguments[] = {program.data(), unmount.data(), end.data(), where.data(), nullptr};
+  pid_t pid = 0;
+  if (::posix_spawnp(&pid, program.c_str(), nullptr, nullptr, arguments, environ) != 0) return -1;
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0) {
+    if (errno != EINTR) return -1;
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// mountinfo writes blanks and backslashes as \040 and so on.
+std::string Unescape(const std::string& text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size()) {
+      plain += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
+                                 (text[i + 3] - '0'));
+      i += 3;
+    } else {
+      plain += text[i];
+    }
+  }
+  return plain;
+}
+
+void WriteKnob(const std::string& path, const std::string& value) {
+  const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd.valid() || ::write(fd.get(), value.data(), value.size()) < 0) {
+    spdlog::debug("{}: {}", path, strerrordesc_np(errno));
+  }
+}
+
+}  // namespace
+
+Status PrepareMountpoint(const std::string& mountpoint) {
+  // statfs asks the daemon; stat would be content with what the kernel remembers of it.
+  struct statfs fs = {};
+  int error = ::statfs(mountpoint.c_str(), &fs) == 0 ? 0 : errno;
+  constexpr int kMostStacked = 16;
+  for (int i = 0; error == ENOTCONN && i < kMostStacked; ++i) {
+    spdlog::warn("{}: unmounting what a daemon that died has left", mountpoint);
+    CHAINFS_TRY(Unmount(mountpoint, UnmountMode::kLazy));
+    error = ::statfs(mountpoint.c_str(), &fs) == 0 ? 0 : errno;
+  }
+  if (error != 0) return FailErrno(error, fmt::format("mount point {}", mountpoint));
+  struct stat st = {};
+  if (::stat(mountpoint.c_str(), &st) != 0) {
+    return FailErrno(errno, fmt::format("mount point {}", mountpoint));
+  }
+  if (!S_ISDIR(st.st_mode)) {
+    return Fail(ErrorKind::kInvalidArgument,
+                fmt::format("mount point {} is not a directory", mountpoint));
+  }
+  return {};
+}
+
+Status Unmount(const std::string& mountpoint, UnmountMode mode) {
+  const int flags = UMOUNT_NOFOLLOW | (mode == UnmountMode::kLazy ? MNT_DETACH : 0);
+  if (::umount2(mountpoint.c_str(), flags) == 0) return {};
+  const int error = errno;
+  if (error == EPERM && RunFusermount(mountpoint, mode) == 0) return {};
+  return FailErrno(error == EPERM ? EBUSY : error, fmt::format("unmounting {}", mountpoint));
+}
+
+std::optional<std::string> MountDevice(const std::string& mountpoint) {
+  std::ifstream table("/proc/self/mountinfo");
+  std::optional<std::string> device;
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream words(line);
+    std::string id, above, numbers, root, where;
+    words >> id >> above >> numbers >> root >> where;
+    const bool ours = line.find(" - fuse.chainfs ") != std::string::npos;
+    if (Unescape(where) == mountpoint) {
+      device = ours ? std::optional<std::string>(numbers) : std::nullopt;
+    }
+  }
+  return device;
+}
+
+void RaiseReadAhead(const std::string& device, unsigned kibibytes) {
+  WriteKnob(fmt::format("/sys/class/bdi/{}/read_ahead_kb", device), fmt::format("{}", kibibytes));
+}
+
+void AbortConnection(const std::string& device) {
+  const size_t colon = device.find(':');
+  if (colon == std::string::npos) return;
+  WriteKnob(fmt::format("/sys/fs/fuse/connections/{}/abort", device.substr(colon + 1)), "1");
+}
+
+void SyncMount(const std::string& mountpoint) {
+  const UniqueFd fd(::open(mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid() || ::syncfs(fd.get()) != 0) {
+    spdlog::debug("syncfs {}: {}", mountpoint, strerrordesc_np(errno));
+  }
+}
+
+}  // namespace chainfs

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The mount as the host's kernel sees it from outside the session: stale ones, unmounting, and the
+// knobs in /sys. As root directly, otherwise by fusermount3.
+//
+// Threads: no state.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "blocklayer/base/result.h"
+
+namespace chainfs {
+
+// A mount whose daemon has died (ENOTCONN) is taken away; then `mountpoint` must be a directory.
+Status PrepareMountpoint(const std::string& mountpoint);
+
+enum class UnmountMode : uint8_t {
+  kPolite,  // kBusy while anybody uses it; writes back what the kernel holds
+  kLazy,    // gone from the tree at once
+};
+Status Unmount(const std::string& mountpoint, UnmountMode mode);
+
+// "0:52": the device number of what is mounted there last; nothing when nothing of ours is.
+std::optional<std::string> MountDevice(const std::string& mountpoint);
+// The kernel offers 128 KiB in the FUSE handshake; root may have more. Failure does not matter.
+void RaiseReadAhead(const std::string& device, unsigned kibibytes);
+// Everything that still waits for the session fails (ENOTCONN) instead of waiting for ever.
+void AbortConnection(const std::string& device);
+// Asks the kernel to write back what it holds of the mount's files.
+void SyncMount(const std::string& mountpoint);
+
+}  // namespace chainfs

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Attributes. The size of a disk grows by truncate and shrinks never: `cp backup.raw MNT/vm1.raw`
+// begins with O_TRUNC and would wipe the disk. Modes, owners and times are kept for the life of the
+// mount (libvirt sets and restores them), not in the images.
+#include "fusefs/errno_map.h"
+#include "fusefs/fuse_ops.h"
+
+namespace chainfs {
+namespace {
+
+int ReplyAttr(const MountState& mount, fuse_req_t req, Node& node) {
+  const struct stat st = mount.StatOf(node);
+  fuse_reply_attr(req, &st, kCacheSeconds);
+  return kReplied;
+}
+
+int ChangeSize(Node& node, off_t wanted) {
+  if (node.kind != NodeKind::kDisk) return EPERM;
+  Disk& disk = *node.disk;
+  const uint64_t size = disk.size();
+  const auto new_size = static_cast<uint64_t>(wanted);
+  if (new_size == size) return 0;
+  if (disk.read_only()) return EROFS;
+  if (new_size < size) return EPERM;
+  if (new_size > INT64_MAX - 512) return EFBIG;
+  const Status grown = disk.Grow(RoundUp(new_size, 512));
+  return grown ? 0 : ErrnoOf(grown.error());
+}
+
+timespec Now() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return now;
+}
+
+int ChangeKept(Node& node, const struct stat& wanted, int what) {
+  const bool read_only = node.disk != nullptr && node.disk->read_only();
+  if ((what & FUSE_SET_ATTR_MODE) != 0 && read_only && (wanted.st_mode & 0222) != 0) return EROFS;
+  const MutexLock lock(node.mu);
+  AttributeOverrides& set = node.overrides;
+  // Nothing here is ever executed as somebody else.
+  if ((what & FUSE_SET_ATTR_MODE) != 0) set.permissions = wanted.st_mode & 0777;
+  if ((what & FUSE_SET_ATTR_UID) != 0) set.uid = wanted.st_uid;
+  if ((what & FUSE_SET_ATTR_GID) != 0) set.gid = wanted.st_gid;
+  if ((what & FUSE_SET_ATTR_ATIME) != 0) set.accessed = wanted.st_atim;
+  if ((what & FUSE_SET_ATTR_ATIME_NOW) != 0) set.accessed = Now();
+  if ((what & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) != 0) {
+    set.modified = (what & FUSE_SET_ATTR_MTIME_NOW) != 0 ? Now() : wanted.st_mtim;
+    if (node.disk != nullptr) set.modified_when_set = node.disk->modified();
+  }
+  return 0;
+}
+
+int SetAttr(MountState& mount, fuse_req_t req, fuse_ino_t ino, const struct stat& wanted,
+            int what) {
+  const NodePtr node = mount.inodes.Find(ino);
+  if (node == nullptr) return ENOENT;
+  constexpr int kKept = FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID |
+                        FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW | FUSE_SET_ATTR_MTIME |
+                        FUSE_SET_ATTR_MTIME_NOW;
+  if (node->kind != NodeKind::kDisk && node->kind != NodeKind::kRoot && what != 0) return EPERM;
+  if ((what & FUSE_SET_ATTR_SIZE) != 0) {
+    if (const int error = ChangeSize(*node, wanted.st_size); error != 0) return error;
+  }
+  if ((what & kKept) != 0) {
+    if (const int error = ChangeKept(*node, wanted, what); error != 0) return error;
+  }
+  return ReplyAttr(mount, req, *node);
+}
+
+}  // namespace
+
+void AddAttrOps(fuse_lowlevel_ops* ops) {
+  ops->getattr = [](fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
+    Serve(req, "getattr", [&](const MountState& mount) {
+      const NodePtr node = mount.inodes.Find(ino);
+      return node == nullptr ? ENOENT : ReplyAttr(mount, req, *node);
+    });
+  };
+  ops->setattr = [](fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int what,
+                    fuse_file_info*) {
+    Serve(req, "setattr",
+          [&](MountState& mount) { return SetAttr(mount, req, ino, *wanted, what); });
+  };
+}
+
+}  // namespace chainfs

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Reads and writes of disks and of virtual files. Data is copied once, into or out of a buffer that
+// belongs to the serving thread; splicing was measured slower.
+//
+// A disk has a fixed size, like a block device: a write that passes its end writes what fits, one
+// that begins there fails with ENOSPC.
+//
+// fallocate: punching and zeroing work on any range. Mode 0 would promise that later writes cannot
+// run out of space, which a chain cannot keep, so within the size it is refused (posix_fallocate
+// then writes by itself); past the end it means growing.
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "fusefs/errno_map.h"
+#include "fusefs/fuse_ops.h"
+#include "fusefs/handles.h"
+
+namespace chainfs {
+namespace {
+
+// One a thread: a thread serves one request at a time, and no request is larger.
+std::byte* ThreadBuffer() {
+  struct Free {
+    void operator()(std::byte* memory) const { std::free(memory); }
+  };
+  thread_local std::unique_ptr<std::byte, Free> buffer;
+  if (buffer == nullptr) {
+    buffer.reset(static_cast<std::byte*>(std::aligned_alloc(4096, kMaxTransfer)));
+    if (buffer == nullptr) throw std::bad_alloc();
+  }
+  return buffer.get();
+}
+
+// The errno of a failed disk operation, counted.
+int Failed(OpenFile& file, const Error& error) {
+  file.node->metrics.errors.fetch_add(1, std::memory_order_relaxed);
+  return ErrnoOf(error);
+}
+
+int ReadDisk(fuse_req_t req, OpenFile& file, size_t size, off_t offset) {
+  const std::span<std::byte> out(ThreadBuffer(), size);
+  const Result<size_t> got = [&] {
+    const LatencyTimer timer(file.node->metrics.reads, size);
+    return file.node->disk->Read(GuestOffset(static_cast<uint64_t>(offset)), out);
+  }();
+  if (!got) return Failed(file, got.error());
+  fuse_reply_buf(req, reinterpret_cast<const char*>(out.data()), *got);
+  return kReplied;
+}
+
+int Read(MountState& mount, fuse_req_t req, size_t size, off_t offset, const fuse_file_info& info) {
+  OpenFile& file = *FromFileHandle<OpenFile>(info.fh);
+  size = std::min(size, kMaxTransfer);
+  if (file.node->kind == NodeKind::kDisk) return ReadDisk(req, file, size, offset);
+  if (file.reader != nullptr) {
+    return mount.events.Read(req, file.reader.get(), size, (info.flags & O_NONBLOCK) != 0);
+  }
+  const Result<std::string> text = file.stream->Read(static_cast<uint64_t>(offset), size);
+  if (!text) return ErrnoOf(text.error());
+  fuse_reply_buf(req, text->data(), text->size());
+  return kReplied;
+}
+
+int FlushDisk(OpenFile& file) {
+  const LatencyTimer timer(file.node->metrics.flushes, 0);
+  const Status flushed = file.node->disk->Flush();
+  return flushed ? 0 : Failed(file, flushed.error());
+}
+
+int Write(fuse_req_t req, const char* bytes, size_t size, off_t offset,
+          const fuse_file_info& info) {
+  OpenFile& file = *FromFileHandle<OpenFile>(info.fh);
+  Disk& disk = *file.node->disk;
+  const auto start = static_cast<uint64_t>(offset);
+  const uint64_t end = disk.size();
+  if (size == 0) {
+    fuse_reply_write(req, 0);
+    return kReplied;
+  }
+  if (start >= end) return ENOSPC;
+  size = std::min<uint64_t>(size, end - start);
+  const Status written = [&] {
+    const LatencyTimer timer(file.node->metrics.writes, size);
+    return disk.Write(GuestOffset(start), std::as_bytes(std::span(bytes, size)));
+  }();
+  if (!written) return Failed(file, written.error());
+  // O_SYNC includes O_DSYNC; the kernel leaves both to us, also when they come with one write only.
+  if ((info.flags & O_DSYNC) != 0) {
+    if (const int error = FlushDisk(file); error != 0) return error;
+  }
+  fuse_reply_write(req, size);
+  return kReplied;
+}
+
+// close(): nothing is written here, durability belongs to fsync; but a disk that has failed says so
+// once more.
+int Flush(const OpenFile& file) {
+  const bool failed = file.node->kind == NodeKind::kDisk && file.writes &&
+                      file.node->disk->chain()->active->image->file().poisoned();
+  return failed ? EIO : 0;
+}
+
+int Allocate(OpenFile& file, int mode, off_t offset, off_t length) {
+  Disk& disk = *file.node->disk;
+  constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  const bool zeroes =
+      mode == FALLOC_FL_ZERO_RANGE || mode == (FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE);
+  if (mode != kPunch && !zeroes && mode != 0) return EOPNOTSUPP;
+  if (disk.read_only()) return EROFS;
+  const auto start = static_cast<uint64_t>(offset);
+  const uint64_t end = start + static_cast<uint64_t>(length);
+  const bool grows = (mode & FALLOC_FL_KEEP_SIZE) == 0 && end > disk.size();
+  if (mode == 0 && !grows) return EOPNOTSUPP;
+  if (grows) {
+    if (end > INT64_MAX - 512) return EFBIG;
+    if (const Status grown = disk.Grow(RoundUp(end, 512)); !grown) {
+      return Failed(file, grown.error());
+    }
+    if (mode == 0) return 0;
+  }
+  const uint64_t stop = std::min(end, disk.size());
+  if (start >= stop) return 0;
+  const Status zeroed = disk.WriteZeroes(GuestOffset(start), stop - start, zeroes);
+  return zeroed ? 0 : Failed(file, zeroed.error());
+}
+
+int Seek(fuse_req_t req, OpenFile& file, off_t offset, int whence) {
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) return EINVAL;
+  const Disk& disk = *file.node->disk;
+  const uint64_t size = disk.size();
+  auto position = static_cast<uint64_t>(offset);
+  if (position >= size) return ENXIO;
+  while (position < size) {
+    const Result<StackExtent> extent =
+        disk.Map(GuestOffset(position), size - position, MapDetail::kPrecise);
+    if (!extent) return Failed(file, extent.error());
+    const bool data = extent->kind == ExtentKind::kData || extent->kind == ExtentKind::kCompressed;
+    if (data == (whence == SEEK_DATA)) break;
+    position += extent->length;
+  }
+  if (position >= size && whence == SEEK_DATA) return ENXIO;
+  fuse_reply_lseek(req, static_cast<off_t>(std::min(position, size)));
+  return kReplied;
+}
+
+int Poll(MountState& mount, fuse_req_t req, const OpenFile& file, fuse_pollhandle* handle) {
+  unsigned ready = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
+  if (file.reader != nullptr) {
+    ready = mount.events.Poll(file.reader.get(), handle);
+  } else if (handle != nullptr) {
+    fuse_pollhandle_destroy(handle);
+  }
+  fuse_reply_poll(req, ready);
+  return kReplied;
+}
+
+}  // namespace
+
+void AddDataOps(fuse_lowlevel_ops* ops) {
+  ops->read = [](fuse_req_t req, fuse_ino_t, size_t size, off_t offset, fuse_file_info* info) {
+    Serve(req, "read", [&](MountState& mount) { return Read(mount, req, size, offset, *info); });
+  };
+  // Only disks can be open for writing, so these need not ask what the file is.
+  ops->write = [](fuse_req_t req, fuse_ino_t, const char* bytes, size_t size, off_t offset,
+                  fuse_file_info* info) {
+    Serve(req, "write", [&](MountState&) { return Write(req, bytes, size, offset, *info); });
+  };
+  ops->fallocate = [](fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length,
+                      fuse_file_info* info) {
+    Serve(req, "fallocate", [&](MountState&) {
+      return Allocate(*FromFileHandle<OpenFile>(info->fh), mode, offset, length);
+    });
+  };
+  ops->flush = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
+    Serve(req, "flush", [&](MountState&) { return Flush(*FromFileHandle<OpenFile>(info->fh)); });
+  };
+  ops->fsync = [](fuse_req_t req, fuse_ino_t, int, fuse_file_info* info) {
+    Serve(req, "fsync", [&](MountState&) {
+      OpenFile& file = *FromFileHandle<OpenFile>(info->fh);
+      return file.node->kind == NodeKind::kDisk ? FlushDisk(file) : 0;
+    });
+  };
+  ops->lseek = [](fuse_req_t req, fuse_ino_t, off_t offset, int whence, fuse_file_info* info) {
+    Serve(req, "lseek", [&](MountState&) {
+      OpenFile& file = *FromFileHandle<OpenFile>(info->fh);
+      return file.node->kind == NodeKind::kDisk ? Seek(req, file, offset, whence) : EINVAL;
+    });
+  };
+  ops->poll = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info, fuse_pollhandle* handle) {
+    Serve(req, "poll", [&](MountState& mount) {
+      return Poll(mount, req, *FromFileHandle<OpenFile>(info->fh), handle);
+    });
+  };
+}
+
+}  // namespace chainfs

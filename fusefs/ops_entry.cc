@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Names and directories. A name that is unknown while the sources have news waits for the scan, so
+// that an image is there for whoever made it; absence is never remembered by the kernel.
+#include <sys/statvfs.h>
+
+#include <memory>
+#include <string>
+
+#include "fusefs/fuse_ops.h"
+#include "fusefs/handles.h"
+
+namespace chainfs {
+namespace {
+
+fuse_entry_param EntryOf(const MountState& mount, Node& node) {
+  fuse_entry_param entry = {};
+  entry.ino = node.ino;
+  entry.generation = 1;
+  entry.attr = mount.StatOf(node);
+  entry.attr_timeout = kCacheSeconds;
+  entry.entry_timeout = kCacheSeconds;
+  return entry;
+}
+
+int ReplyEntry(MountState& mount, fuse_req_t req, const NodePtr& node) {
+  if (node == nullptr) return ENOENT;
+  const fuse_entry_param entry = EntryOf(mount, *node);
+  mount.inodes.Remember(*node);
+  if (fuse_reply_entry(req, &entry) != 0) mount.inodes.Forget(node->ino, 1);
+  return kReplied;
+}
+
+int Lookup(MountState& mount, fuse_req_t req, fuse_ino_t directory, const char* name) {
+  const NodePtr parent = mount.inodes.Find(directory);
+  if (parent == nullptr) return ENOENT;
+  if (!IsDirectory(parent->kind)) return ENOTDIR;
+  const NodeKind kind = parent->kind;
+  const NodePtr node = mount.inodes.FindByName(kind, name);
+  const std::string wanted = name;
+  if (node != nullptr || kind != NodeKind::kRoot || !wanted.ends_with(".raw")) {
+    return ReplyEntry(mount, req, node);
+  }
+  const bool waits = mount.watcher.AfterScan([req, wanted] {
+    Serve(req, "lookup", [&](MountState& after) {
+      return ReplyEntry(after, req, after.inodes.FindByName(NodeKind::kRoot, wanted));
+    });
+  });
+  return waits ? kReplied : ENOENT;
+}
+
+int ReplyOpenDirectory(MountState& mount, fuse_req_t req, NodeKind kind, fuse_file_info info) {
+  auto handle = std::make_unique<DirectoryHandle>();
+  handle->nodes = mount.inodes.List(kind);
+  DirectoryHandle* const raw = handle.get();
+  info.fh = ToFileHandle(std::move(handle));
+  if (fuse_reply_open(req, &info) != 0) delete raw;
+  return kReplied;
+}
+
+int OpenDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, const fuse_file_info& info) {
+  const NodePtr node = mount.inodes.Find(ino);
+  if (node == nullptr) return ENOENT;
+  const NodeKind kind = node->kind;
+  if (kind == NodeKind::kRoot) {
+    const fuse_file_info kept = info;
+    const bool waits = mount.watcher.AfterScan([req, kept] {
+      Serve(req, "opendir", [&](MountState& after) {
+        return ReplyOpenDirectory(after, req, NodeKind::kRoot, kept);
+      });
+    });
+    if (waits) return kReplied;
+  }
+  return ReplyOpenDirectory(mount, req, kind, info);
+}
+
+// Appends one entry to `out`; false when it does not fit into `size`.
+bool PutEntry(fuse_req_t req, std::string* out, size_t size, const char* name,
+              const fuse_entry_param& entry, off_t next, bool plus) {
+  const size_t used = out->size();
+  out->resize(size);
+  const size_t needed =
+      plus ? fuse_add_direntry_plus(req, out->data() + used, size - used, name, &entry, next)
+           : fuse_add_direntry(req, out->data() + used, size - used, name, &entry.attr, next);
+  const bool fits = needed <= size - used;
+  out->resize(fits ? used + needed : used);
+  return fits;
+}
+
+// Offsets: 0 and 1 are "." and "..", node i is i + 2; an entry carries the offset after it.
+int ReadDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                  const fuse_file_info* info, bool plus) {
+  const DirectoryHandle& handle = *FromFileHandle<DirectoryHandle>(info->fh);
+  size = std::min(size, kMaxTransfer);
+  std::string out;
+  for (auto index = static_cast<size_t>(offset); index < handle.nodes.size() + 2; ++index) {
+    fuse_entry_param entry = {};
+    const char* name = index == 0 ? "." : "..";
+    if (index < 2) {
+      entry.attr.st_ino = index == 0 ? ino : kRootInode;
+      entry.attr.st_mode = S_IFDIR;
+      if (!PutEntry(req, &out, size, name, entry, static_cast<off_t>(index + 1), plus)) break;
+      continue;
+    }
+    Node& node = *handle.nodes[index - 2];
+    if (plus) {
+      entry = EntryOf(mount, node);
+    } else {
+      entry.attr.st_ino = node.ino;
+      entry.attr.st_mode = IsDirectory(node.kind) ? S_IFDIR : S_IFREG;
+    }
+    name = node.name.c_str();
+    if (!PutEntry(req, &out, size, name, entry, static_cast<off_t>(index + 1), plus)) break;
+    if (plus) mount.inodes.Remember(node);
+  }
+  fuse_reply_buf(req, out.data(), out.size());
+  return kReplied;
+}
+
+int StatFs(const MountState& mount, fuse_req_t req) {
+  constexpr uint64_t kBlock = 4096;
+  struct statvfs host = {};
+  if (::statvfs(mount.options.sources.front().path.c_str(), &host) != 0) return EIO;
+  struct statvfs st = {};
+  st.f_bsize = kBlock;
+  st.f_frsize = kBlock;
+  st.f_blocks = host.f_blocks * host.f_frsize / kBlock;
+  st.f_bfree = host.f_bfree * host.f_frsize / kBlock;
+  st.f_bavail = host.f_bavail * host.f_frsize / kBlock;
+  st.f_namemax = 255;
+  fuse_reply_statfs(req, &st);
+  return kReplied;
+}
+
+}  // namespace
+
+void AddEntryOps(fuse_lowlevel_ops* ops) {
+  ops->lookup = [](fuse_req_t req, fuse_ino_t directory, const char* name) {
+    Serve(req, "lookup", [&](MountState& mount) { return Lookup(mount, req, directory, name); });
+  };
+  ops->forget = [](fuse_req_t req, fuse_ino_t ino, uint64_t count) {
+    MountOf(req).inodes.Forget(ino, count);
+    fuse_reply_none(req);
+  };
+  ops->forget_multi = [](fuse_req_t req, size_t count, fuse_forget_data* forgets) {
+    for (size_t i = 0; i < count; ++i) {
+      MountOf(req).inodes.Forget(forgets[i].ino, forgets[i].nlookup);
+    }
+    fuse_reply_none(req);
+  };
+  ops->opendir = [](fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
+    Serve(req, "opendir", [&](MountState& mount) { return OpenDirectory(mount, req, ino, *info); });
+  };
+  ops->readdir = [](fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                    fuse_file_info* info) {
+    Serve(req, "readdir", [&](MountState& mount) {
+      return ReadDirectory(mount, req, ino, size, offset, info, false);
+    });
+  };
+  ops->readdirplus = [](fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                        fuse_file_info* info) {
+    Serve(req, "readdirplus", [&](MountState& mount) {
+      return ReadDirectory(mount, req, ino, size, offset, info, true);
+    });
+  };
+  ops->releasedir = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
+    delete FromFileHandle<DirectoryHandle>(info->fh);
+    fuse_reply_err(req, 0);
+  };
+  ops->statfs = [](fuse_req_t req, fuse_ino_t) {
+    Serve(req, "statfs", [&](const MountState& mount) { return StatFs(mount, req); });
+  };
+}
+
+}  // namespace chainfs

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Opening and closing. How a disk is opened decides the way in: O_DIRECT gets direct I/O with
+// parallel writes, everything else the kernel's page cache, kept from one opener to the next
+// (README.md, "Two ways in").
+//
+// Replies go out as the kernel's own struct: libfuse before 3.15 has no field for parallel writes.
+#include <fcntl.h>
+#include <linux/fuse.h>
+#include <sys/uio.h>
+
+#include <memory>
+
+#include "blocklayer/image/metadata_cache.h"
+#include "fusefs/fuse_ops.h"
+#include "fusefs/handles.h"
+#include "fusefs/status_json.h"
+#include "fusefs/virtual_files.h"
+
+#ifndef FOPEN_PARALLEL_DIRECT_WRITES
+#define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
+#endif
+#ifndef FOPEN_NOFLUSH
+#define FOPEN_NOFLUSH (1 << 5)
+#endif
+
+namespace chainfs {
+namespace {
+
+constexpr uint32_t kTextFlags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | FOPEN_NOFLUSH;
+
+// False when the opener has gone: then the handle is not the kernel's and must be released.
+bool ReplyOpen(fuse_req_t req, uint64_t handle, uint32_t flags) {
+  fuse_open_out out = {};
+  out.fh = handle;
+  out.open_flags = flags;
+  const iovec reply = {.iov_base = &out, .iov_len = sizeof out};
+  return fuse_reply_iov(req, &reply, 1) == 0;
+}
+
+void Release(MountState& mount, uint64_t fh) {
+  const std::unique_ptr<OpenFile> file(FromFileHandle<OpenFile>(fh));
+  if (file->writes) file->node->disk->writers().fetch_sub(1);
+  if (file->reader != nullptr) mount.events.Close(std::move(file->reader));
+}
+
+void ReplyOpenFile(MountState& mount, fuse_req_t req, std::unique_ptr<OpenFile> file,
+                   uint32_t flags) {
+  const uint64_t fh = ToFileHandle(std::move(file));
+  if (!ReplyOpen(req, fh, flags)) Release(mount, fh);
+}
+
+int OpenDisk(MountState& mount, fuse_req_t req, const NodePtr& node, int flags) {
+  Disk& disk = *node->disk;
+  auto file = std::make_unique<OpenFile>();
+  file->node = node;
+  file->writes = (flags & O_ACCMODE) != O_RDONLY;
+  // Counted before the check: the catalog makes a disk read-only only while nobody is counted.
+  if (file->writes) disk.writers().fetch_add(1);
+  const bool wipes = (flags & O_TRUNC) != 0;
+  if (wipes || (file->writes && disk.read_only())) {
+    if (file->writes) disk.writers().fetch_sub(1);
+    return disk.read_only() ? EROFS : EPERM;
+  }
+  const bool direct = (flags & O_DIRECT) != 0 || mount.options.direct_io;
+  uint32_t reply = direct ? FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES : FOPEN_KEEP_CACHE;
+  if (!file->writes) reply |= FOPEN_NOFLUSH;
+  ReplyOpenFile(mount, req, std::move(file), reply);
+  return kReplied;
+}
+
+std::unique_ptr<TextStream> ContentsOf(MountState& mount, const Node& node) {
+  switch (node.kind) {
+    case NodeKind::kMap:
+      return MapStream(node.disk);
+    case NodeKind::kJobs:
+      return std::make_unique<TextStream>(JobsFileJson(mount.jobs.Jobs("")) + "\n");
+    case NodeKind::kMetrics: {
+      const MetadataCache& cache = mount.catalog.context().metadata();
+      return std::make_unique<TextStream>(MetricsText({.disks = mount.inodes.List(NodeKind::kRoot),
+                                                       .jobs = mount.jobs.Jobs(""),
+                                                       .metadata_hits = cache.hits(),
+                                                       .metadata_misses = cache.misses(),
+                                                       .metadata_bytes = cache.UsedBytes()}));
+    }
+    default:
+      return std::make_unique<TextStream>(
+          ChainsFileJson(mount.catalog.Disks(), mount.catalog.Broken(), {}) + "\n");
+  }
+}
+
+int Open(MountState& mount, fuse_req_t req, fuse_ino_t ino, int flags) {
+  const NodePtr node = mount.inodes.Find(ino);
+  if (node == nullptr) return ENOENT;
+  if (IsDirectory(node->kind)) return EISDIR;
+  if (node->kind == NodeKind::kDisk) return OpenDisk(mount, req, node, flags);
+  if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return EPERM;
+  auto file = std::make_unique<OpenFile>();
+  file->node = node;
+  if (node->kind == NodeKind::kEvents) {
+    file->reader = mount.events.Open();
+    if (file->reader == nullptr) return EMFILE;
+  } else {
+    file->stream = ContentsOf(mount, *node);
+  }
+  ReplyOpenFile(mount, req, std::move(file), kTextFlags);
+  return kReplied;
+}
+
+}  // namespace
+
+void AddOpenOps(fuse_lowlevel_ops* ops) {
+  ops->open = [](fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
+    Serve(req, "open", [&](MountState& mount) { return Open(mount, req, ino, info->flags); });
+  };
+  ops->release = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
+    Serve(req, "release", [&](MountState& mount) {
+      Release(mount, info->fh);
+      return 0;
+    });
+  };
+}
+
+}  // namespace chainfs

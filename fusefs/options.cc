@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/options.h"
+
+#include <fmt/format.h>
+#include <grp.h>
+#include <pwd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <functional>
+#include <map>
+
+#include "fusefs/source_spec.h"
+#include "fusefs/text_values.h"
+
+namespace chainfs {
+namespace {
+
+constexpr const char* kFooter = R"(
+SOURCE is a directory (every image in it; new ones appear by themselves) or
+[NAME=]IMAGE[,format=qcow2|raw]. The chain NAME is shown as MOUNTPOINT/NAME.raw.
+
+Options of -o, separated by commas (\, is a literal comma):
+  ro                           never write to any layer; commands are refused too
+  allow_other                  let other users in (see user_allow_other in /etc/fuse.conf)
+  uid=USER, gid=GROUP          owner of the files shown; default: who mounts
+  umask=OCTAL                  bits taken from 0666 and 0444; default 022
+  backing_dir=DIR              backing files may also lie here; may be repeated
+  assume_backing_format=FORMAT for image headers that name none: qcow2 or raw
+  max_depth=N                  refuse chains of more layers; default 1024
+  index_memory=SIZE            memory for merged indexes of lower layers; default 64M
+  metadata_memory=SIZE         memory for qcow2 tables; default 64M
+  direct_io                    bypass the kernel's page cache for every opener
+  writeback_cache              let the kernel collect writes (less safe: see the manual)
+  threads=N                    at most so many requests served at once
+  control_gid=GROUP            members may give commands and read MOUNTPOINT/.chainfs
+  list_xattrs                  listxattr names the status attributes
+Words of fstab (rw, defaults, noauto, nofail, _netdev, x-...) are accepted; nosuid and nodev
+always hold.)";
+
+// Accepted and without effect: what mount(8), fstab and systemd write, and what holds anyway.
+constexpr std::array kIgnoredWords = {"rw",         "defaults",
+                                      "auto",       "noauto",
+                                      "user",       "nouser",
+                                      "users",      "nousers",
+                                      "owner",      "group",
+                                      "nofail",     "_netdev",
+                                      "dev",        "nodev",
+                                      "suid",       "nosuid",
+                                      "exec",       "atime",
+                                      "diratime",   "relatime",
+                                      "norelatime", "nostrictatime",
+                                      "lazytime",   "nolazytime",
+                                      "async",      "default_permissions",
+                                      "loud",       "silent",
+                                      "mand",       "nomand",
+                                      "noiversion", "iversion"};
+// Passed on to the kernel's side of the mount.
+constexpr std::array kMountWords = {"noexec",    "noatime",    "sync",
+                                    "dirsync",   "nodiratime", "context",
+                                    "fscontext", "defcontext", "rootcontext"};
+
+template <size_t N>
+bool IsOneOf(const std::array<const char*, N>& words, std::string_view word) {
+  return std::ranges::any_of(words, [&](const char* known) { return word == known; });
+}
+
+std::unexpected<Error> Bad(std::string message) {
+  return Fail(ErrorKind::kInvalidArgument, std::move(message));
+}
+
+// "a,b=c\,d" -> "a", "b=c,d".
+std::vector<std::string> SplitWords(std::string_view list) {
+  std::vector<std::string> words(1);
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (list[i] == '\\' && i + 1 < list.size()) {
+      words.back().push_back(list[++i]);
+    } else if (list[i] == ',') {
+      words.emplace_back();
+    } else {
+      words.back().push_back(list[i]);
+    }
+  }
+  std::erase_if(words, [](const std::string& word) { return word.empty(); });
+  return words;
+}
+
+Result<uint32_t> ParseId(const std::string& key, const std::string& value) {
+  if (const std::optional<uint64_t> number = ParseNumber(value); number && *number < UINT32_MAX) {
+    return static_cast<uint32_t>(*number);
+  }
+  if (key == "uid") {
+    if (const passwd* user = ::getpwnam(value.c_str())) return user->pw_uid;
+    return Bad(fmt::format("option {}={}: no such user", key, value));
+  }
+  if (const group* found = ::getgrnam(value.c_str())) return found->gr_gid;
+  return Bad(fmt::format("option {}={}: no such group", key, value));
+}
+
+Result<ImageFormat> ParseFormat(const std::string& key, const std::string& value) {
+  const std::optional<ImageFormat> format = ParseImageFormat(value);
+  if (!format) return Bad(fmt::format("option {}={}: neither qcow2 nor raw", key, value));
+  return *format;
+}
+
+Result<uint64_t> ParseBounded(const std::string& key, const std::string& value, uint64_t least,
+                              uint64_t most) {
+  const std::optional<uint64_t> size = ParseSize(value);
+  if (!size || *size < least || *size > most) {
+    return Bad(fmt::format("option {}={}: not a number from {} to {}", key, value, least, most));
+  }
+  return *size;
+}
+
+Result<mode_t> ParseUmask(const std::string& value) {
+  mode_t mask = 0;
+  const char* const end = value.data() + value.size();
+  const auto [stopped, error] = std::from_chars(value.data(), end, mask, 8);
+  if (value.empty() || error != std::errc() || stopped != end || mask > 0777) {
+    return Bad(fmt::format("option umask={}: not an octal number up to 777", value));
+  }
+  return mask;
+}
+
+using Setter = std::function<Status(Options&, const std::string& key, const std::string& value)>;
+
+// Options without a value.
+const std::map<std::string, bool* (*)(Options&), std::less<>>& Switches() {
+  static const std::map<std::string, bool* (*)(Options&), std::less<>> switches = {
+      {"ro", [](Options& o) { return &o.catalog.read_only; }},
+      {"allow_other", [](Options& o) { return &o.allow_other; }},
+      {"direct_io", [](Options& o) { return &o.direct_io; }},
+      {"writeback_cache", [](Options& o) { return &o.writeback_cache; }},
+      {"list_xattrs", [](Options& o) { return &o.list_xattrs; }},
+  };
+  return switches;
+}
+
+constexpr uint64_t kLeastMemory = 1 << 20;
+constexpr uint64_t kMostMemory = uint64_t{1} << 40;
+
+// Options with a value.
+const std::map<std::string, Setter, std::less<>>& Settings() {
+  using Text = const std::string&;
+  static const std::map<std::string, Setter, std::less<>> settings = {
+      {"uid",
+       [](Options& o, Text key, Text value) -> Status {
+         CHAINFS_ASSIGN(o.uid, ParseId(key, value));
+         return {};
+       }},
+      {"gid",
+       [](Options& o, Text key, Text value) -> Status {
+         CHAINFS_ASSIGN(o.gid, ParseId(key, value));
+         return {};
+       }},
+      {"control_gid",
+       [](Options& o, Text key, Text value) -> Status {
+         CHAINFS_ASSIGN(o.control_gid, ParseId(key, value));
+         return {};
+       }},
+      {"umask",
+       [](Options& o, Text, Text value) -> Status {
+         CHAINFS_ASSIGN(o.umask, ParseUmask(value));
+         return {};
+       }},
+      {"backing_dir",
+       [](Options& o, Text, Text value) -> Status {
+         o.catalog.backing_dirs.push_back(value);
+         return {};
+       }},
+      {"assume_backing_format",
+       [](Options& o, Text key, Text value) -> Status {
+         CHAINFS_ASSIGN(o.catalog.assume_backing_format, ParseFormat(key, value));
+         return {};
+       }},
+      {"max_depth",
+       [](Options& o, Text key, Text value) -> Status {
+         CHAINFS_ASSIGN(const uint64_t depth, ParseBounded(key, value, 1, 65536));
+         o.catalog.max_depth = static_cast<uint32_t>(depth);
+         return {};
+       }},
+      {"index_memory",
+       [](Options& o, Text key, Text value) -> Status {
+         CHAINFS_ASSIGN(o.catalog.memory.index_bytes,
+                        ParseBounded(key, value, kLeastMemory, kMostMemory));
+         return {};
+       }},
+      {"metadata_memory",
+       [](Options& o, Text key, Text value) -> Status {
+         CHAINFS_ASSIGN(o.catalog.memory.metadata_bytes,
+                        ParseBounded(key, value, kLeastMemory, kMostMemory));
+         return {};
+       }},
+      {"threads",
+       [](Options& o, Text key, Text value) -> Status {
+         CHAINFS_ASSIGN(const uint64_t threads, ParseBounded(key, value, 1, 1024));
+         o.threads = static_cast<unsigned>(threads);
+         return {};
+       }},
+  };
+  return settings;
+}
+
+Status ApplyWord(const std::string& word, Options* options) {
+  const size_t equals = word.find('=');
+  const std::string key = word.substr(0, equals);
+  const bool has_value = equals != std::string::npos;
+  const std::string value = has_value ? word.substr(equals + 1) : "";
+  if (IsOneOf(kMountWords, key)) {
+    options->mount_words.push_back(word);
+    return {};
+  }
+  if (key.starts_with("x-") || key.starts_with("X-") || key == "comment") return {};
+  if (const auto found = Switches().find(key); found != Switches().end()) {
+    if (has_value) return Bad(fmt::format("option {} takes no value", key));
+    *found->second(*options) = true;
+    return {};
+  }
+  if (const auto found = Settings().find(key); found != Settings().end()) {
+    if (!has_value || value.empty()) return Bad(fmt::format("option {} needs a value", key));
+    return found->second(*options, key, value);
+  }
+  if (!has_value && IsOneOf(kIgnoredWords, key)) {
+    if (key == "rw") options->catalog.read_only = false;
+    return {};
+  }
+  return Bad(fmt::format("unknown option -o {}; see chainfs --help", key));
+}
+
+struct CommandLine {
+  std::vector<std::string> paths;
+  std::vector<std::string> option_lists;
+  bool single_thread = false;
+  bool version = false;
+};
+
+void Describe(CLI::App* app, CommandLine* line, Options* options) {
+  app->name("chainfs");
+  app->footer(kFooter);
+  app->set_help_flag("-h,--help", "Print this help and exit");
+  app->add_flag("-V,--version", line->version, "Print the version and exit");
+  app->add_flag("-f,--foreground", options->foreground, "Stay in the foreground");
+  app->add_flag("-d,--debug", options->debug, "Log every request; implies -f");
+  app->add_flag("-s,--single-thread", line->single_thread, "Serve one request at a time");
+  app->add_option("-o", line->option_lists, "Mount options, see below")
+      ->allow_extra_args(false)
+      ->option_text("OPTION[,OPTION...]");
+  app->add_option("--pid-file", options->pid_file,
+                  "Write the process id here once the mount serves")
+      ->option_text("FILE");
+  app->add_option("paths", line->paths, "Images or directories, and where to show them")
+      ->option_text("SOURCE... MOUNTPOINT");
+}
+
+}  // namespace
+
+Result<Options> ParseOptions(const std::vector<std::string>& arguments,
+                             const std::string& working_directory) {
+  Options options;
+  CommandLine line;
+  CLI::App app("Presents chains of disk images as flat raw files");
+  Describe(&app, &line, &options);
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::CallForHelp&) {
+    options.print_and_exit = app.help();
+    return options;
+  } catch (const CLI::ParseError& error) {
+    return Bad(error.what());
+  }
+  if (line.version) {
+    options.print_and_exit = "chainfs " CHAINFS_VERSION "\n";
+    return options;
+  }
+  for (const std::string& list : line.option_lists) {
+    for (const std::string& word : SplitWords(list)) CHAINFS_TRY(ApplyWord(word, &options));
+  }
+  if (line.paths.size() < 2) {
+    return Bad("usage: chainfs [options] SOURCE... MOUNTPOINT; see chainfs --help");
+  }
+  options.foreground |= options.debug;
+  if (line.single_thread) options.threads = 1;
+  options.mountpoint = AbsolutePath(line.paths.back(), working_directory);
+  line.paths.pop_back();
+  for (const std::string& path : line.paths) {
+    CHAINFS_ASSIGN(SourceSpec source, ParseSource(path, working_directory));
+    options.sources.push_back(std::move(source));
+  }
+  options.source_texts = std::move(line.paths);
+  for (std::string& path : options.catalog.backing_dirs) {
+    path = AbsolutePath(path, working_directory);
+  }
+  if (!options.pid_file.empty()) {
+    options.pid_file = AbsolutePath(options.pid_file, working_directory);
+  }
+  return options;
+}
+
+}  // namespace chainfs

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/source_spec.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+namespace chainfs {
+namespace {
+
+constexpr std::string_view kFormatKey = ",format=";
+
+bool Exists(const std::string& path) {
+  struct stat st = {};
+  return ::lstat(path.c_str(), &st) == 0;
+}
+
+// A chain's name becomes a file name; the catalog checks collisions.
+bool IsLegalName(std::string_view name) {
+  if (name.empty() || name == "." || name == ".." || name.size() > 200) return false;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '/' || byte < 0x20 || byte == 0x7f) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::string AbsolutePath(std::string_view path, std::string_view working_directory) {
+  std::string result =
+      (std::filesystem::path(working_directory) / path).lexically_normal().string();
+  while (result.size() > 1 && result.back() == '/') result.pop_back();
+  return result;
+}
+
+Result<SourceSpec> ParseSource(const std::string& text, const std::string& working_directory) {
+  SourceSpec spec;
+  if (text.empty()) return Fail(ErrorKind::kInvalidArgument, "an empty SOURCE");
+  if (Exists(AbsolutePath(text, working_directory))) {
+    spec.path = AbsolutePath(text, working_directory);
+    return spec;
+  }
+  std::string_view rest = text;
+  if (const size_t comma = rest.rfind(kFormatKey); comma != std::string_view::npos) {
+    const std::string_view word = rest.substr(comma + kFormatKey.size());
+    spec.format = ParseImageFormat(word);
+    if (!spec.format) {
+      return Fail(ErrorKind::kInvalidArgument,
+                  fmt::format("SOURCE {}: format={} is neither qcow2 nor raw", text, word));
+    }
+    rest = rest.substr(0, comma);
+  }
+  const size_t equals = rest.find('=');
+  if (equals != std::string_view::npos &&
+      rest.substr(0, equals).find('/') == std::string_view::npos) {
+    spec.name = std::string(rest.substr(0, equals));
+    rest = rest.substr(equals + 1);
+    if (!IsLegalName(*spec.name)) {
+      return Fail(ErrorKind::kInvalidArgument,
+                  fmt::format("SOURCE {}: \"{}\" cannot be the name of a file", text, *spec.name));
+    }
+  }
+  if (rest.empty()) {
+    return Fail(ErrorKind::kInvalidArgument, fmt::format("SOURCE {} names no file", text));
+  }
+  spec.path = AbsolutePath(rest, working_directory);
+  return spec;
+}
+
+}  // namespace chainfs

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/source_watcher.h"
+
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstring>
+
+namespace chainfs {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+// News is collected until it has been quiet this long, but not for more than kLongestPause.
+constexpr milliseconds kQuiet(100);
+constexpr milliseconds kLongestPause(1000);
+// How old a scan may be before somebody who asks for an unknown name causes one.
+constexpr milliseconds kFresh(2000);
+
+constexpr uint32_t kWatchMask = IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM |
+                                IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+
+bool Readable(int fd, milliseconds timeout) {
+  pollfd poll_fd = {.fd = fd, .events = POLLIN, .revents = 0};
+  return ::poll(&poll_fd, 1, static_cast<int>(timeout.count())) > 0;
+}
+
+}  // namespace
+
+SourceWatcher::SourceWatcher(Catalog& catalog, std::function<void()> after_scan)
+    : catalog_(catalog),
+      after_scan_(std::move(after_scan)),
+      inotify_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)),
+      kick_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+  if (!inotify_.valid()) {
+    spdlog::warn("inotify: {}; new images appear when somebody asks for them",
+                 strerrordesc_np(errno));
+  }
+  AddWatches();
+  const MutexLock lock(mu_);
+  last_scan_ = steady_clock::now();
+  wanted_ = true;  // what changed between the catalog's scan and the watches
+}
+
+SourceWatcher::~SourceWatcher() { Stop(); }
+
+void SourceWatcher::Start() {
+  thread_ = std::thread([this] { Loop(); });
+}
+
+void SourceWatcher::Stop() {
+  std::vector<Continuation> waiting;
+  {
+    const MutexLock lock(mu_);
+    stop_ = true;
+    waiting.swap(waiting_);
+  }
+  Kick();
+  for (const Continuation& continuation : waiting) continuation();
+  if (thread_.joinable()) thread_.join();
+}
+
+bool SourceWatcher::AfterScan(const Continuation& continuation) {
+  const bool news = NewsPending();
+  bool queued = false;
+  {
+    const MutexLock lock(mu_);
+    if (stop_) return false;
+    if ((news || dirty_ || scanning_) && waiting_.size() < kMaxWaiting) {
+      waiting_.push_back(continuation);
+      queued = true;
+    } else {
+      if (wanted_ || steady_clock::now() - last_scan_ < kFresh) return false;
+      wanted_ = true;
+    }
+  }
+  Kick();
+  return queued;
+}
+
+void SourceWatcher::Loop() {
+  while (WaitForNews()) ScanOnce();
+}
+
+bool SourceWatcher::WaitForNews() {
+  for (;;) {
+    {
+      const MutexLock lock(mu_);
+      if (stop_) return false;
+      if (wanted_ || dirty_ || !waiting_.empty()) return true;
+    }
+    std::array<pollfd, 2> fds = {{{.fd = kick_.get(), .events = POLLIN, .revents = 0},
+                                  {.fd = inotify_.get(), .events = POLLIN, .revents = 0}}};
+    ::poll(fds.data(), inotify_.valid() ? 2 : 1, -1);
+    uint64_t kicks = 0;
+    if (::read(kick_.get(), &kicks, sizeof kicks) > 0) continue;
+    if (NewsPending()) CollectNews();
+  }
+}
+
+void SourceWatcher::CollectNews() {
+  {
+    const MutexLock lock(mu_);
+    dirty_ = true;
+  }
+  const auto deadline = steady_clock::now() + kLongestPause;
+  do {
+    DrainNews();
+    // Somebody who waits, or Stop, ends the pause.
+    if (Readable(kick_.get(), kQuiet)) return;
+  } while (NewsPending() && steady_clock::now() < deadline);
+}
+
+void SourceWatcher::ScanOnce() {
+  std::vector<Continuation> waiting;
+  {
+    const MutexLock lock(mu_);
+    scanning_ = true;
+    wanted_ = false;
+    dirty_ = false;
+    // Who comes during the scan waits for the next one: this one may have passed his file already.
+    waiting.swap(waiting_);
+  }
+  DrainNews();
+  if (const Status status = catalog_.Rescan(); !status) {
+    spdlog::warn("looking for new images: {}", status.error().message);
+  }
+  AddWatches();
+  after_scan_();
+  {
+    const MutexLock lock(mu_);
+    scanning_ = false;
+    last_scan_ = steady_clock::now();
+  }
+  for (const Continuation& continuation : waiting) continuation();
+}
+
+void SourceWatcher::AddWatches() {
+  if (!inotify_.valid()) return;
+  for (const std::string& path : catalog_.WatchedDirectories()) {
+    if (::inotify_add_watch(inotify_.get(), path.c_str(), kWatchMask) < 0) {
+      spdlog::debug("inotify on {}: {}", path, strerrordesc_np(errno));
+    }
+  }
+}
+
+bool SourceWatcher::NewsPending() const {
+  return inotify_.valid() && Readable(inotify_.get(), milliseconds(0));
+}
+
+void SourceWatcher::DrainNews() const {
+  alignas(inotify_event) std::array<char, 16384> buffer;
+  while (inotify_.valid() && ::read(inotify_.get(), buffer.data(), buffer.size()) > 0) {
+  }
+}
+
+void SourceWatcher::Kick() const {
+  const uint64_t one = 1;
+  // The counter cannot overflow: the thread reads it away.
+  if (::write(kick_.get(), &one, sizeof one) < 0) return;
+}
+
+}  // namespace chainfs

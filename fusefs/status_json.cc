@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/status_json.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <ctime>
+#include <nlohmann/json.hpp>
+
+#include "fusefs/errno_map.h"
+#include "jobs/job_manager.h"
+
+namespace chainfs {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// Joins JSON texts into an array, cut where it would pass `limit` bytes.
+std::string JoinArray(const std::vector<std::string>& items, size_t limit) {
+  std::string array = "[";
+  for (const std::string& item : items) {
+    if (array.size() > 1) array += ',';
+    if (limit != kNoLimit && array.size() + item.size() > limit) {
+      return array + "{\"truncated\":true}]";
+    }
+    array += item;
+  }
+  return array + "]";
+}
+
+// The size that the layer's file occupies; absent when the host cannot say.
+void AddActualSize(Json* json, const Result<uint64_t>& bytes) {
+  if (bytes) (*json)["actual-size"] = *bytes;
+}
+
+Json LayerJson(const Layer& layer) {
+  Json json = {{"filename", layer.path},
+               {"format", std::string(ImageFormatName(layer.image->format()))},
+               {"virtual-size", layer.image->virtual_size()}};
+  AddActualSize(&json, layer.image->AllocatedBytes());
+  if (const std::optional<BackingReference> backing = layer.image->backing()) {
+    json["backing-filename"] = backing->name;
+    if (backing->format) json["backing-filename-format"] = *backing->format;
+  }
+  return json;
+}
+
+Json DiskJson(const Disk& disk, const Chain& chain) {
+  Json json = {{"name", disk.name()},
+               {"format", std::string(ImageFormatName(chain.active->image->format()))},
+               {"virtual-size", disk.size()}};
+  AddActualSize(&json, disk.AllocatedBytes());
+  json["cluster-size"] = chain.active->image->cluster_size();
+  json["read-only"] = disk.read_only();
+  json["depth"] = chain.depth();
+  json["active"] = chain.active->path;
+  json["generation"] = chain.generation;
+  return json;
+}
+
+}  // namespace
+
+std::string DiskInfoJson(const Disk& disk) { return Dump(DiskJson(disk, *disk.chain())); }
+
+std::string ChainJson(const Disk& disk, size_t limit) {
+  std::vector<std::string> items;
+  size_t bytes = 0;
+  for (const LayerPtr& layer : disk.chain()->AllLayers()) {
+    items.push_back(Dump(LayerJson(*layer)));
+    bytes += items.back().size();
+    if (limit != kNoLimit && bytes > limit) break;
+  }
+  return JoinArray(items, limit);
+}
+
+std::string JobsJson(const std::vector<JobInfo>& jobs, size_t limit) {
+  std::vector<std::string> items;
+  items.reserve(jobs.size());
+  for (const JobInfo& job : jobs) items.push_back(JobToJson(job));
+  return JoinArray(items, limit);
+}
+
+std::string RefusalJson(std::chrono::system_clock::time_point time, std::string_view attribute,
+                        int error_number, std::string_view message) {
+  return Dump(Json{{"time", Rfc3339(time)},
+                   {"attribute", std::string(attribute)},
+                   {"errno", ErrnoName(error_number)},
+                   {"message", std::string(message)}});
+}
+
+std::string ConfigJson(const ConfigView& config) {
+  Json json = {{"pid", config.pid},
+               {"mountpoint", config.mountpoint},
+               {"sources", *config.sources},
+               {"read-only", config.catalog->read_only},
+               {"backing-dirs", config.catalog->backing_dirs},
+               {"max-depth", config.catalog->max_depth},
+               {"index-memory", config.catalog->memory.index_bytes},
+               {"metadata-memory", config.catalog->memory.metadata_bytes},
+               {"threads", config.threads},
+               {"direct-io", config.direct_io},
+               {"writeback-cache", config.writeback_cache},
+               {"allow-other", config.allow_other}};
+  if (config.catalog->assume_backing_format) {
+    json["assume-backing-format"] =
+        std::string(ImageFormatName(*config.catalog->assume_backing_format));
+  }
+  return Dump(json);
+}
+
+std::string ChainsFileJson(const std::vector<DiskPtr>& disks,
+                           const std::vector<BrokenImage>& broken,
+                           const std::vector<std::string>& notes) {
+  Json chains = Json::array();
+  for (const DiskPtr& disk : disks) {
+    const ChainPtr chain = disk->chain();
+    Json entry = {{"name", disk->name()}, {"file", disk->name() + ".raw"}};
+    entry.update(DiskJson(*disk, *chain));
+    Json layers = Json::array();
+    for (const LayerPtr& layer : chain->AllLayers()) layers.push_back(LayerJson(*layer));
+    entry["layers"] = std::move(layers);
+    chains.push_back(std::move(entry));
+  }
+  Json bad = Json::array();
+  for (const BrokenImage& image : broken) {
+    bad.push_back({{"name", image.name}, {"path", image.path}, {"error", image.error.message}});
+  }
+  return Dump(Json{{"chains", std::move(chains)}, {"broken", std::move(bad)}, {"notes", notes}});
+}
+
+std::string JobsFileJson(const std::vector<JobInfo>& jobs) {
+  return "{\"jobs\":" + JobsJson(jobs, kNoLimit) + "}";
+}
+
+std::string Rfc3339(std::chrono::system_clock::time_point time) {
+  using std::chrono::duration_cast;
+  using std::chrono::microseconds;
+  const auto since_epoch = duration_cast<microseconds>(time.time_since_epoch()).count();
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z",
+                     fmt::gmtime(static_cast<std::time_t>(since_epoch / 1000000)),
+                     since_epoch % 1000000);
+}
+
+}  // namespace chainfs

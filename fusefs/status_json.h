@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The JSON that attributes and virtual files show. Pure functions of what they are given: they take
+// a view of the state (a chain pointer, a copied list) and format it with no lock held. One line,
+// no trailing newline; key names are QEMU's where it has them. Host paths that are not UTF-8 come
+// with replacement characters.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "blocklayer/catalog.h"
+#include "jobs/job.h"
+
+namespace chainfs {
+
+// An attribute holds at most 64 KiB; longer lists are cut here and end with {"truncated":true}.
+inline constexpr size_t kMaxAttributeListBytes = 60000;
+inline constexpr size_t kNoLimit = SIZE_MAX;
+
+std::string DiskInfoJson(const Disk& disk);
+// Top to base, at most about `limit` bytes.
+std::string ChainJson(const Disk& disk, size_t limit);
+std::string JobsJson(const std::vector<JobInfo>& jobs, size_t limit);
+
+// The last refused command.
+std::string RefusalJson(std::chrono::system_clock::time_point time, std::string_view attribute,
+                        int error_number, std::string_view message);
+
+struct ConfigView {
+  int pid = 0;
+  std::string mountpoint;
+  const std::vector<std::string>* sources = nullptr;
+  const CatalogOptions* catalog = nullptr;
+  unsigned threads = 0;
+  bool direct_io = false;
+  bool writeback_cache = false;
+  bool allow_other = false;
+};
+std::string ConfigJson(const ConfigView& config);
+
+std::string ChainsFileJson(const std::vector<DiskPtr>& disks,
+                           const std::vector<BrokenImage>& broken,
+                           const std::vector<std::string>& notes);
+std::string JobsFileJson(const std::vector<JobInfo>& jobs);
+
+// "2025-01-31T12:34:56.123456Z".
+std::string Rfc3339(std::chrono::system_clock::time_point time);
+
+}  // namespace chainfs

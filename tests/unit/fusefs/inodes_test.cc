@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Inode numbers: never reused (I1), kept while the kernel remembers them (I2).
+#include "fusefs/inodes.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "blocklayer/catalog.h"
+#include "tests/support/temp_dir.h"
+
+namespace chainfs {
+namespace {
+
+class InodesTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* name : {"a.raw", "b.raw"}) {
+      WriteTextFile(dir_ / name, "");
+      ASSERT_EQ(::truncate((dir_ / name).c_str(), 4096), 0);
+    }
+    auto catalog =
+        Catalog::Open({{.path = dir_.path(), .name = std::nullopt, .format = std::nullopt}}, {});
+    ASSERT_TRUE(catalog) << catalog.error().message;
+    catalog_ = *std::move(catalog);
+    a_ = catalog_->Find("a");
+    b_ = catalog_->Find("b");
+    ASSERT_NE(a_, nullptr);
+    ASSERT_NE(b_, nullptr);
+  }
+  void TearDown() override {
+    a_.reset();
+    b_.reset();
+    if (catalog_ != nullptr) {
+      EXPECT_TRUE(catalog_->Close());
+    }
+  }
+
+  TempDir dir_;
+  std::unique_ptr<Catalog> catalog_;
+  DiskPtr a_;
+  DiskPtr b_;
+};
+
+TEST_F(InodesTest, FixedNodesAreThere) {
+  const InodeTable table;
+  EXPECT_EQ(table.Find(kRootInode), table.root());
+  const NodePtr control = table.FindByName(NodeKind::kRoot, ".chainfs");
+  ASSERT_NE(control, nullptr);
+  EXPECT_TRUE(table.List(NodeKind::kRoot).empty()) << "the control directory is not listed";
+  EXPECT_EQ(table.List(NodeKind::kControlDirectory).size(), 5u);
+  EXPECT_NE(table.FindByName(NodeKind::kControlDirectory, "events"), nullptr);
+  EXPECT_EQ(table.FindByName(NodeKind::kControlDirectory, "a.raw"), nullptr);
+}
+
+TEST_F(InodesTest, DisksAreListedByName) {
+  InodeTable table;
+  EXPECT_TRUE(table.Add(b_));
+  EXPECT_TRUE(table.Add(a_));
+  EXPECT_FALSE(table.Add(a_));
+  const auto nodes = table.List(NodeKind::kRoot);
+  ASSERT_EQ(nodes.size(), 2u);
+  EXPECT_EQ(nodes[0]->name, "a.raw");
+  EXPECT_EQ(nodes[1]->name, "b.raw");
+  EXPECT_NE(table.FindByName(NodeKind::kMapDirectory, "a.json"), nullptr);
+  EXPECT_EQ(table.FindDisk(*a_), nodes[0]);
+}
+
+TEST_F(InodesTest, NumbersAreNotReused) {
+  InodeTable table;
+  table.Add(a_);
+  const uint64_t first = table.FindDisk(*a_)->ino;
+  EXPECT_TRUE(table.Remove(*a_));
+  EXPECT_FALSE(table.Remove(*a_));
+  EXPECT_EQ(table.Find(first), nullptr);
+  table.Add(a_);
+  EXPECT_GT(table.FindDisk(*a_)->ino, first);
+}
+
+TEST_F(InodesTest, ARemovedDiskStaysUntilItIsForgotten) {
+  InodeTable table;
+  const size_t empty = table.SizeForTesting();
+  table.Add(a_);
+  const NodePtr node = table.FindDisk(*a_);
+  table.Remember(*node);
+  table.Remember(*node);
+  table.Remove(*a_);
+  EXPECT_EQ(table.FindByName(NodeKind::kRoot, "a.raw"), nullptr);
+  EXPECT_EQ(table.Find(node->ino), node);
+  table.Forget(node->ino, 1);
+  EXPECT_EQ(table.Find(node->ino), node);
+  table.Forget(node->ino, 1);
+  EXPECT_EQ(table.Find(node->ino), nullptr);
+  EXPECT_EQ(table.SizeForTesting(), empty);
+}
+
+TEST_F(InodesTest, ForgettingTooMuchHarmsNothing) {
+  InodeTable table;
+  table.Add(a_);
+  const NodePtr node = table.FindDisk(*a_);
+  table.Forget(node->ino, 100);
+  table.Forget(99999, 1);
+  table.Forget(kRootInode, 1000);
+  EXPECT_EQ(table.FindDisk(*a_), node);
+  EXPECT_NE(table.Find(kRootInode), nullptr);
+}
+
+}  // namespace
+}  // namespace chainfs
