@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// events: JSON Lines as they come, from one mount or from all. With several mounts each line gets
+// a "mount" key.
+#include <fmt/core.h>
+#include <poll.h>
+
+#include <cerrno>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "ctl/client.h"
+#include "ctl/commands.h"
+#include "ctl/events_reader.h"
+#include "ctl/json_access.h"
+#include "ctl/output.h"
+
+namespace chainfs {
+namespace {
+
+std::string Tagged(const std::string& line, const std::string& mount) {
+  nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
+  if (!event.is_object()) return line;
+  event["mount"] = mount;
+  return OneLine(event);
+}
+
+// Prints what there is; whether there was anything.
+Result<bool> Drain(EventsReader& reader, bool tagged) {
+  bool any = false;
+  while (!reader.at_end()) {
+    CHAINFS_ASSIGN(const std::vector<std::string> lines, reader.Read());
+    if (lines.empty()) break;
+    any = true;
+    std::string text;
+    for (const std::string& line : lines) {
+      text += (tagged ? Tagged(line, reader.mount()) : line) + "\n";
+    }
+    Print(text);
+  }
+  return any;
+}
+
+}  // namespace
+
+Result<ExitCode> RunEvents(const EventsOptions& options, const CommonOptions&) {
+  CHAINFS_ASSIGN(const std::vector<std::string> mounts, MountsOrAll(options.mount));
+  if (mounts.empty()) {
+    return FailMounted(ENODATA, "nothing is mounted; `chainfs SOURCE MOUNTPOINT` does that");
+  }
+  const bool tagged = mounts.size() > 1;
+  std::vector<EventsReader> readers;
+  for (const std::string& mount : mounts) {
+    CHAINFS_ASSIGN(EventsReader reader, EventsReader::Open(mount));
+    readers.push_back(std::move(reader));
+  }
+  while (!readers.empty()) {
+    bool any = false;
+    for (EventsReader& reader : readers) {
+      CHAINFS_ASSIGN(const bool some, Drain(reader, tagged));
+      any = any || some;
+    }
+    // A reader that stays open keeps the mount busy: closed at its end of file.
+    std::erase_if(readers, [](const EventsReader& reader) { return reader.at_end(); });
+    if (!options.follow) break;
+    // "Readable" without news would otherwise be a busy loop.
+    if (!any) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    std::vector<pollfd> wanted;
+    for (const EventsReader& reader : readers) {
+      wanted.push_back({.fd = reader.fd(), .events = POLLIN, .revents = 0});
+    }
+    if (!wanted.empty()) poll(wanted.data(), wanted.size(), -1);
+  }
+  return ExitCode::kDone;
+}
+
+}  // namespace chainfs

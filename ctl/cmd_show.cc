@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// list, info, chain: what is mounted, and what it is made of.
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
+
+#include "ctl/client.h"
+#include "ctl/commands.h"
+#include "ctl/job_report.h"
+#include "ctl/json_access.h"
+#include "ctl/output.h"
+#include "ctl/size.h"
+
+namespace chainfs {
+namespace {
+
+using nlohmann::json;
+using Align = Table::Align;
+
+std::string BaseName(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? path : path.substr(slash + 1);
+}
+
+struct Listing {
+  std::string mount;
+  json chains;
+  json jobs = json::array();
+};
+
+Result<Listing> ReadListing(const std::string& mount) {
+  Listing listing{.mount = mount, .chains = {}};
+  CHAINFS_ASSIGN(listing.chains, ReadJsonFile(mount, "chains.json"));
+  CHAINFS_ASSIGN(const json jobs, ReadJsonFile(mount, "jobs.json"));
+  listing.jobs = ArrayOf(jobs, "jobs");
+  return listing;
+}
+
+// "stream 41%", "2 jobs", or nothing.
+std::string JobsOf(const json& jobs, const std::string& disk) {
+  std::vector<JobReport> active;
+  for (const json& entry : jobs) {
+    JobReport job = JobFromJson(entry);
+    if (job.disk == disk && !job.concluded()) active.push_back(std::move(job));
+  }
+  if (active.empty()) return "";
+  if (active.size() > 1) return fmt::format("{} jobs", active.size());
+  const std::string state = active[0].status == "running" ? "" : " " + active[0].status;
+  return fmt::format("{} {:.0f}%{}", active[0].type, active[0].percent(), state);
+}
+
+std::string ListingText(const Listing& listing, const Painter& painter) {
+  Table table;
+  table.AddColumn("DISK")
+      .AddColumn("SIZE", Align::kRight)
+      .AddColumn("USED", Align::kRight)
+      .AddColumn("MODE")
+      .AddColumn("DEPTH", Align::kRight)
+      .AddColumn("JOBS")
+      .AddColumn("ACTIVE LAYER");
+  for (const json& chain : ArrayOf(listing.chains, "chains")) {
+    const bool read_only = FlagOf(chain, "read-only");
+    table.AddRow({SafeText(TextOf(chain, "file")), FormatSize(NumberOf(chain, "virtual-size")),
+                  FormatSize(NumberOf(chain, "actual-size")),
+                  Table::Cell(read_only ? "ro" : "rw", read_only ? Colour::kDim : Colour::kNone),
+                  std::to_string(NumberOf(chain, "depth")),
+                  Table::Cell(JobsOf(listing.jobs, TextOf(chain, "name")), Colour::kCyan),
+                  SafeText(BaseName(TextOf(chain, "active")))});
+  }
+  std::string text;
+  if (!table.empty()) text += table.Render(painter);
+  for (const json& broken : ArrayOf(listing.chains, "broken")) {
+    text += fmt::format("{} {} ({}): {}\n", painter.Paint(Colour::kRed, "broken:"),
+                        SafeText(TextOf(broken, "name")), SafeText(TextOf(broken, "path")),
+                        SafeText(TextOf(broken, "error")));
+  }
+  for (const json& note : ArrayOf(listing.chains, "notes")) {
+    if (note.is_string()) text += "note: " + SafeText(note.get<std::string>()) + "\n";
+  }
+  return text.empty() ? "no images\n" : text;
+}
+
+}  // namespace
+
+Result<ExitCode> RunList(const ListOptions& options, const CommonOptions& common) {
+  CHAINFS_ASSIGN(const std::vector<std::string> mounts, MountsOrAll(options.mount));
+  if (mounts.empty() && !common.json && !common.quiet) {
+    Note("list: nothing is mounted; `chainfs SOURCE MOUNTPOINT` does that");
+  }
+  const Painter painter = Painter::For(stdout);
+  json all = json::array();
+  std::string text;
+  std::optional<Error> failure;
+  for (const std::string& mount : mounts) {
+    Result<Listing> listing = ReadListing(mount);
+    if (!listing) {
+      // One dead daemon must not hide the others.
+      if (mounts.size() == 1) return std::unexpected(listing.error());
+      Note("list: " + listing.error().message);
+      if (!failure) failure = listing.error();
+      continue;
+    }
+    if (common.json) {
+      all.push_back({{"mount", mount},
+                     {"chains", ArrayOf(listing->chains, "chains")},
+                     {"broken", ArrayOf(listing->chains, "broken")},
+                     {"notes", ArrayOf(listing->chains, "notes")},
+                     {"jobs", listing->jobs}});
+      continue;
+    }
+    if (mounts.size() > 1) {
+      text += fmt::format("{}{}\n", text.empty() ? "" : "\n",
+                          painter.Paint(Colour::kBold, SafeText(mount) + ":"));
+    }
+    text += ListingText(*listing, painter);
+  }
+  Print(common.json ? OneLine({{"mounts", all}}) + "\n" : text);
+  return failure ? ExitCodeFor(*failure) : ExitCode::kDone;
+}
+
+Result<ExitCode> RunInfo(const std::string& disk, const CommonOptions& common) {
+  CHAINFS_ASSIGN(const DiskPath path, FindDisk(disk));
+  CHAINFS_ASSIGN(const json info, ReadJsonAttribute(path.path, "info"));
+  if (common.json) {
+    Print(OneLine(info) + "\n");
+    return ExitCode::kDone;
+  }
+  const Painter painter = Painter::For(stdout);
+  const auto line = [&](std::string_view label, const std::string& value) {
+    return fmt::format("{}{}\n", painter.Paint(Colour::kBold, fmt::format("{:<14}", label)),
+                       SafeText(value));
+  };
+  const uint64_t size = NumberOf(info, "virtual-size");
+  std::string text = line("disk", TextOf(info, "name"));
+  text += line("mount", path.mount);
+  text += line("virtual size", fmt::format("{} ({} bytes)", FormatSize(size), size));
+  text += line("used", FormatSize(NumberOf(info, "actual-size")));
+  text += line("writable", FlagOf(info, "read-only") ? "no" : "yes");
+  text += line("layers", std::to_string(NumberOf(info, "depth")));
+  text += line("active layer", TextOf(info, "active"));
+  text += line("format", TextOf(info, "format"));
+  text += line("cluster size", FormatSize(NumberOf(info, "cluster-size")));
+  text += line("generation", std::to_string(NumberOf(info, "generation")));
+  if (const Result<JobReport> job = ReadJob(path, ""); job && !job->concluded()) {
+    text += line("job", fmt::format("{} {} {:.1f}%", job->id, job->status, job->percent()));
+  }
+  Print(text);
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> RunChain(const std::string& disk, const CommonOptions& common) {
+  CHAINFS_ASSIGN(const DiskPath path, FindDisk(disk));
+  CHAINFS_ASSIGN(const json chain, ReadJsonAttribute(path.path, "chain"));
+  if (common.json) {
+    Print(OneLine(chain) + "\n");
+    return ExitCode::kDone;
+  }
+  Table table;
+  table.AddColumn("", Align::kRight)
+      .AddColumn("FORMAT")
+      .AddColumn("SIZE", Align::kRight)
+      .AddColumn("USED", Align::kRight)
+      .AddColumn("LAYER");
+  size_t index = 0;
+  bool truncated = false;
+  for (const json& layer : chain) {
+    if (FlagOf(layer, "truncated")) truncated = true;
+    if (TextOf(layer, "filename").empty()) continue;
+    table.AddRow({std::to_string(index++), SafeText(TextOf(layer, "format")),
+                  FormatSize(NumberOf(layer, "virtual-size")),
+                  FormatSize(NumberOf(layer, "actual-size")), SafeText(TextOf(layer, "filename"))});
+  }
+  std::string text = table.Render(Painter::For(stdout));
+  if (truncated) text += "... and more; `chainctl list --json` has them all\n";
+  Print(text);
+  return ExitCode::kDone;
+}
+
+}  // namespace chainfs

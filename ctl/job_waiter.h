@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Waiting for a job to conclude, without a race: events are opened first, then the state is read,
+// and from then on any event that may concern the job only says "look again". The state itself is
+// always read from user.chainfs.job.ID. Where events cannot be opened (they are for the owner), the
+// state is read twice a second.
+//
+// Ctrl-C asks the job to stop and goes on waiting; a second one leaves it alone. SIGUSR1 shows the
+// progress once.
+#pragma once
+
+#include <signal.h>
+
+#include <optional>
+#include <string>
+
+#include "ctl/client.h"
+#include "ctl/fd.h"
+#include "ctl/job_report.h"
+#include "ctl/progress_bar.h"
+
+namespace chainfs {
+
+// Takes SIGINT and SIGUSR1 as readable events while it lives. Make it before the job is started, so
+// that no Ctrl-C can fall between.
+class WaitSignals {
+ public:
+  WaitSignals();
+  ~WaitSignals();
+  WaitSignals(const WaitSignals&) = delete;
+  WaitSignals& operator=(const WaitSignals&) = delete;
+
+  int fd() const { return fd_.get(); }
+  // The number of a signal that came, or 0.
+  int Take();
+
+ private:
+  sigset_t before_ = {};
+  Fd fd_;
+};
+
+struct WaitOptions {
+  std::optional<double> timeout;  // seconds
+  ProgressBar::Options progress;
+};
+
+enum class WaitEnd : unsigned char { kConcluded, kTimedOut, kDetached };
+
+struct WaitOutcome {
+  WaitEnd end = WaitEnd::kConcluded;
+  JobReport job;  // as last seen
+};
+
+Result<WaitOutcome> WaitForJob(const DiskPath& disk, const std::string& id, WaitSignals& signals,
+                               const WaitOptions& options);
+
+}  // namespace chainfs

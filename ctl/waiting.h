@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the verbs that wait for a job have in common: the wait itself, the last line, the exit code.
+#pragma once
+
+#include "ctl/commands.h"
+#include "ctl/job_waiter.h"
+
+namespace chainfs {
+
+// Waits for `id` and reports it: JSON of the job on stdout with --json, else one line (a failure
+// goes to stderr).
+Result<ExitCode> WaitAndReport(const std::string& verb, const DiskPath& disk, const std::string& id,
+                               WaitSignals& signals, const WaitingOptions& waiting,
+                               const CommonOptions& common);
+
+// kInvalidArgument unless it can be a job id.
+Status CheckJobId(const std::optional<std::string>& id);
+// kInvalidArgument unless `limit` is a size; a canonical number of bytes.
+Result<std::optional<std::string>> SpeedInBytes(const std::optional<std::string>& limit);
+
+}  // namespace chainfs

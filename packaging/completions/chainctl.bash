@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for chainctl(1)
+
+# Values are asked of chainctl itself only where that is quick and harmless.
+_chainctl_mounts() {
+    local line field
+    while read -r line; do
+        [[ $line == *" - fuse.chainfs "* ]] || continue
+        read -r _ _ _ _ field _ <<< "$line"
+        printf '%b\n' "${field//\\/\\0}"
+    done < /proc/self/mountinfo
+}
+
+_chainctl_reply() {
+    local IFS=$'\n'
+    mapfile -t COMPREPLY < <(compgen "$@" -- "$cur")
+}
+
+_chainctl() {
+    local cur prev words cword split
+    _init_completion -s 2> /dev/null || {
+        cur=${COMP_WORDS[COMP_CWORD]}
+        prev=${COMP_WORDS[COMP_CWORD-1]}
+        words=("${COMP_WORDS[@]}")
+        cword=$COMP_CWORD
+    }
+    local verbs='list info chain map stream snapshot jobs wait cancel pause resume speed dismiss
+        flush events create umount'
+    local common='--help --json --verbose --quiet'
+    local waiting='--timeout --progress'
+
+    local verb='' disk='' index=1 count=0
+    for ((; index < cword; index++)); do
+        case ${words[index]} in
+            --base | --top | --speed | --on-error | --id | --generation | --timeout | --progress | \
+                --target | --svg | --width | --size | --backing | --backing-format | -o)
+                ((index++))
+                ;;
+            -*) ;;
+            *)
+                if [[ -z $verb ]]; then
+                    verb=${words[index]}
+                else
+                    ((count++)) || disk=${words[index]}
+                fi
+                ;;
+        esac
+    done
+    if [[ -z $verb ]]; then
+        _chainctl_reply -W "$(printf '%s\n' $verbs --help --version)"
+        return
+    fi
+
+    case $prev in
+        --base | --top)
+            local layers
+            layers=$(chainctl chain --json "$disk" 2> /dev/null |
+                grep -o '"filename":"[^"]*"' | cut -d'"' -f4 | sed 's|.*/||')
+            _chainctl_reply -W "$layers"
+            return
+            ;;
+        --target | --svg | --backing)
+            _chainctl_reply -f
+            compopt -o filenames 2> /dev/null
+            return
+            ;;
+        --backing-format)
+            _chainctl_reply -W $'qcow2\nraw'
+            return
+            ;;
+        --on-error)
+            _chainctl_reply -W $'report\nignore\nstop\nenospc'
+            return
+            ;;
+        -o)
+            local keys='cluster_size= lazy_refcounts='
+            [[ $verb == create ]] && keys+=' compat= refcount_bits= compression_type='
+            _chainctl_reply -W "$(printf '%s\n' $keys)"
+            compopt -o nospace 2> /dev/null
+            return
+            ;;
+        --speed | --id | --generation | --timeout | --progress | --width | --size)
+            return
+            ;;
+    esac
+
+    if [[ $cur == -* ]]; then
+        local options=$common
+        case $verb in
+            map) options+=' --svg --width --lanes --bar' ;;
+            stream) options+=" --base --top --speed --on-error --id --generation --dry-run
+                --background $waiting" ;;
+            snapshot) options+=' --target -o --id --generation --dry-run' ;;
+            wait) options+=" $waiting" ;;
+            cancel) options+=" --background $waiting" ;;
+            events) options+=' --follow --no-follow' ;;
+            create) options+=' --size --backing --backing-format -o' ;;
+            umount) options+=' --timeout' ;;
+        esac
+        _chainctl_reply -W "$(printf '%s\n' $options)"
+        return
+    fi
+
+    case $verb in
+        list | events | umount)
+            ((count == 0)) && _chainctl_reply -W "$(_chainctl_mounts)"
+            ;;
+        wait | cancel | pause | resume | dismiss | speed)
+            if ((count == 0)); then
+                _chainctl_reply -f
+                compopt -o filenames 2> /dev/null
+            elif ((count == 1)); then
+                _chainctl_reply -W "$(chainctl jobs -q "$disk" 2> /dev/null)"
+            fi
+            ;;
+        *)
+            ((count == 0)) && {
+                _chainctl_reply -f
+                compopt -o filenames 2> /dev/null
+            }
+            ;;
+    esac
+    return 0
+}
+
+complete -F _chainctl chainctl

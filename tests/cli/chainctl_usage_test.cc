@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// chainctl without any mount: help, usage errors (exit 2), files that are not ours (exit 6), and
+// `create`. Errors are one line that begins with the program's name.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/support/command.h"
+#include "tests/support/temp_dir.h"
+
+namespace chainfs {
+namespace {
+
+CommandResult Chainctl(std::vector<std::string> arguments) {
+  const char* const folder = std::getenv("CHAINFS_BIN_DIR");
+  arguments.insert(arguments.begin(),
+                   folder != nullptr ? std::string(folder) + "/chainctl" : "chainctl");
+  return RunCommand(arguments);
+}
+
+void ExpectOneLineError(const CommandResult& result, int exit_code) {
+  EXPECT_EQ(result.exit_code, exit_code) << result.Describe();
+  EXPECT_EQ(result.out, "");
+  EXPECT_TRUE(result.err.starts_with("chainctl: ")) << result.Describe();
+  EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.Describe();
+  EXPECT_TRUE(result.err.ends_with("\n")) << result.Describe();
+}
+
+const std::vector<std::string> kVerbs = {
+    "list",  "info",   "chain", "map",     "stream", "snapshot", "jobs",   "wait",  "cancel",
+    "pause", "resume", "speed", "dismiss", "flush",  "events",   "create", "umount"};
+
+TEST(ChainctlUsageTest, HelpListsEveryVerb) {
+  const CommandResult result = Chainctl({"--help"});
+  EXPECT_EQ(result.exit_code, 0) << result.Describe();
+  for (const std::string& verb : kVerbs) {
+    EXPECT_NE(result.out.find("\n  " + verb + " "), std::string::npos) << verb;
+  }
+}
+
+TEST(ChainctlUsageTest, EveryVerbHasHelp) {
+  for (const std::string& verb : kVerbs) {
+    const CommandResult result = Chainctl({verb, "--help"});
+    EXPECT_EQ(result.exit_code, 0) << result.Describe();
+    EXPECT_NE(result.out.find("--json"), std::string::npos) << verb;
+  }
+}
+
+TEST(ChainctlUsageTest, Version) {
+  const CommandResult result = Chainctl({"--version"});
+  EXPECT_EQ(result.exit_code, 0) << result.Describe();
+  EXPECT_TRUE(result.out.starts_with("chainctl ")) << result.out;
+}
+
+TEST(ChainctlUsageTest, UsageErrorsExitTwo) {
+  ExpectOneLineError(Chainctl({}), 2);
+  ExpectOneLineError(Chainctl({"frobnicate"}), 2);
+  ExpectOneLineError(Chainctl({"list", "--no-such-option"}), 2);
+  ExpectOneLineError(Chainctl({"info"}), 2);
+  ExpectOneLineError(Chainctl({"info", "a", "b"}), 2);
+  ExpectOneLineError(Chainctl({"stream", "/dev/null", "--timeout", "soon"}), 2);
+  ExpectOneLineError(Chainctl({"stream", "/dev/null", "--on-error", "panic"}), 2);
+  ExpectOneLineError(Chainctl({"stream", "/dev/null", "--speed", "fast"}), 2);
+  ExpectOneLineError(Chainctl({"stream", "/dev/null", "--id", "7up"}), 2);
+  ExpectOneLineError(Chainctl({"speed", "/dev/null", "j1", "fast"}), 2);
+  ExpectOneLineError(Chainctl({"snapshot", "/dev/null", "-o", "cluster_size"}), 2);
+}
+
+TEST(ChainctlUsageTest, TheUnknownOptionIsNamed) {
+  const CommandResult result = Chainctl({"list", "--frob"});
+  EXPECT_NE(result.err.find("--frob"), std::string::npos) << result.Describe();
+}
+
+TEST(ChainctlUsageTest, FilesThatAreNotOursExitSix) {
+  const TempDir dir;
+  const std::string file = dir / "plain.raw";
+  WriteTextFile(file, "not a mounted disk");
+  for (const std::string& path :
+       {file, dir / "missing.raw", dir.path(), file + "/below", std::string("/proc/self/status")}) {
+    for (const std::string verb : {"info", "chain", "map", "stream", "snapshot", "wait", "cancel",
+                                   "pause", "resume", "dismiss", "flush"}) {
+      SCOPED_TRACE(verb + " " + path);
+      ExpectOneLineError(Chainctl({verb, path}), 6);
+    }
+    ExpectOneLineError(Chainctl({"speed", path, "1M"}), 6);
+    ExpectOneLineError(Chainctl({"list", path}), 6);
+    ExpectOneLineError(Chainctl({"jobs", path}), 6);
+    ExpectOneLineError(Chainctl({"events", path}), 6);
+    ExpectOneLineError(Chainctl({"umount", path}), 6);
+  }
+}
+
+TEST(ChainctlUsageTest, PathsInMessagesAreAsTyped) {
+  const CommandResult result = Chainctl({"info", "/nowhere/vm1.raw"});
+  EXPECT_TRUE(result.err.starts_with("chainctl: info: /nowhere/vm1.raw: ")) << result.err;
+}
+
+TEST(ChainctlCreateTest, MakesWhatQemuImgReads) {
+  const TempDir dir;
+  const std::string base = dir / "base.qcow2";
+  const std::string top = dir / "top.qcow2";
+  const CommandResult made = Chainctl(
+      {"create", base, "--size", "3M", "-o", "cluster_size=128k,lazy_refcounts=on", "--json"});
+  ASSERT_EQ(made.exit_code, 0) << made.Describe();
+  EXPECT_EQ(nlohmann::json::parse(made.out)["virtual-size"], 3 << 20);
+  ASSERT_EQ(
+      Chainctl({"create", top, "--backing", "base.qcow2", "--backing-format", "qcow2"}).exit_code,
+      0);
+  const CommandResult info = RunCommand({"qemu-img", "info", "--output=json", top});
+  ASSERT_EQ(info.exit_code, 0) << info.Describe();
+  const auto json = nlohmann::json::parse(info.out);
+  EXPECT_EQ(json["virtual-size"], 3 << 20);
+  EXPECT_EQ(json["backing-filename"], "base.qcow2");
+  EXPECT_EQ(json["backing-filename-format"], "qcow2");
+  for (const std::string& image : {base, top}) {
+    const CommandResult check = RunCommand({"qemu-img", "check", image});
+    EXPECT_EQ(check.exit_code, 0) << check.Describe();
+  }
+}
+
+TEST(ChainctlCreateTest, RawBackingGivesItsSize) {
+  const TempDir dir;
+  WriteTextFile(dir / "base.raw", std::string(65536, 'x'));
+  const CommandResult made = Chainctl({"create", dir / "top.qcow2", "--backing", dir / "base.raw",
+                                       "--backing-format", "raw", "--json"});
+  ASSERT_EQ(made.exit_code, 0) << made.Describe();
+  EXPECT_EQ(nlohmann::json::parse(made.out)["virtual-size"], 65536);
+}
+
+TEST(ChainctlCreateTest, Refusals) {
+  const TempDir dir;
+  const std::string image = dir / "a.qcow2";
+  ExpectOneLineError(Chainctl({"create", image}), 2);
+  ExpectOneLineError(Chainctl({"create", image, "--size", "1Q"}), 2);
+  ExpectOneLineError(Chainctl({"create", image, "--size", "1M", "-o", "colour=red"}), 2);
+  ExpectOneLineError(Chainctl({"create", image, "--size", "1M", "-o", "cluster_size=65000"}), 2);
+  ExpectOneLineError(Chainctl({"create", image, "--size", "1M", "--backing", "b"}), 2);
+  ExpectOneLineError(Chainctl({"create", image, "--size", "1M", "--backing-format", "raw"}), 2);
+  ExpectOneLineError(
+      Chainctl({"create", image, "--backing", "missing.raw", "--backing-format", "raw"}), 1);
+  ExpectOneLineError(Chainctl({"create", dir / "no/such/dir.qcow2", "--size", "1M"}), 1);
+  EXPECT_EQ(RunCommand({"ls", "-A", dir.path()}).out, "");
+  WriteTextFile(image, "precious");
+  ExpectOneLineError(Chainctl({"create", image, "--size", "1M"}), 5);
+  EXPECT_EQ(ReadTextFile(image), "precious");
+}
+
+}  // namespace
+}  // namespace chainfs
