@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The rules of the sources that a machine can check: which folder may include what, how long files,
+// functions and lines may be, and a few words that have no place here. A violation is printed as
+// FILE:LINE: what. The rules see text, not C++: code is as clang-format leaves it, so a function
+// starts and ends in the first column.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <regex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace chainfs {
+namespace {
+
+struct Source {
+  std::string path;  // from the top of the tree
+  std::vector<std::string> lines;
+
+  bool In(std::string_view folder) const { return path.starts_with(folder); }
+  bool IsHeader() const { return path.ends_with(".h"); }
+};
+
+std::vector<Source> ReadSources() {
+  namespace fs = std::filesystem;
+  const char* top = std::getenv("CHAINFS_SOURCE_DIR");
+  if (top == nullptr) return {};
+  std::vector<Source> sources;
+  for (const char* folder : {"blocklayer", "jobs", "fusefs", "ctl", "tests"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(fs::path(top) / folder)) {
+      const std::string extension = entry.path().extension();
+      if (extension != ".cc" && extension != ".h") continue;
+      Source source = {fs::relative(entry.path(), top), {}};
+      std::ifstream in(entry.path());
+      for (std::string line; std::getline(in, line);) source.lines.push_back(line);
+      sources.push_back(std::move(source));
+    }
+  }
+  std::ranges::sort(sources, {}, &Source::path);
+  return sources;
+}
+
+const std::vector<Source>& Sources() {
+  static const std::vector<Source> sources = ReadSources();
+  return sources;
+}
+
+void Report(const Source& source, size_t line, const std::string& what) {
+  ADD_FAILURE() << source.path << ":" << line << ": " << what;
+}
+
+bool StartsWithAny(std::string_view text, const std::vector<std::string_view>& prefixes) {
+  return std::ranges::any_of(prefixes,
+                             [&](std::string_view prefix) { return text.starts_with(prefix); });
+}
+
+// Calls `visit` with every include: the name and whether it is one of ours.
+using IncludeVisitor = std::function<void(const Source&, size_t, const std::string&, bool)>;
+void ForEachInclude(const IncludeVisitor& visit) {
+  static const std::regex include(R"(^\s*#\s*include\s+([<"])([^>"]+)[>"])");
+  for (const Source& source : Sources()) {
+    for (size_t i = 0; i < source.lines.size(); ++i) {
+      std::smatch match;
+      if (std::regex_search(source.lines[i], match, include)) {
+        visit(source, i + 1, match[2], match[1] == "\"");
+      }
+    }
+  }
+}
+
+// Which of our folders a folder may include; the first that matches the file decides.
+struct Rule {
+  std::string_view folder;
+  std::vector<std::string_view> allowed;
+};
+
+const std::vector<Rule>& DependencyRules() {
+  static const std::vector<Rule> rules = {
+      {"blocklayer/base/", {"blocklayer/base/"}},
+      {"blocklayer/io/", {"blocklayer/io/", "blocklayer/base/"}},
+      {"blocklayer/image/", {"blocklayer/image/", "blocklayer/io/", "blocklayer/base/"}},
+      {"blocklayer/", {"blocklayer/"}},
+      {"jobs/", {"jobs/", "blocklayer/"}},
+      {"fusefs/", {"fusefs/", "jobs/", "blocklayer/"}},
+      // `create` works on files that no daemon has open, so it links the format itself.
+      {"ctl/cmd_create",
+       {"ctl/", "blocklayer/base/", "blocklayer/io/", "blocklayer/image/",
+        "blocklayer/qcow2/create.h"}},
+      {"ctl/", {"ctl/", "blocklayer/base/"}},
+      {"tests/", {"tests/", "blocklayer/", "jobs/", "fusefs/", "ctl/"}},
+  };
+  return rules;
+}
+
+TEST(SourceRules, SourcesAreFound) { ASSERT_GT(Sources().size(), 50U) << "CHAINFS_SOURCE_DIR?"; }
+
+TEST(SourceRules, DependenciesPointOneWay) {
+  ForEachInclude([](const Source& source, size_t line, const std::string& name, bool ours) {
+    if (!ours) return;
+    for (const Rule& rule : DependencyRules()) {
+      if (!source.In(rule.folder)) continue;
+      if (!StartsWithAny(name, rule.allowed)) {
+        Report(source, line, std::string(rule.folder) + " may not include " + name);
+      }
+      return;
+    }
+  });
+}
+
+// The format's structures stay in its folder; others see an Image, and how to create one.
+TEST(SourceRules, Qcow2StructuresStayInTheirFolder) {
+  ForEachInclude([](const Source& source, size_t line, const std::string& name, bool) {
+    if (!name.starts_with("blocklayer/qcow2/") ||
+        StartsWithAny(source.path, {"blocklayer/qcow2/", "tests/"})) {
+      return;
+    }
+    if (name != "blocklayer/qcow2/qcow2_image.h" && name != "blocklayer/qcow2/create.h") {
+      Report(source, line, name + " is private to blocklayer/qcow2");
+    }
+  });
+}
+
+TEST(SourceRules, LibrariesStayInTheirFolders) {
+  struct Library {
+    std::regex header;
+    std::vector<std::string_view> folders;
+  };
+  const std::vector<Library> libraries = {
+      {std::regex("^(fuse3/|fuse\\.h|fuse_|linux/fuse\\.h)"),
+       {"fusefs/", "tests/bench/", "tests/unit/fusefs/"}},
+      {std::regex("^(oneapi/)?tbb/"), {"jobs/", "tests/unit/jobs/"}},
+      {std::regex("^nlohmann/"), {"jobs/", "fusefs/", "ctl/", "tests/"}},
+      {std::regex("^CLI/"), {"fusefs/", "ctl/", "tests/bench/"}},
+      {std::regex("^(zlib|zstd|libdeflate)\\.h"), {"blocklayer/qcow2/", "tests/"}},
+  };
+  ForEachInclude([&](const Source& source, size_t line, const std::string& name, bool ours) {
+    if (ours && name.find("fuse") == std::string::npos) return;
+    for (const Library& library : libraries) {
+      if (std::regex_search(name, library.header) && !StartsWithAny(source.path, library.folders)) {
+        Report(source, line, name + " does not belong in this folder");
+      }
+    }
+  });
+}
+
+// They cost every file that includes ours a second or more.
+TEST(SourceRules, HeavyHeadersStayOutOfOurHeaders) {
+  static const std::regex heavy("^(nlohmann/json\\.hpp|spdlog/|(oneapi/)?tbb/|CLI/)");
+  ForEachInclude([](const Source& source, size_t line, const std::string& name, bool) {
+    if (source.IsHeader() && std::regex_search(name, heavy)) {
+      Report(source, line, name + " belongs in a .cc file");
+    }
+  });
+}
+
+TEST(SourceRules, EveryFileStartsWithItsLicenceAndSaysWhatItIs) {
+  for (const Source& source : Sources()) {
+    if (source.lines.empty() || source.lines[0] != "// SPDX-License-Identifier: Apache-2.0") {
+      Report(source, 1, "the first line is not the SPDX line");
+    }
+    if (!source.IsHeader()) continue;
+    if (source.lines.size() < 3 || !source.lines[2].starts_with("// ")) {
+      Report(source, 3, "a header starts with a comment that says what it is");
+    }
+    if (std::ranges::find(source.lines, "#pragma once") == source.lines.end()) {
+      Report(source, 1, "no #pragma once");
+    }
+  }
+}
+
+TEST(SourceRules, FilesAreShort) {
+  constexpr size_t kSoft = 500;
+  for (const Source& source : Sources()) {
+    const size_t cap = source.In("tests/") ? 1000 : 800;
+    const size_t count = source.lines.size();
+    if (count > cap) Report(source, count, "longer than " + std::to_string(cap) + " lines");
+    if (count > kSoft && count <= cap) {
+      std::cout << "warning: " << source.path << " has " << count << " lines; time to split it\n";
+    }
+  }
+}
+
+// A function of a class body is indented and is not seen; those are short.
+TEST(SourceRules, FunctionsAreShort) {
+  constexpr size_t kCap = 70;
+  for (const Source& source : Sources()) {
+    size_t start = 0;
+    for (size_t i = 0; i < source.lines.size(); ++i) {
+      const std::string& line = source.lines[i];
+      if (line == "}" && i - start + 1 > kCap && !source.In("tests/")) {
+        Report(source, start + 1, "a function of " + std::to_string(i - start + 1) + " lines");
+      }
+      const bool starts = !line.empty() && std::isalpha(static_cast<unsigned char>(line[0])) != 0;
+      if (starts) start = i;
+    }
+  }
+}
+
+TEST(SourceRules, LinesAreShort) {
+  constexpr long kColumns = 100;
+  for (const Source& source : Sources()) {
+    for (size_t i = 0; i < source.lines.size(); ++i) {
+      // Characters, not bytes: the continuation bytes of UTF-8 are left out.
+      const long columns = std::ranges::count_if(
+          source.lines[i], [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
+      if (columns > kColumns) Report(source, i + 1, "longer than 100 columns");
+    }
+  }
+}
+
+TEST(SourceRules, LocksAreTheAnnotatedOnes) {
+  static const std::regex plain(
+      "std::(mutex|shared_mutex|recursive_mutex|timed_mutex|lock_guard|unique_lock|shared_lock|"
+      "scoped_lock|condition_variable)\\b");
+  for (const Source& source : Sources()) {
+    if (source.path == "blocklayer/base/sync.h" || source.In("tests/tidy/")) continue;
+    for (size_t i = 0; i < source.lines.size(); ++i) {
+      const std::string code = source.lines[i].substr(0, source.lines[i].find("//"));
+      if (std::regex_search(code, plain)) Report(source, i + 1, "use blocklayer/base/sync.h");
+    }
+  }
+}
+
+TEST(SourceRules, NothingIsLeftForLater) {
+  // In two parts, so that this file keeps its own rule.
+  static const std::regex later(
+      "\\b(TO"
+      "DO|FIX"
+      "ME|XX"
+      "X)\\b");
+  for (const Source& source : Sources()) {
+    for (size_t i = 0; i < source.lines.size(); ++i) {
+      if (std::regex_search(source.lines[i], later)) {
+        Report(source, i + 1, "do it, or say in the documentation what is not done");
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace chainfs
