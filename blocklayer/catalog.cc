@@ -180,7 +180,7 @@ void Catalog::Impl::DeliverEvents() {
   events_mu_.Unlock();
 }
 
-Result<std::unique_ptr<Catalog>> Catalog::Open(std::vector<SourceSpec> sources,
+Result<std::unique_ptr<Catalog>> Catalog::Open(const std::vector<SourceSpec>& sources,
                                                CatalogOptions options) {
   if (sources.empty()) return Fail(ErrorKind::kInvalidArgument, "no source is given");
   auto impl = std::make_unique<Impl>(std::move(options));

@@ -81,7 +81,7 @@ class CatalogObserver {
 class Catalog {
  public:
   // Scans once. Fails only when a source itself cannot be used; bad images are in Broken().
-  static Result<std::unique_ptr<Catalog>> Open(std::vector<SourceSpec> sources,
+  static Result<std::unique_ptr<Catalog>> Open(const std::vector<SourceSpec>& sources,
                                                CatalogOptions options);
   ~Catalog();
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The inside of Catalog, shared by the catalog_*.cc files: scanning (catalog_scan.cc), who may be
-// written (catalog_roles.cc), snapshots (catalog_snapshot.cc).
+// written (catalog_roles.cc), snapshots (catalog_snapshot.cc, catalog_recovery.cc).
 //
 // Terms: an *entry* is an image in view, with its disk or with the reason why it has none. It is
 // *frozen* when its disk is read-only and its file carries the locks of a backing layer. A *ghost*
@@ -145,6 +145,7 @@ class Catalog::Impl {
   void UndoSnapshot(Entry& entry, const Place& target, const KnownRecord& known) REQUIRES(mu_);
   void MoveEntry(Entry& entry, const Place& target, const Layer& overlay,
                  const std::string& record_file, const ChainRecord& record) REQUIRES(mu_);
+  // catalog_recovery.cc
   void FinishInterrupted(const std::vector<InterruptedSnapshot>& interrupted) REQUIRES(mu_);
   Status FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) REQUIRES(mu_);
   Result<bool> IsUnusedOverlay(const Entry& entry, const Place& place, const ChainRecord& record)

@@ -66,8 +66,8 @@ std::string JoinPath(std::string_view directory, std::string_view name) {
 }
 
 Roots::Roots(OpenDirectoryFunction open)
-    : open_(open != nullptr ? std::move(open) : OpenDirectoryFunction(OpenPosixDirectory)),
-      real_host_(open == nullptr) {}
+    : real_host_(open == nullptr),
+      open_(real_host_ ? OpenDirectoryFunction(OpenPosixDirectory) : std::move(open)) {}
 
 Result<std::shared_ptr<Directory>> Roots::Add(const std::string& path) {
   CHAINFS_ASSIGN(std::shared_ptr<Directory> directory, open_(path));

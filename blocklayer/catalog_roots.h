@@ -69,8 +69,8 @@ class Roots {
   Result<std::shared_ptr<Directory>> OpenExtra(const std::string& path);
   Result<Place> PlaceIn(const std::shared_ptr<Directory>& root, std::string_view rest);
 
-  const OpenDirectoryFunction open_;
   const bool real_host_;
+  const OpenDirectoryFunction open_;
   std::vector<Root> roots_;
   // Directories beneath roots, and extra roots, as long as somebody uses them.
   std::map<std::string, std::weak_ptr<Directory>> open_directories_;

@@ -66,8 +66,10 @@ bool Catalog::Impl::StillTheSame(const Entry& entry, const Candidate& candidate,
 Catalog::Impl::Entry Catalog::Impl::MatchCandidate(Candidate candidate, ChainOpener& opener,
                                                    Entries& old) {
   const auto before = old.find(candidate.path);
+  std::optional<ImageFormat> wanted;
+  if (before == old.end()) wanted = candidate.format;
   const Result<FileStat> stat =
-      candidate.error ? std::unexpected(*candidate.error) : opener.Look(candidate.place);
+      candidate.error ? std::unexpected(*candidate.error) : opener.Look(candidate.place, wanted);
   if (before != old.end() && StillTheSame(before->second, candidate, stat)) {
     Entry same = std::move(before->second);
     old.erase(before);

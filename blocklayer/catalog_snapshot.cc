@@ -8,7 +8,7 @@
 //   3. the disk is quiet and flushed; the record says `active`: the overlay
 //   4. guests write to the overlay
 // A crash before 3 leaves the old active layer active, and perhaps an empty overlay, which is
-// removed when its chain is opened again (only if it is still empty and built on that layer). A
+// removed when its chain is opened again (catalog_recovery.cc). A
 // crash after 3 leaves the new one active. Either way the contents are the same.
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -18,10 +18,8 @@
 #include <algorithm>
 
 #include "blocklayer/catalog_impl.h"
-#include "blocklayer/image/metadata_cache.h"
 #include "blocklayer/name_rules.h"
 #include "blocklayer/qcow2/create.h"
-#include "blocklayer/qcow2/qcow2_image.h"
 
 namespace chainfs {
 namespace {
@@ -267,60 +265,6 @@ Result<LayerPtr> Catalog::Impl::Snapshot(const DiskPtr& disk, const SnapshotRequ
   }();
   DeliverEvents();
   return overlay;
-}
-
-void Catalog::Impl::FinishInterrupted(const std::vector<InterruptedSnapshot>& interrupted) {
-  if (options_.read_only) return;
-  for (const InterruptedSnapshot& snapshot : interrupted) {
-    for (auto& [path, entry] : entries_) {
-      // Its active layer is locked for writing, so no other daemon is in the midst of this.
-      const bool owns =
-          entry.disk != nullptr && !entry.frozen && entry.candidate.record == snapshot.record &&
-          &sources_.records(entry.candidate.source) == &sources_.records(snapshot.source);
-      if (!owns) continue;
-      if (Status finished = FinishInterrupted(entry, snapshot); !finished) {
-        entry.hint = fmt::format("an interrupted snapshot could not be cleaned up: {}",
-                                 finished.error().message);
-      }
-    }
-  }
-}
-
-// Whether the file is what a snapshot of `entry` made and nobody has used.
-Result<bool> Catalog::Impl::IsUnusedOverlay(const Entry& entry, const Place& place,
-                                            const ChainRecord& record) {
-  CHAINFS_ASSIGN(std::unique_ptr<File> file,
-                 place.directory->Open(place.name, OpenMode::kReadOnly));
-  CHAINFS_ASSIGN(const uint64_t size, file->Size());
-  if (size == 0) return true;
-  const auto image =
-      OpenQcow2Image(std::move(file), context_->metadata(),
-                     Qcow2OpenOptions{.read_only = true, .owner = context_->metadata().NewOwner()});
-  if (!image || !(*image)->backing()) return false;
-  const auto backing = roots_.Resolve(place, (*image)->backing()->name, record.roots);
-  if (!backing || backing->path != entry.candidate.path) return false;
-  const uint64_t virtual_size = (*image)->virtual_size();
-  if (virtual_size == 0) return true;
-  const auto extent = (*image)->Map(GuestOffset(0), virtual_size, MapDetail::kFast);
-  return extent && extent->kind == ExtentKind::kUnallocated && extent->length == virtual_size;
-}
-
-Status Catalog::Impl::FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) {
-  ChainRecord record = snapshot.contents;
-  CHAINFS_ASSIGN(const Place place, roots_.Find(record.next, record.roots));
-  const Result<bool> unused = IsUnusedOverlay(entry, place, record);
-  if (!unused && unused.error().kind != ErrorKind::kNotFound) {
-    return std::unexpected(unused.error());
-  }
-  if (unused && *unused) {
-    CHAINFS_TRY(place.directory->Remove(place.name));
-    CHAINFS_TRY(place.directory->Sync());
-  }
-  // Anything else there is somebody's image, and is shown from the next scan on.
-  RecordStore& store = sources_.records(snapshot.source);
-  if (record.active == record.origin) return store.Remove(snapshot.record);
-  record.next.clear();
-  return store.Write(snapshot.record, FormatChainRecord(record, store.source_path()));
 }
 
 }  // namespace chainfs

@@ -43,7 +43,9 @@ ChainOpener::Seen& ChainOpener::See(const Place& place, bool with_header) {
   return seen;
 }
 
-Result<FileStat> ChainOpener::Look(const Place& place) { return See(place, false).stat; }
+Result<FileStat> ChainOpener::Look(const Place& place, std::optional<ImageFormat> format) {
+  return See(place, format == ImageFormat::kQcow2).stat;
+}
 
 Result<LayerFile> ChainOpener::LookAt(const Place& place, ImageFormat format) {
   const bool with_header = format == ImageFormat::kQcow2;

@@ -52,8 +52,9 @@ class ChainOpener {
   // file closed after writing wakes up whoever watches its directory, and that is us.
   Result<Layers> OpenIfUnlocked(const WalkedChain& chain,
                                 const std::function<LayerRole(const FileId&)>& role_of);
-  // What is at `place`, by a look that leaves it alone.
-  Result<FileStat> Look(const Place& place);
+  // What is at `place`, by a look that leaves it alone. `format`: also what its header says, where
+  // that will be wanted.
+  Result<FileStat> Look(const Place& place, std::optional<ImageFormat> format);
 
  private:
   struct Seen {

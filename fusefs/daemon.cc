@@ -11,6 +11,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <thread>
 
@@ -80,7 +81,9 @@ class Daemon {
 
   Status Run() {
     CHAINFS_ASSIGN(session_, Session::Mount(state_));
-    device_ = MountDevice(options_.mountpoint);
+    if (const auto device = MountDevice(options_.mountpoint)) {
+      abort_switch_ = OpenAbortSwitch(*device);
+    }
     state_.invalidator.Start(session_->raw());
     jobs_.ResumeRecorded();
     state_.watcher.Start();
@@ -135,11 +138,22 @@ class Daemon {
     NotifyServiceManager("STOPPING=1");
     EndJobs();
     state_.events.End();
-    if (const Status gone = Unmount(options_.mountpoint, UnmountMode::kPolite); !gone) {
+    if (const Status gone = UnmountPolitely(); !gone) {
       spdlog::warn("{}; detaching it from those who use it", gone.error().message);
       SyncMount(options_.mountpoint);
     }
     session_->Exit();
+  }
+
+  // Readers of events need a moment to close their files.
+  Status UnmountPolitely() {
+    Status gone;
+    for (int attempt = 0; attempt < 5; ++attempt) {
+      if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      gone = Unmount(options_.mountpoint, UnmountMode::kPolite);
+      if (gone) break;
+    }
+    return gone;
   }
 
   void EndJobs() {
@@ -153,8 +167,9 @@ class Daemon {
   void Leave() {
     state_.watcher.Stop();
     state_.events.Stop();
+    state_.invalidator.Quiesce();
     session_->Unmount();
-    if (device_) AbortConnection(*device_);
+    AbortConnection(abort_switch_);
   }
 
   const Options& options_;
@@ -163,7 +178,7 @@ class Daemon {
   JobManager jobs_;
   MountState state_;
   std::unique_ptr<Session> session_;
-  std::optional<std::string> device_;
+  UniqueFd abort_switch_;
   std::atomic<bool> leaving_ = false;
   std::atomic<bool> jobs_ended_ = false;
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fusefs/invalidator.h"
 
+#include <chrono>
 #include <utility>
 
 namespace chainfs {
@@ -11,8 +12,20 @@ void Invalidator::Start(fuse_session* session) {
   {
     const MutexLock lock(mu_);
     running_ = true;
+    ended_ = false;
   }
   thread_ = std::thread([this, session] { Loop(session); });
+}
+
+void Invalidator::Quiesce() {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  const MutexLock lock(mu_);
+  running_ = false;
+  queue_.clear();
+  news_.NotifyAll();
+  while (!ended_) {
+    if (!news_.WaitUntil(mu_, deadline)) return;
+  }
 }
 
 void Invalidator::Stop() {
@@ -46,7 +59,11 @@ void Invalidator::Loop(fuse_session* session) {
     {
       const MutexLock lock(mu_);
       while (running_ && queue_.empty()) news_.Wait(mu_);
-      if (!running_) return;
+      if (!running_) {
+        ended_ = true;
+        news_.NotifyAll();
+        return;
+      }
       item = std::move(queue_.extract(queue_.begin()).value());
     }
     // Errors mean that the kernel knows no such inode or name: nothing to forget.

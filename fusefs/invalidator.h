@@ -28,7 +28,11 @@ class Invalidator {
 
   // Nothing is sent before; what was queued until then is dropped (the kernel knows nothing yet).
   void Start(fuse_session* session) EXCLUDES(mu_);
-  // What is queued is dropped. The session may be destroyed afterwards.
+  // What is queued is dropped, and nothing more is sent. Waits, but not for ever, for a call under
+  // way: afterwards the session's descriptor may be closed, because a call that still waits is
+  // inside the kernel and has no more use for the number.
+  void Quiesce() EXCLUDES(mu_);
+  // After the connection has ended. The session may be destroyed afterwards.
   void Stop() EXCLUDES(mu_);
 
   void Attributes(uint64_t ino) EXCLUDES(mu_);
@@ -46,9 +50,10 @@ class Invalidator {
   void Loop(fuse_session* session) EXCLUDES(mu_);
 
   Mutex mu_;
-  CondVar news_;
+  CondVar news_;  // of all the state below
   std::set<Item> queue_ GUARDED_BY(mu_);
   bool running_ GUARDED_BY(mu_) = false;
+  bool ended_ GUARDED_BY(mu_) = true;  // the thread will send nothing more
   std::thread thread_;
 };
 

@@ -14,6 +14,7 @@
 #include "blocklayer/catalog.h"
 #include "fusefs/commands.h"
 #include "fusefs/events_file.h"
+#include "fusefs/handles.h"
 #include "fusefs/inodes.h"
 #include "fusefs/invalidator.h"
 #include "fusefs/options.h"
@@ -62,6 +63,7 @@ class MountState final : public CatalogObserver {
   InodeTable inodes;
   Invalidator invalidator;
   EventsFile events;
+  OpenFiles open_files;
   Commands commands;
   SourceWatcher watcher;
 

@@ -15,8 +15,6 @@
 #include <fstream>
 #include <sstream>
 
-#include "blocklayer/io/unique_fd.h"
-
 namespace chainfs {
 namespace {
 
@@ -109,10 +107,17 @@ void RaiseReadAhead(const std::string& device, unsigned kibibytes) {
   WriteKnob(fmt::format("/sys/class/bdi/{}/read_ahead_kb", device), fmt::format("{}", kibibytes));
 }
 
-void AbortConnection(const std::string& device) {
+UniqueFd OpenAbortSwitch(const std::string& device) {
   const size_t colon = device.find(':');
-  if (colon == std::string::npos) return;
-  WriteKnob(fmt::format("/sys/fs/fuse/connections/{}/abort", device.substr(colon + 1)), "1");
+  if (colon == std::string::npos) return UniqueFd();
+  const std::string path =
+      fmt::format("/sys/fs/fuse/connections/{}/abort", device.substr(colon + 1));
+  return UniqueFd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+}
+
+void AbortConnection(const UniqueFd& abort_switch) {
+  // Fails when the connection is gone already.
+  if (abort_switch.valid() && ::write(abort_switch.get(), "1", 1) < 0) return;
 }
 
 void SyncMount(const std::string& mountpoint) {

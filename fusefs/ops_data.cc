@@ -57,7 +57,7 @@ int ReadDisk(fuse_req_t req, OpenFile& file, size_t size, off_t offset) {
 }
 
 int Read(MountState& mount, fuse_req_t req, size_t size, off_t offset, const fuse_file_info& info) {
-  OpenFile& file = *FromFileHandle<OpenFile>(info.fh);
+  OpenFile& file = OpenFiles::At(info.fh);
   size = std::min(size, kMaxTransfer);
   if (file.node->kind == NodeKind::kDisk) return ReadDisk(req, file, size, offset);
   if (file.reader != nullptr) {
@@ -77,7 +77,7 @@ int FlushDisk(OpenFile& file) {
 
 int Write(fuse_req_t req, const char* bytes, size_t size, off_t offset,
           const fuse_file_info& info) {
-  OpenFile& file = *FromFileHandle<OpenFile>(info.fh);
+  OpenFile& file = OpenFiles::At(info.fh);
   Disk& disk = *file.node->disk;
   const auto start = static_cast<uint64_t>(offset);
   const uint64_t end = disk.size();
@@ -175,29 +175,27 @@ void AddDataOps(fuse_lowlevel_ops* ops) {
   };
   ops->fallocate = [](fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length,
                       fuse_file_info* info) {
-    Serve(req, "fallocate", [&](MountState&) {
-      return Allocate(*FromFileHandle<OpenFile>(info->fh), mode, offset, length);
-    });
+    Serve(req, "fallocate",
+          [&](MountState&) { return Allocate(OpenFiles::At(info->fh), mode, offset, length); });
   };
   ops->flush = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
-    Serve(req, "flush", [&](MountState&) { return Flush(*FromFileHandle<OpenFile>(info->fh)); });
+    Serve(req, "flush", [&](MountState&) { return Flush(OpenFiles::At(info->fh)); });
   };
   ops->fsync = [](fuse_req_t req, fuse_ino_t, int, fuse_file_info* info) {
     Serve(req, "fsync", [&](MountState&) {
-      OpenFile& file = *FromFileHandle<OpenFile>(info->fh);
+      OpenFile& file = OpenFiles::At(info->fh);
       return file.node->kind == NodeKind::kDisk ? FlushDisk(file) : 0;
     });
   };
   ops->lseek = [](fuse_req_t req, fuse_ino_t, off_t offset, int whence, fuse_file_info* info) {
     Serve(req, "lseek", [&](MountState&) {
-      OpenFile& file = *FromFileHandle<OpenFile>(info->fh);
+      OpenFile& file = OpenFiles::At(info->fh);
       return file.node->kind == NodeKind::kDisk ? Seek(req, file, offset, whence) : EINVAL;
     });
   };
   ops->poll = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info, fuse_pollhandle* handle) {
-    Serve(req, "poll", [&](MountState& mount) {
-      return Poll(mount, req, *FromFileHandle<OpenFile>(info->fh), handle);
-    });
+    Serve(req, "poll",
+          [&](MountState& mount) { return Poll(mount, req, OpenFiles::At(info->fh), handle); });
   };
 }
 

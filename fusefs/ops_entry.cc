@@ -49,29 +49,28 @@ int Lookup(MountState& mount, fuse_req_t req, fuse_ino_t directory, const char* 
   return waits ? kReplied : ENOENT;
 }
 
-int ReplyOpenDirectory(MountState& mount, fuse_req_t req, NodeKind kind, fuse_file_info info) {
-  auto handle = std::make_unique<DirectoryHandle>();
-  handle->nodes = mount.inodes.List(kind);
-  DirectoryHandle* const raw = handle.get();
-  info.fh = ToFileHandle(std::move(handle));
-  if (fuse_reply_open(req, &info) != 0) delete raw;
+int ReplyOpenDirectory(MountState& mount, fuse_req_t req, const NodePtr& node,
+                       fuse_file_info info) {
+  auto file = std::make_unique<OpenFile>();
+  file->node = node;
+  file->listed = mount.inodes.List(node->kind);
+  info.fh = mount.open_files.Add(std::move(file));
+  if (fuse_reply_open(req, &info) != 0) mount.open_files.Take(info.fh);
   return kReplied;
 }
 
 int OpenDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, const fuse_file_info& info) {
   const NodePtr node = mount.inodes.Find(ino);
   if (node == nullptr) return ENOENT;
-  const NodeKind kind = node->kind;
-  if (kind == NodeKind::kRoot) {
+  if (node->kind == NodeKind::kRoot) {
     const fuse_file_info kept = info;
-    const bool waits = mount.watcher.AfterScan([req, kept] {
-      Serve(req, "opendir", [&](MountState& after) {
-        return ReplyOpenDirectory(after, req, NodeKind::kRoot, kept);
-      });
+    const bool waits = mount.watcher.AfterScan([req, node, kept] {
+      Serve(req, "opendir",
+            [&](MountState& after) { return ReplyOpenDirectory(after, req, node, kept); });
     });
     if (waits) return kReplied;
   }
-  return ReplyOpenDirectory(mount, req, kind, info);
+  return ReplyOpenDirectory(mount, req, node, info);
 }
 
 // Appends one entry to `out`; false when it does not fit into `size`.
@@ -90,10 +89,10 @@ bool PutEntry(fuse_req_t req, std::string* out, size_t size, const char* name,
 // Offsets: 0 and 1 are "." and "..", node i is i + 2; an entry carries the offset after it.
 int ReadDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                   const fuse_file_info* info, bool plus) {
-  const DirectoryHandle& handle = *FromFileHandle<DirectoryHandle>(info->fh);
+  const std::vector<NodePtr>& nodes = OpenFiles::At(info->fh).listed;
   size = std::min(size, kMaxTransfer);
   std::string out;
-  for (auto index = static_cast<size_t>(offset); index < handle.nodes.size() + 2; ++index) {
+  for (auto index = static_cast<size_t>(offset); index < nodes.size() + 2; ++index) {
     fuse_entry_param entry = {};
     const char* name = index == 0 ? "." : "..";
     if (index < 2) {
@@ -102,7 +101,7 @@ int ReadDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, size_t size
       if (!PutEntry(req, &out, size, name, entry, static_cast<off_t>(index + 1), plus)) break;
       continue;
     }
-    Node& node = *handle.nodes[index - 2];
+    Node& node = *nodes[index - 2];
     if (plus) {
       entry = EntryOf(mount, node);
     } else {
@@ -164,8 +163,10 @@ void AddEntryOps(fuse_lowlevel_ops* ops) {
     });
   };
   ops->releasedir = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
-    delete FromFileHandle<DirectoryHandle>(info->fh);
-    fuse_reply_err(req, 0);
+    Serve(req, "releasedir", [&](MountState& mount) {
+      mount.open_files.Take(info->fh);
+      return 0;
+    });
   };
   ops->statfs = [](fuse_req_t req, fuse_ino_t) {
     Serve(req, "statfs", [&](const MountState& mount) { return StatFs(mount, req); });

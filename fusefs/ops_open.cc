@@ -39,14 +39,15 @@ bool ReplyOpen(fuse_req_t req, uint64_t handle, uint32_t flags) {
 }
 
 void Release(MountState& mount, uint64_t fh) {
-  const std::unique_ptr<OpenFile> file(FromFileHandle<OpenFile>(fh));
+  const std::unique_ptr<OpenFile> file = mount.open_files.Take(fh);
+  if (file == nullptr) return;
   if (file->writes) file->node->disk->writers().fetch_sub(1);
   if (file->reader != nullptr) mount.events.Close(std::move(file->reader));
 }
 
 void ReplyOpenFile(MountState& mount, fuse_req_t req, std::unique_ptr<OpenFile> file,
                    uint32_t flags) {
-  const uint64_t fh = ToFileHandle(std::move(file));
+  const uint64_t fh = mount.open_files.Add(std::move(file));
   if (!ReplyOpen(req, fh, flags)) Release(mount, fh);
 }
 

@@ -71,13 +71,13 @@ enum class OnError : uint8_t {
 };
 
 struct StreamRequest {
-  std::string disk;
-  std::string id;                   // empty: "stream-N"
-  std::optional<std::string> top;   // default: the active layer
-  std::optional<std::string> base;  // default: none, everything below is merged
-  uint64_t speed = 0;               // bytes per second; 0: no limit
+  std::string disk = {};
+  std::string id = {};                   // empty: "stream-N"
+  std::optional<std::string> top = {};   // default: the active layer
+  std::optional<std::string> base = {};  // default: none, everything below is merged
+  uint64_t speed = 0;                    // bytes per second; 0: no limit
   OnError on_error = OnError::kReport;
-  std::optional<uint64_t> generation;  // refused with kStale when the chain has another
+  std::optional<uint64_t> generation = {};  // refused with kStale when the chain has another
   bool dry_run = false;  // only the estimate, as a concluded job of type "stream" with total set
 };
 

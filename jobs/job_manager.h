@@ -43,10 +43,10 @@ class JobManager {
   // Synchronous and short; still leaves a concluded job of type "snapshot" when `id` is given, and
   // announces CHAIN_CHANGE. kExists, kAccess...
   struct SnapshotCommand {
-    std::string disk;
-    std::string id;
-    SnapshotRequest request;
-    std::optional<uint64_t> generation;
+    std::string disk = {};
+    std::string id = {};
+    SnapshotRequest request = {};
+    std::optional<uint64_t> generation = {};
     bool dry_run = false;
   };
   Status Snapshot(const SnapshotCommand& command);

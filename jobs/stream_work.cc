@@ -78,7 +78,15 @@ Status StreamWork::WriteRecord() {
 uint64_t StreamWork::chunk_size() const { return std::max(kCopyChunk, cluster_size_); }
 
 ChunkResult StreamWork::Process(uint64_t offset, uint64_t length) {
-  return copier_ ? copier_->Process(offset, length) : 0;
+  if (!copier_) return 0;
+  // Only whole clusters can be populated, but for the last one of the disk. Which that is changes
+  // when the disk grows, also meanwhile.
+  for (;;) {
+    const uint64_t size = top_.virtual_size();
+    const uint64_t end = std::min(RoundUp(offset + length, cluster_size_), size);
+    ChunkResult done = copier_->Process(offset, end - offset);
+    if (done || size == top_.virtual_size()) return done;
+  }
 }
 
 Status StreamWork::Settle() { return copier_ ? top_.Flush() : Status(); }
@@ -87,7 +95,7 @@ Result<bool> StreamWork::CoverGrowth(uint64_t& known) {
   const uint64_t size = top_.virtual_size();
   if (size <= known) return false;
   const uint64_t from = RoundDown(known, cluster_size_);
-  const ChunkResult done = copier_->Process(from, size - from);
+  const ChunkResult done = Process(from, size - from);
   if (!done) return std::unexpected(done.error().error);
   known = size;
   return true;

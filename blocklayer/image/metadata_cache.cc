@@ -62,7 +62,7 @@ struct MetadataCache::Shard {
 };
 
 MetadataCache::MetadataCache(uint64_t limit_bytes)
-    : shard_limit_(std::max<uint64_t>(limit_bytes / kShards, 2 * kMaxSliceBytes)),
+    : shard_limit_(std::max<uint64_t>(limit_bytes / kShards, uint64_t{2} * kMaxSliceBytes)),
       shards_(new Shard[kShards]) {}
 
 MetadataCache::~MetadataCache() = default;

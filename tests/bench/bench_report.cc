@@ -18,11 +18,12 @@
 namespace chainfs::bench {
 namespace {
 
-// Three significant digits, without an exponent.
+// Two or three significant digits.
 std::string Short(double value) {
   if (value >= 100) return fmt::format("{:.0f}", value);
   if (value >= 10) return fmt::format("{:.1f}", value);
-  return fmt::format("{:.2f}", value);
+  if (value >= 0.1) return fmt::format("{:.2f}", value);
+  return fmt::format("{:.2g}", value);
 }
 
 std::string Described(const Comparison& comparison, double value) {

@@ -14,7 +14,7 @@
 namespace chainfs::bench {
 
 struct Comparison {
-  std::string label = {};       // "of the pass-through"
+  std::string label = {};       // "x pass-through"
   std::string contestant = {};  // whose median is divided
   std::string to_row = {};      // empty: no ratio, the median itself
   std::string to_contestant = {};

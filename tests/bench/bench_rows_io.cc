@@ -26,9 +26,9 @@ struct Load {
 };
 
 Comparison Against(std::string_view contestant, const std::string& row, double goal) {
-  const std::string label = contestant == kRival   ? "of qemu-storage-daemon"
-                            : contestant == kLimit ? "of the pass-through"
-                                                   : "of native";
+  const std::string label = contestant == kRival   ? "x qemu-storage-daemon"
+                            : contestant == kLimit ? "x pass-through"
+                                                   : "x native";
   return {.label = label,
           .contestant = std::string(kChainfs),
           .to_row = row,
@@ -71,7 +71,7 @@ void DeclareDepthRows(Report& report) {
     Row row = {
         DepthRow(depth), fmt::format("4 KiB random direct reads at depth {}", depth), "k IOPS", {}};
     if (depth > 1) {
-      Comparison own = {.label = "of its depth 1",
+      Comparison own = {.label = "x its depth 1",
                         .contestant = std::string(kChainfs),
                         .to_row = DepthRow(1),
                         .to_contestant = std::string(kChainfs),

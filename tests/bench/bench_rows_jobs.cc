@@ -54,7 +54,7 @@ void StreamRounds(const Settings& settings, Report& report, const std::string& r
 }
 
 std::vector<Comparison> StreamGoals(const std::string& row, double rival_goal) {
-  return {{.label = "of qemu-storage-daemon",
+  return {{.label = "x qemu-storage-daemon",
            .contestant = std::string(kChainfs),
            .to_row = row,
            .to_contestant = std::string(kRival),
@@ -87,7 +87,7 @@ Latencies MeasureLatencies(const Settings& settings, std::string_view name,
 void RunStreamRow(const Settings& settings, Report& report) {
   Row row = {"stream", "stream of 8 layers into the top (native: cp)", "GiB/s",
              StreamGoals("stream", 2.5)};
-  row.comparisons.push_back({.label = "of cp",
+  row.comparisons.push_back({.label = "x cp",
                              .contestant = std::string(kChainfs),
                              .to_row = "stream",
                              .to_contestant = std::string(kNative),
@@ -115,7 +115,7 @@ void RunXfsStreamRow(const Settings& settings, Report& report) {
 
 void RunLatencyRows(const Settings& settings, Report& report) {
   report.Declare({"p99-idle", "p99 of 4 KiB direct reads, idle", "µs", {}});
-  Comparison own = {.label = "times idle",
+  Comparison own = {.label = "x idle",
                     .contestant = std::string(kChainfs),
                     .to_row = "p99-idle",
                     .to_contestant = std::string(kChainfs),

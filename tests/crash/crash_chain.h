@@ -126,6 +126,7 @@ class Guest {
       : host_(std::move(host)), max_size_(max_size), model_(1, max_size / kStampSize, Clock()) {}
 
   SectorModel& model() { return model_; }
+  bool may_grow() const { return may_grow_; }
   void set_may_grow(bool may) { may_grow_ = may; }
 
   // What the disk shows is durable; begins the history.

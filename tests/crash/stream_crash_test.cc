@@ -12,6 +12,8 @@
 // point.
 #include <spdlog/spdlog.h>
 
+#include <utility>
+
 #include "jobs/stream_work.h"
 #include "tests/crash/crash_chain.h"
 #include "tests/support/command.h"
@@ -104,8 +106,20 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     const Status settled = work.Settle();
     ASSERT_TRUE(settled) << settled.error().message;
     GuestOperations(2);
+    // Also in its midst, where the work takes no lock of the image's: at the record of the phase.
+    bool done_within = false;
+    host_->SetHook([&](const HostCall& call) {
+      if (call.op != HostOp::kRename || std::exchange(done_within, true)) return 0;
+      if (guest_->may_grow() && disk_->size() < GetParam().max_size) {
+        EXPECT_TRUE(guest_->Grow(*disk_, std::min(disk_->size() + 3 * 512, GetParam().max_size)));
+      }
+      GuestOperations(2);
+      return 0;
+    });
     const Status pivoted = work.Pivot();
+    host_->SetHook({});
     ASSERT_TRUE(pivoted) << pivoted.error().message;
+    ASSERT_TRUE(done_within);
     work.Release();
     completed_ = host_->Mark("stream completed");
     GuestOperations(4);

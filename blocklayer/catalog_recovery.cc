@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Recovery: what a snapshot left that was interrupted between its first record and its second. The
+// overlay that it was making holds nothing, and the old active layer is still the active one. The
+// overlay is removed, but only if it still is empty and built on that layer, and only while we hold
+// the locks for writing that layer, so that no other daemon can be in the midst of this snapshot.
+#include <fmt/format.h>
+
+#include "blocklayer/catalog_impl.h"
+#include "blocklayer/image/metadata_cache.h"
+#include "blocklayer/qcow2/qcow2_image.h"
+
+namespace chainfs {
+
+void Catalog::Impl::FinishInterrupted(const std::vector<InterruptedSnapshot>& interrupted) {
+  if (options_.read_only) return;
+  for (const InterruptedSnapshot& snapshot : interrupted) {
+    for (auto& [path, entry] : entries_) {
+      // Its active layer is locked for writing, so no other daemon is in the midst of this.
+      const bool owns =
+          entry.disk != nullptr && !entry.frozen && entry.candidate.record == snapshot.record &&
+          &sources_.records(entry.candidate.source) == &sources_.records(snapshot.source);
+      if (!owns) continue;
+      if (Status finished = FinishInterrupted(entry, snapshot); !finished) {
+        entry.hint = fmt::format("an interrupted snapshot could not be cleaned up: {}",
+                                 finished.error().message);
+      }
+    }
+  }
+}
+
+// Whether the file is what a snapshot of `entry` made and nobody has used.
+Result<bool> Catalog::Impl::IsUnusedOverlay(const Entry& entry, const Place& place,
+                                            const ChainRecord& record) {
+  CHAINFS_ASSIGN(std::unique_ptr<File> file,
+                 place.directory->Open(place.name, OpenMode::kReadOnly));
+  CHAINFS_ASSIGN(const uint64_t size, file->Size());
+  if (size == 0) return true;
+  const auto image =
+      OpenQcow2Image(std::move(file), context_->metadata(),
+                     Qcow2OpenOptions{.read_only = true, .owner = context_->metadata().NewOwner()});
+  if (!image || !(*image)->backing()) return false;
+  const auto backing = roots_.Resolve(place, (*image)->backing()->name, record.roots);
+  if (!backing || backing->path != entry.candidate.path) return false;
+  const uint64_t virtual_size = (*image)->virtual_size();
+  if (virtual_size == 0) return true;
+  const auto extent = (*image)->Map(GuestOffset(0), virtual_size, MapDetail::kFast);
+  return extent && extent->kind == ExtentKind::kUnallocated && extent->length == virtual_size;
+}
+
+Status Catalog::Impl::FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) {
+  ChainRecord record = snapshot.contents;
+  CHAINFS_ASSIGN(const Place place, roots_.Find(record.next, record.roots));
+  const Result<bool> unused = IsUnusedOverlay(entry, place, record);
+  if (!unused && unused.error().kind != ErrorKind::kNotFound) {
+    return std::unexpected(unused.error());
+  }
+  if (unused && *unused) {
+    CHAINFS_TRY(place.directory->Remove(place.name));
+    CHAINFS_TRY(place.directory->Sync());
+  }
+  // Anything else there is somebody's image, and is shown from the next scan on.
+  RecordStore& store = sources_.records(snapshot.source);
+  if (record.active == record.origin) return store.Remove(snapshot.record);
+  record.next.clear();
+  return store.Write(snapshot.record, FormatChainRecord(record, store.source_path()));
+}
+
+}  // namespace chainfs
