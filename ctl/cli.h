@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// chainctl without its main, so that tests can link it.
 #pragma once
 
 namespace chainfs {

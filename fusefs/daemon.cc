@@ -185,10 +185,11 @@ class Daemon {
 
 }  // namespace
 
-Status RunDaemon(const Options& options, Background& background) {
+Status RunDaemon(const Options& as_given, Background& background) {
   const sigset_t signals = HandledSignals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  CHAINFS_TRY(PrepareMountpoint(options.mountpoint));
+  Options options = as_given;
+  CHAINFS_ASSIGN(options.mountpoint, PrepareMountpoint(as_given.mountpoint));
   CHAINFS_ASSIGN(const std::unique_ptr<Catalog> catalog,
                  Catalog::Open(options.sources, options.catalog));
   Status served;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -58,7 +59,7 @@ void WriteKnob(const std::string& path, const std::string& value) {
 
 }  // namespace
 
-Status PrepareMountpoint(const std::string& mountpoint) {
+Result<std::string> PrepareMountpoint(const std::string& mountpoint) {
   // statfs asks the daemon; stat would be content with what the kernel remembers of it.
   struct statfs fs = {};
   int error = ::statfs(mountpoint.c_str(), &fs) == 0 ? 0 : errno;
@@ -77,11 +78,14 @@ Status PrepareMountpoint(const std::string& mountpoint) {
     return Fail(ErrorKind::kInvalidArgument,
                 fmt::format("mount point {} is not a directory", mountpoint));
   }
-  return {};
+  std::error_code failure;
+  const std::filesystem::path real = std::filesystem::canonical(mountpoint, failure);
+  if (failure) return FailErrno(failure.value(), fmt::format("mount point {}", mountpoint));
+  return real.string();
 }
 
 Status Unmount(const std::string& mountpoint, UnmountMode mode) {
-  const int flags = UMOUNT_NOFOLLOW | (mode == UnmountMode::kLazy ? MNT_DETACH : 0);
+  const int flags = mode == UnmountMode::kLazy ? MNT_DETACH : 0;
   if (::umount2(mountpoint.c_str(), flags) == 0) return {};
   const int error = errno;
   if (error == EPERM && RunFusermount(mountpoint, mode) == 0) return {};

@@ -15,7 +15,8 @@
 namespace chainfs {
 
 // A mount whose daemon has died (ENOTCONN) is taken away; then `mountpoint` must be a directory.
-Status PrepareMountpoint(const std::string& mountpoint);
+// Its path without symbolic links, as the kernel's tables show it.
+Result<std::string> PrepareMountpoint(const std::string& mountpoint);
 
 enum class UnmountMode : uint8_t {
   kPolite,  // kBusy while anybody uses it; writes back what the kernel holds

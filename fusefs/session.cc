@@ -103,10 +103,10 @@ std::string Escaped(const std::string& value) {
 std::string MountOptions(const Options& options) {
   std::string list =
       fmt::format("default_permissions,nosuid,nodev,subtype=chainfs,max_read={}", kMaxTransfer);
-  list += ",fsname=" + Escaped(options.sources.front().path);
+  list += fmt::format(",fsname={}", Escaped(options.sources.front().path));
   if (options.allow_other) list += ",allow_other";
   if (options.catalog.read_only) list += ",ro";
-  for (const std::string& word : options.mount_words) list += "," + Escaped(word);
+  for (const std::string& word : options.mount_words) list += fmt::format(",{}", Escaped(word));
   return list;
 }
 

@@ -25,11 +25,13 @@ std::string JoinArray(const std::vector<std::string>& items, size_t limit) {
   for (const std::string& item : items) {
     if (array.size() > 1) array += ',';
     if (limit != kNoLimit && array.size() + item.size() > limit) {
-      return array + "{\"truncated\":true}]";
+      array += "{\"truncated\":true}]";
+      return array;
     }
     array += item;
   }
-  return array + "]";
+  array += ']';
+  return array;
 }
 
 // The size that the layer's file occupies; absent when the host cannot say.
@@ -133,7 +135,7 @@ std::string ChainsFileJson(const std::vector<DiskPtr>& disks,
 }
 
 std::string JobsFileJson(const std::vector<JobInfo>& jobs) {
-  return "{\"jobs\":" + JobsJson(jobs, kNoLimit) + "}";
+  return fmt::format("{{\"jobs\":{}}}", JobsJson(jobs, kNoLimit));
 }
 
 std::string Rfc3339(std::chrono::system_clock::time_point time) {

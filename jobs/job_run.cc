@@ -327,29 +327,32 @@ void JobRun::End() {
 }
 
 void JobRun::Stop() {
-  std::shared_ptr<ChunkWork> unused;
-  MutexLock lock(mu_);
-  stop_ = true;
-  if (phase_ == Phase::kQueued) {
-    phase_ = Phase::kStopped;
-    work_.swap(unused);
-    stopped_.NotifyAll();
-  } else if (phase_ == Phase::kCopying && lanes_ == 0 && !AddLane()) {
-    phase_ = Phase::kStopped;
-    stopped_.NotifyAll();
+  {
+    MutexLock lock(mu_);
+    stop_ = true;
+    const bool idle =
+        phase_ == Phase::kQueued || (phase_ == Phase::kCopying && lanes_ == 0 && !AddLane());
+    if (!idle) return;
+    phase_ = Phase::kEnding;
   }
+  StopHere();
 }
 
 void JobRun::StopHere() {
+  SaveParameters();
   std::shared_ptr<ChunkWork> work;
+  bool began = false;
   {
     MutexLock lock(mu_);
+    began = cursor_ > 0;
     work.swap(work_);
   }
-  const Status status = Guarded([&] { return work->Settle(); });
-  if (!status) {
-    spdlog::warn("job {} of {} was stopped, but not all it copied is durable: {}", settings_.id,
-                 settings_.disk, status.error().message);
+  if (began) {
+    const Status status = Guarded([&] { return work->Settle(); });
+    if (!status) {
+      spdlog::warn("job {} of {} was stopped, but not all it copied is durable: {}", settings_.id,
+                   settings_.disk, status.error().message);
+    }
   }
   work.reset();
   MutexLock lock(mu_);

@@ -161,6 +161,7 @@ class JobRun : public std::enable_shared_from_this<JobRun> {
   bool cancel_ GUARDED_BY(mu_) = false;
   bool stop_ GUARDED_BY(mu_) = false;
   bool pivoting_ GUARDED_BY(mu_) = false;
+  bool unsaved_ GUARDED_BY(mu_) = false;          // parameters that the record does not have yet
   std::optional<Error> failure_ GUARDED_BY(mu_);  // ends the job
   std::optional<Error> ignored_ GUARDED_BY(mu_);  // on-error=ignore: makes the end a failure
   uint64_t lanes_ GUARDED_BY(mu_) = 0;

@@ -86,8 +86,10 @@ JobParameters JobRun::Parameters() const {
   return {.speed = throttle_.speed(), .paused = user_paused_};
 }
 
-// The write goes to the arena: a verb's caller does not wait for the disk.
+// The write goes to the arena: a verb's caller does not wait for the disk. Several changes may end
+// up in one write, and the daemon's end makes up for one that did not come to it.
 void JobRun::SaveParametersSoon() {
+  unsaved_ = true;
   bool submitted = false;
   try {
     submitted = arena_.Submit([self = shared_from_this()] { self->SaveParameters(); });
@@ -104,6 +106,7 @@ void JobRun::SaveParameters() {
   JobParameters parameters;
   {
     MutexLock lock(mu_);
+    if (!std::exchange(unsaved_, false)) return;
     work = work_;
     parameters = Parameters();
   }

@@ -119,7 +119,6 @@ TEST_F(ChainOpenerTest, TheLookAtAHeaderAgreesWithTheOpening) {
                            "cluster_size=512",
                            "cluster_size=2M",
                            "lazy_refcounts=on",
-                           "extended_l2=on",
                            "compression_type=zstd"};
   for (const char* option : options) {
     for (const std::string& backing : {std::string(), std::string("b.qcow2"),

@@ -188,10 +188,14 @@ TEST(SvgTest, StaysSmallForManyExtents) {
 
 TEST(ParseMapTest, KindsOfExtents) {
   const auto extents = ParseMap(
-      R"([{"start":0,"length":5,"depth":0,"present":true,"zero":false,"data":true,"compressed":false,"offset":0},
-          {"start":5,"length":5,"depth":1,"present":true,"zero":false,"data":true,"compressed":true},
-          {"start":10,"length":5,"depth":1,"present":true,"zero":true,"data":false,"compressed":false},
-          {"start":15,"length":5,"depth":1,"present":false,"zero":true,"data":false,"compressed":false}])",
+      R"([{"start":0,"length":5,"depth":0,"present":true,"zero":false,"data":true,
+           "compressed":false,"offset":0},
+          {"start":5,"length":5,"depth":1,"present":true,"zero":false,"data":true,
+           "compressed":true},
+          {"start":10,"length":5,"depth":1,"present":true,"zero":true,"data":false,
+           "compressed":false},
+          {"start":15,"length":5,"depth":1,"present":false,"zero":true,"data":false,
+           "compressed":false}])",
       "map");
   ASSERT_TRUE(extents.has_value());
   ASSERT_EQ(extents->size(), 4U);

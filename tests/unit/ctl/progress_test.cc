@@ -69,7 +69,8 @@ TEST(PercentTest, NothingToDo) {
 TEST(JobReportTest, ReadsTheDaemonsObject) {
   const JobReport job = JobFromJson(nlohmann::json::parse(
       R"({"id":"s1","type":"stream","disk":"vm1","status":"concluded","current-progress":5,)"
-      R"("total-progress":10,"speed":3,"rate":2,"eta":null,"error":"bad\u001b[2J","cancelled":true})"));
+      R"("total-progress":10,"speed":3,"rate":2,"eta":null,)"
+      R"("error":"bad\u001b[2J","cancelled":true})"));
   EXPECT_EQ(job.id, "s1");
   EXPECT_EQ(job.disk, "vm1");
   EXPECT_TRUE(job.concluded());

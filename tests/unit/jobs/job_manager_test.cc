@@ -127,7 +127,7 @@ TEST_F(ManagerTest, ACancelledStreamLeavesTheChainAndNoRecord) {
 TEST_F(ManagerTest, TheLast32ConcludedJobsOfADiskAreRemembered) {
   MakeFive();
   OpenAll();
-  const std::string alive = Endless("c", "alive");
+  const std::string alive = Accepted({.disk = "c", .id = "alive", .base = "a.qcow2", .speed = 1});
   Stream({.disk = "a"});
   for (int i = 0; i < 40; ++i) Stream({.disk = "e", .base = "d.qcow2"});
   WaitFor([&] { return jobs_->Jobs("e").size() == 32; }, "a history of 32");
