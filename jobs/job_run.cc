@@ -140,12 +140,12 @@ void JobRun::Lane() {
   Course course = Course::kNothing;
   for (;;) {
     std::optional<Range> chunk;
-    std::shared_ptr<ChunkWork> work;
+    ChunkWork* work = nullptr;
     const Time began = Clock::now();
     {
       MutexLock lock(mu_);
       chunk = TakeChunk(began);
-      work = work_;
+      work = work_.get();
       if (!chunk) {
         if (--lanes_ == 0) course = LastLaneLeft();
         break;
@@ -300,26 +300,27 @@ void JobRun::Release(ChunkWork& work) {
 }
 
 void JobRun::End() {
-  std::shared_ptr<ChunkWork> work;
+  ChunkWork* work = nullptr;
   bool aborting = false;
   {
     MutexLock lock(mu_);
-    work = work_;
+    work = work_.get();
     aborting = status_ == JobStatus::kAborting;
   }
   if (!aborting) SettleAndPivot(*work);
   Release(*work);
+  std::unique_ptr<ChunkWork> gone;
+  {
+    MutexLock lock(mu_);
+    gone = std::move(work_);
+  }
+  gone.reset();  // with it go the layers, before anybody who waits for the end goes on
   if (hooks_.released) hooks_.released();
   {
     MutexLock lock(mu_);
     ended_ = std::chrono::system_clock::now();
     AnnounceEnd();
     SetStatus(JobStatus::kConcluded);
-    work_.reset();
-  }
-  work.reset();  // with it go the layers, before anybody who waited goes on
-  {
-    MutexLock lock(mu_);
     phase_ = Phase::kConcluded;
     stopped_.NotifyAll();
   }
@@ -340,12 +341,16 @@ void JobRun::Stop() {
 
 void JobRun::StopHere() {
   SaveParameters();
-  std::shared_ptr<ChunkWork> work;
+  {
+    MutexLock lock(record_mu_);
+    released_ = true;
+  }
+  std::unique_ptr<ChunkWork> work;
   bool began = false;
   {
     MutexLock lock(mu_);
     began = cursor_ > 0;
-    work.swap(work_);
+    work = std::move(work_);
   }
   if (began) {
     const Status status = Guarded([&] { return work->Settle(); });

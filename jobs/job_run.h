@@ -147,13 +147,13 @@ class JobRun : public std::enable_shared_from_this<JobRun> {
   // Serializes SaveParameters against Release, so that a record is never written after it was
   // removed. Taken before mu_; held across I/O.
   Mutex record_mu_;
-  bool released_ GUARDED_BY(record_mu_) = false;
+  bool released_ GUARDED_BY(record_mu_) = false;  // also when stopped
 
   mutable Mutex mu_;
   CondVar stopped_;
-  // Destroyed when the job concludes, so that it lets go of its layers. The object itself is used
-  // without mu_ by lanes and ends, which keep it alive through their own pointer.
-  std::shared_ptr<ChunkWork> work_ GUARDED_BY(mu_);
+  // Destroyed when the job concludes or stops, so that it lets go of its layers. Used without mu_
+  // by lanes (it lives while there is one), by the one end, and under record_mu_ until released_.
+  std::unique_ptr<ChunkWork> work_ GUARDED_BY(mu_);
   JobStatus status_ GUARDED_BY(mu_) = JobStatus::kUndefined;
   Phase phase_ GUARDED_BY(mu_) = Phase::kQueued;
   bool user_paused_ GUARDED_BY(mu_) = false;

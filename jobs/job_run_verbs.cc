@@ -102,15 +102,15 @@ void JobRun::SaveParametersSoon() {
 void JobRun::SaveParameters() {
   MutexLock record_lock(record_mu_);
   if (released_) return;
-  std::shared_ptr<ChunkWork> work;
+  ChunkWork* work = nullptr;
   JobParameters parameters;
   {
     MutexLock lock(mu_);
     if (!std::exchange(unsaved_, false)) return;
-    work = work_;
+    work = work_.get();
     parameters = Parameters();
   }
-  if (work) work->SaveParameters(parameters);
+  if (work != nullptr) work->SaveParameters(parameters);
 }
 
 std::optional<std::string> JobRun::ErrorText() const {
