@@ -48,6 +48,7 @@ MountState::MountState(const Options& with, Catalog& chains, EventLog& log, JobM
   catalog.SetObserver(this);
   for (const DiskPtr& disk : catalog.Disks()) inodes.Add(disk);
   for (const BrokenImage& image : catalog.Broken()) ImageBroken(image);
+  for (const ImageNote& note : catalog.Notes()) spdlog::info("{}: {}", note.name, note.text);
 }
 
 MountState::~MountState() { catalog.SetObserver(nullptr); }

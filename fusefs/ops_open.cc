@@ -86,7 +86,8 @@ std::unique_ptr<TextStream> ContentsOf(MountState& mount, const Node& node) {
     }
     default:
       return std::make_unique<TextStream>(
-          ChainsFileJson(mount.catalog.Disks(), mount.catalog.Broken(), {}) + "\n");
+          ChainsFileJson(mount.catalog.Disks(), mount.catalog.Broken(), mount.catalog.Notes()) +
+          "\n");
   }
 }
 

@@ -116,7 +116,7 @@ std::string ConfigJson(const ConfigView& config) {
 
 std::string ChainsFileJson(const std::vector<DiskPtr>& disks,
                            const std::vector<BrokenImage>& broken,
-                           const std::vector<std::string>& notes) {
+                           const std::vector<ImageNote>& notes) {
   Json chains = Json::array();
   for (const DiskPtr& disk : disks) {
     const ChainPtr chain = disk->chain();
@@ -131,7 +131,10 @@ std::string ChainsFileJson(const std::vector<DiskPtr>& disks,
   for (const BrokenImage& image : broken) {
     bad.push_back({{"name", image.name}, {"path", image.path}, {"error", image.error.message}});
   }
-  return Dump(Json{{"chains", std::move(chains)}, {"broken", std::move(bad)}, {"notes", notes}});
+  Json said = Json::array();
+  for (const ImageNote& note : notes) said.push_back(fmt::format("{}: {}", note.name, note.text));
+  return Dump(
+      Json{{"chains", std::move(chains)}, {"broken", std::move(bad)}, {"notes", std::move(said)}});
 }
 
 std::string JobsFileJson(const std::vector<JobInfo>& jobs) {

@@ -97,6 +97,8 @@ class Metadata {
   std::optional<BackingReference> backing() const EXCLUDES(header_mu_);
   // Before the first change of an image: clears autoclear bits, none of which we maintain.
   Status PrepareForWriting() EXCLUDES(header_mu_);
+  // Whether that was ever done, so that there may be something to commit.
+  bool prepared() const { return prepared_.load(std::memory_order_acquire); }
   // Refuses all further changes and says so in the header, as far as that can be written.
   void MarkCorrupt() EXCLUDES(header_mu_);
   // No change can be made durable any more.

@@ -195,7 +195,7 @@ Status Qcow2Image::Flush() {
 Status Qcow2Image::Close() {
   if (closed_.load(std::memory_order_acquire)) return {};
   Status status;
-  if (writable()) status = metadata_.CommitAndRelease();
+  if (writable() && metadata_.prepared()) status = metadata_.CommitAndRelease();
   closed_.store(true, std::memory_order_release);
   return status;
 }

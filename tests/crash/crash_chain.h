@@ -43,9 +43,9 @@ inline uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
 }
 
 struct LayerSpec {
-  std::string file;   // "mid.qcow2"; the extension says the format
+  std::string file;        // "mid.qcow2"; the extension says the format
   std::string below = {};  // file name of its backing; empty: none
-  uint64_t size = 0;  // bytes, a multiple of 512
+  uint64_t size = 0;       // bytes, a multiple of 512
   uint32_t cluster_bits = 9;
   uint32_t version = 3;
   uint32_t refcount_order = 4;

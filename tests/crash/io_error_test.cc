@@ -259,7 +259,9 @@ TEST_P(IoError, GuestOperations) {
         ASSERT_FALSE(written);
         ASSERT_EQ(written.error().kind, ErrorKind::kReadOnly);
         ASSERT_FALSE(disk->Flush());
-        if (!GetParam().drop_unsynced) ASSERT_EQ(guest_->CheckNow(*disk), "");
+        if (!GetParam().drop_unsynced) {
+          ASSERT_EQ(guest_->CheckNow(*disk), "");
+        }
         (void)(*catalog)->Close();
       } else {
         ASSERT_FALSE(disk->read_only());
@@ -325,12 +327,16 @@ TEST_P(IoError, Stream) {
         } else {
           const std::optional<JobInfo> job = WaitForJobs(jobs);
           ASSERT_TRUE(job);
-          if (!job->error) EXPECT_EQ(disk->chain()->depth(), base ? 2u : 1u);
+          if (!job->error) {
+            EXPECT_EQ(disk->chain()->depth(), base ? 2u : 1u);
+          }
         }
         Disarm();
         const auto contents = ReadWholeDisk(*disk);
         ASSERT_TRUE(contents) << contents.error().message;
-        if (!GetParam().drop_unsynced) ASSERT_EQ(Difference(at_start_, *contents), "");
+        if (!GetParam().drop_unsynced) {
+          ASSERT_EQ(Difference(at_start_, *contents), "");
+        }
         if (Poisoned()) {
           ASSERT_TRUE(disk->read_only());
         } else {
@@ -373,7 +379,9 @@ TEST_P(IoError, Snapshot) {
       if (!overlay) ExpectRightError(overlay.error(), true);
       EXPECT_EQ(disk->chain()->depth(), overlay ? 4u : 3u);
       Disarm();
-      if (!GetParam().drop_unsynced) ASSERT_EQ(guest_->CheckNow(*disk), "");
+      if (!GetParam().drop_unsynced) {
+        ASSERT_EQ(guest_->CheckNow(*disk), "");
+      }
       if (!disk->read_only()) {
         // Whatever came of it, what is written now must be found again.
         ASSERT_TRUE(guest_->Write(*disk, 5, 6));

@@ -101,7 +101,9 @@ class SnapshotCrash : public ::testing::TestWithParam<Case> {
     bool beneath = true;  // the layers that were frozen before the active one was
     for (const Taken& taken : snapshots_) {
       if (taken.frozen == active) beneath = false;
-      if (point > taken.completed) ASSERT_TRUE(beneath) << "the snapshot is lost";
+      if (point > taken.completed) {
+        ASSERT_TRUE(beneath) << "the snapshot is lost";
+      }
       if (!beneath) continue;
       const auto flat = FlatByHand(root, taken.frozen, FormatOf(taken.frozen));
       ASSERT_TRUE(flat) << flat.error().message;

@@ -232,8 +232,9 @@ TEST_F(ControlTest, OnlySomeMayCommand) {
   EXPECT_EQ(As(kNobody, kNobody, [&] { return open(O_RDWR); }), 0);
   // Members may snapshot beneath the sources, root anywhere.
   const std::string target = "target=" + outside_ / "elsewhere.qcow2";
-  EXPECT_EQ(As(kNobody, kGroup, [&] { return Order(vm_, "snapshot", target); }) % 254, EPERM % 254)
+  EXPECT_EQ(As(kNobody, kGroup, [&] { return Order(vm_, "snapshot", target); }), EACCES)
       << LastError(vm_);
+  EXPECT_EQ(As(kNobody, kGroup, [&] { return Order(vm_, "snapshot"); }), 0) << LastError(vm_);
   daemon_->Stop();
   ASSERT_TRUE(daemon_->Restart({"-o", "allow_other"}));
   EXPECT_EQ(As(kNobody, kNobody, flush), EACCES);

@@ -149,7 +149,8 @@ inline testing::AssertionResult SameContents(const std::string& a, const std::st
 // An open file of the test, closed by itself.
 class OpenedFile {
  public:
-  OpenedFile(const std::string& path, int flags) : fd_(::open(path.c_str(), flags | O_CLOEXEC)) {}
+  OpenedFile(const std::string& path, int flags)
+      : fd_(::open(path.c_str(), flags | O_CLOEXEC, 0600)) {}
   ~OpenedFile() { Close(); }
   OpenedFile(const OpenedFile&) = delete;
   OpenedFile& operator=(const OpenedFile&) = delete;
