@@ -2,9 +2,13 @@
 //
 // Recovery: what a snapshot left that was interrupted between its first record and its second. The
 // overlay that it was making holds nothing, and the old active layer is still the active one. The
-// overlay is removed, but only if it still is empty and built on that layer, and only while we hold
-// the locks for writing that layer, so that no other daemon can be in the midst of this snapshot.
+// overlay is removed, but only if it still is empty and built on that layer, or has no header yet,
+// and only while we hold the locks for writing that layer, so that no other daemon can be in the
+// midst of this snapshot.
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
 
 #include "blocklayer/catalog_impl.h"
 #include "blocklayer/image/metadata_cache.h"
@@ -36,6 +40,10 @@ Result<bool> Catalog::Impl::IsUnusedOverlay(const Entry& entry, const Place& pla
                  place.directory->Open(place.name, OpenMode::kReadOnly));
   CHAINFS_ASSIGN(const uint64_t size, file->Size());
   if (size == 0) return true;
+  // Its header comes last: until then nobody can have used it.
+  std::array<std::byte, 512> sector = {};
+  CHAINFS_TRY(file->ReadZeroFilled(HostOffset(0), sector));
+  if (std::ranges::all_of(sector, [](std::byte b) { return b == std::byte{0}; })) return true;
   const auto image =
       OpenQcow2Image(std::move(file), context_->metadata(),
                      Qcow2OpenOptions{.read_only = true, .owner = context_->metadata().NewOwner()});

@@ -28,9 +28,10 @@ bool SameFiles(const std::vector<LayerFile>& files, const std::vector<FileStat>&
   });
 }
 
-// Has nothing to do with the image.
+// Has nothing to do with what the image says, and may be over by now.
 bool IsPassing(const Error& error) {
-  return error.kind == ErrorKind::kNoMemory || error.sys_errno == EMFILE ||
+  return error.kind == ErrorKind::kNoMemory || error.kind == ErrorKind::kIo ||
+         error.kind == ErrorKind::kNoSpace || error.sys_errno == EMFILE ||
          error.sys_errno == ENFILE;
 }
 

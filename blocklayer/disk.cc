@@ -31,7 +31,16 @@ std::shared_ptr<Chain> MakeChain(Layers layers, BlockContext& context) {
   return chain;
 }
 
-uint64_t BackingSize(const Chain& chain) { return chain.below ? chain.below->size() : 0; }
+// Up to where a layer below the active one has contents. What is longer than the layer above it
+// does not show, but would once a stream has left that layer out.
+uint64_t BackingSize(const Chain& chain) {
+  uint64_t longest = 0;
+  if (!chain.below) return longest;
+  for (const LayerPtr& layer : chain.below->layers()) {
+    longest = std::max(longest, layer->image->virtual_size());
+  }
+  return longest;
+}
 
 // The caller asked for what cannot be; nobody else needs to hear of it.
 bool IsCallersFault(ErrorKind kind) {

@@ -107,8 +107,11 @@ struct stat MountState::StatOf(Node& node) const {
     st.st_blocks = static_cast<blkcnt_t>(allocated.value_or(0) / 512);
     st.st_mtim = st.st_ctim = st.st_atim = node.disk->modified();
   }
-  const MutexLock lock(node.mu);
-  const AttributeOverrides& set = node.overrides;
+  AttributeOverrides set;
+  {
+    const MutexLock lock(node.mu);
+    set = node.overrides;
+  }
   if (set.permissions) st.st_mode = (st.st_mode & S_IFMT) | *set.permissions;
   if (node.kind == NodeKind::kDisk && node.disk->read_only()) st.st_mode &= ~mode_t{0222};
   if (set.uid) st.st_uid = *set.uid;

@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 #include <tbb/global_control.h>
 #include <tbb/task_arena.h>
-#include <tbb/task_scheduler_observer.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,17 +15,26 @@
 #include "blocklayer/base/sync.h"
 
 // oneTBB is not built for ThreadSanitizer, which therefore does not see that handing over a task
-// orders its memory. Tasks carry one pointer, read here without instrumentation; everything else
-// goes through a queue with a mutex, which the sanitizer does see.
+// orders memory. Two calls say so; reports from within oneTBB's own inline functions are left out.
 #if defined(__SANITIZE_THREAD__)
-#define CHAINFS_NO_TSAN __attribute__((no_sanitize_thread))
+#define CHAINFS_UNDER_TSAN 1
 #elif defined(__has_feature)
 #if __has_feature(thread_sanitizer)
-#define CHAINFS_NO_TSAN __attribute__((no_sanitize("thread"), noinline))
+#define CHAINFS_UNDER_TSAN 1
 #endif
 #endif
-#ifndef CHAINFS_NO_TSAN
-#define CHAINFS_NO_TSAN
+#ifdef CHAINFS_UNDER_TSAN
+#include <sanitizer/tsan_interface.h>
+extern "C" const char* __tsan_default_suppressions();  // NOLINT: a name of the sanitizer's
+extern "C" const char* __tsan_default_suppressions() { return "race_top:tbb::detail::\n"; }
+#define CHAINFS_TASK_HANDED_OVER(address) __tsan_release(address)
+#define CHAINFS_TASK_TAKEN_OVER(address) __tsan_acquire(address)
+// What a task carries itself is written and read by oneTBB's inline functions and here only.
+#define CHAINFS_TASK_BODY __attribute__((no_sanitize("thread"), noinline))
+#else
+#define CHAINFS_TASK_HANDED_OVER(address) static_cast<void>(address)
+#define CHAINFS_TASK_TAKEN_OVER(address) static_cast<void>(address)
+#define CHAINFS_TASK_BODY
 #endif
 
 namespace chainfs {
@@ -34,16 +42,12 @@ namespace {
 
 constexpr int kBackgroundNice = 10;
 
-class LowPriority : public tbb::task_scheduler_observer {
- public:
-  explicit LowPriority(tbb::task_arena& arena) : task_scheduler_observer(arena) { observe(true); }
-  ~LowPriority() override { observe(false); }
-
-  void on_scheduler_entry(bool is_worker) override {
-    // Linux keeps a priority for each thread. Failure only means that we are less polite.
-    if (is_worker) ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kBackgroundNice);
-  }
-};
+// Linux keeps a priority for each thread. Failure only means that we are less polite.
+void LowerPriorityOnce() {
+  thread_local bool lowered = false;
+  if (std::exchange(lowered, true)) return;
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kBackgroundNice);
+}
 
 int ThreadsFor(int wanted) {
   if (wanted > 0) return wanted;
@@ -69,7 +73,6 @@ class JobArena::Impl {
         parallelism_(tbb::global_control::max_allowed_parallelism,
                      static_cast<size_t>(threads) + 1),
         arena_(threads, 0),
-        low_priority_(arena_),
         timer_([this] { RunTimer(); }) {}
 
   ~Impl() {
@@ -93,6 +96,7 @@ class JobArena::Impl {
     const size_t before = queue_.size();
     try {
       queue_.push_back(std::move(task));
+      CHAINFS_TASK_HANDED_OVER(this);
       arena_.enqueue(RunOneTask{this});
     } catch (const std::bad_alloc&) {
       if (queue_.size() > before) queue_.pop_back();
@@ -122,10 +126,14 @@ class JobArena::Impl {
  private:
   struct RunOneTask {
     Impl* impl;
-    CHAINFS_NO_TSAN void operator()() const { impl->RunOne(); }
+    CHAINFS_TASK_BODY void operator()() const {
+      CHAINFS_TASK_TAKEN_OVER(impl);
+      impl->RunOne();
+    }
   };
 
   void RunOne() EXCLUDES(mu_) {
+    LowerPriorityOnce();
     Task task;
     {
       MutexLock lock(mu_);
@@ -169,7 +177,6 @@ class JobArena::Impl {
   bool stopping_ GUARDED_BY(mu_) = false;
   tbb::global_control parallelism_;
   tbb::task_arena arena_;
-  LowPriority low_priority_;
   std::thread timer_;
 };
 

@@ -58,17 +58,23 @@ Status StreamWork::CheckTop() const {
 Status StreamWork::Prepare() {
   CHAINFS_TRY(catalog_.LockStreamTarget(plan_.top));
   locked_ = true;
+  // What the disk gains from now on must not show the base, which may be longer than what it will
+  // replace. What it gained before is covered at the end.
+  if (plan_.base) top_.SetGrowthCover(plan_.base->image->virtual_size());
   Status status = CheckTop();
   if (status) {
     MutexLock lock(mu_);
     status = WriteRecord();
     recorded_ = status.has_value();
   }
-  if (!status) {
-    catalog_.UnlockStreamTarget(plan_.top);
-    locked_ = false;
-  }
+  if (!status) Unlock();
   return status;
+}
+
+void StreamWork::Unlock() {
+  if (!std::exchange(locked_, false)) return;
+  top_.SetGrowthCover(0);
+  catalog_.UnlockStreamTarget(plan_.top);
 }
 
 Status StreamWork::WriteRecord() {
@@ -115,11 +121,6 @@ Status StreamWork::Pivot() {
   CHAINFS_TRY(top_.CanSetBacking(backing));
   CHAINFS_TRY(top_.SetBacking(backing));
   DropLayers();
-  const Result<bool> late = CoverGrowth(known);
-  if (!late) {
-    spdlog::error("{}: what it gained while a stream ended could not be copied: {}",
-                  plan_.top->path, late.error().message);
-  }
   return {};
 }
 
@@ -141,7 +142,7 @@ void StreamWork::DropLayers() {
 }
 
 void StreamWork::Release() {
-  if (std::exchange(locked_, false)) catalog_.UnlockStreamTarget(plan_.top);
+  Unlock();
   MutexLock lock(mu_);
   if (!std::exchange(recorded_, false)) return;
   const Status status = catalog_.RemoveRecord(*disk_, JobRecordName(record_.id));

@@ -56,6 +56,7 @@ class StreamWork final : public ChunkWork {
   Status CheckTop() const;
   // Processes what top has gained since `known`, which becomes its size; whether there was any.
   Result<bool> CoverGrowth(uint64_t& known);
+  void Unlock();
   Status WriteRecord() REQUIRES(mu_);
   // Publishes the shorter list and announces it for every disk that it changed.
   void DropLayers();

@@ -19,6 +19,7 @@
 // Ranges: offset + length must not exceed virtual_size(); a range beyond it is kInvalidArgument.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -127,6 +128,9 @@ class Image {
   // where the backing, `backing_size` bytes long and read through `below`, is longer. The caller
   // keeps other writers out. Durable on return.
   virtual Status Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) = 0;
+  // From now on Grow hides a backing of `bytes` bytes even where the present one is shorter: a job
+  // is about to put a longer one in its place. 0: no more.
+  void SetGrowthCover(uint64_t bytes) { growth_cover_.store(bytes, std::memory_order_release); }
   // Whether SetBacking to this reference can be done atomically; the error says why not.
   virtual Status CanSetBacking(const std::optional<BackingReference>& backing) = 0;
   // Changes the header's backing file in one sector write, after Flush; durable on return. A crash
@@ -137,6 +141,7 @@ class Image {
 
  protected:
   IoEpoch io_epoch_;
+  std::atomic<uint64_t> growth_cover_ = 0;
 };
 
 }  // namespace chainfs

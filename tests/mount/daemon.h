@@ -52,7 +52,9 @@ class Daemon {
   }
   ~Daemon() {
     if (command_ != nullptr) Stop();
-    ::umount2(mountpoint_.path().c_str(), MNT_DETACH);  // what a killed daemon has left
+    // What killed daemons have left, one upon the other.
+    while (::umount2(mountpoint_.path().c_str(), MNT_DETACH) == 0) {
+    }
   }
   Daemon(const Daemon&) = delete;
   Daemon& operator=(const Daemon&) = delete;

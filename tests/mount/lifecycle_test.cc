@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Starting and ending: in the background with an exit code that tells, one clear line for what
+// cannot work, the pid file, signals, unmounting, dead mounts, mount(8), two daemons on one image,
+// and that nothing leaks.
+#include <algorithm>
+#include <filesystem>
+
+#include "tests/mount/control.h"
+
+namespace chainfs {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool IsMounted(const std::string& path) {
+  constexpr auto kFuseMagic = 0x65735546;
+  struct statfs found = {};
+  return ::statfs(path.c_str(), &found) == 0 && found.f_type == kFuseMagic;
+}
+
+// A mount point that is left free whatever happened on it.
+class MountPoint {
+ public:
+  ~MountPoint() { ::umount2(dir_.path().c_str(), MNT_DETACH); }
+  const std::string& path() const { return dir_.path(); }
+  std::string operator/(const std::string& name) const { return dir_ / name; }
+
+ private:
+  const TempDir dir_;
+};
+
+class LifecycleTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    CreateQcow2(dir_ / "vm.qcow2", {.size = "8M"});
+    QemuIo(dir_ / "vm.qcow2", "qcow2", {"write -P 7 0 128k"});
+  }
+  CommandResult Chainfs(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.begin(), BinaryPath("chainfs"));
+    return RunCommand(arguments);
+  }
+  void ExpectOneLine(const CommandResult& result, int exit_code, const std::string& about) const {
+    EXPECT_EQ(result.exit_code, exit_code) << result.Describe();
+    EXPECT_TRUE(result.err.starts_with("chainfs: ")) << result.Describe();
+    EXPECT_EQ(std::ranges::count(result.err, '\n'), 1) << result.Describe();
+    EXPECT_NE(result.err.find(about), std::string::npos) << result.Describe();
+  }
+
+  const TempDir dir_;
+  const MountPoint mount_;
+};
+
+TEST_F(LifecycleTest, InTheBackgroundItServesWhenTheCommandReturns) {
+  const TempDir run;
+  const CommandResult started = Chainfs({"--pid-file", run / "pid", dir_.path(), mount_.path()});
+  ASSERT_EQ(started.exit_code, 0) << started.Describe();
+  EXPECT_TRUE(IsMounted(mount_.path()));
+  EXPECT_EQ(ReadTextFile(mount_ / "vm.raw")[0], 7);
+  const pid_t pid = std::atoi(ReadTextFile(run / "pid").c_str());
+  ASSERT_GT(pid, 1);
+  EXPECT_EQ(Status(mount_.path(), "config")["pid"], pid);
+  ASSERT_EQ(::kill(pid, SIGTERM), 0);
+  EXPECT_TRUE(Eventually([&] { return ::kill(pid, 0) != 0; }));
+  EXPECT_FALSE(IsMounted(mount_.path()));
+  EXPECT_FALSE(fs::exists(run / "pid"));
+  EXPECT_EQ(CheckImage(dir_ / "vm.qcow2"), 0);
+}
+
+TEST_F(LifecycleTest, WhatCannotWorkIsSaidInOneLine) {
+  const std::string missing = dir_ / "missing";
+  WriteTextFile(dir_ / "file", "text");
+  ExpectOneLine(Chainfs({}), 2, "usage");
+  ExpectOneLine(Chainfs({dir_.path()}), 2, "usage");
+  ExpectOneLine(Chainfs({"-o", "bogus", dir_.path(), mount_.path()}), 2, "bogus");
+  ExpectOneLine(Chainfs({"-o", "ro,threads=0", dir_.path(), mount_.path()}), 2, "threads");
+  ExpectOneLine(Chainfs({"-o", "uid=nobody-of-this-name", dir_.path(), mount_.path()}), 2, "uid");
+  ExpectOneLine(Chainfs({"--frob", dir_.path(), mount_.path()}), 2, "--frob");
+  ExpectOneLine(Chainfs({missing, mount_.path()}), 1, missing);
+  ExpectOneLine(Chainfs({dir_.path(), missing}), 1, missing);
+  ExpectOneLine(Chainfs({dir_.path(), dir_ / "file"}), 1, "file");
+  ExpectOneLine(Chainfs({"-f", missing, mount_.path()}), 1, missing);
+  EXPECT_FALSE(IsMounted(mount_.path()));
+  const CommandResult help = Chainfs({"--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  EXPECT_NE(help.out.find("metadata_memory="), std::string::npos);
+  EXPECT_EQ(Chainfs({"--version"}).exit_code, 0);
+}
+
+TEST_F(LifecycleTest, SignalsAndUnmountingEndItCleanly) {
+  for (const int how : {SIGTERM, SIGINT, SIGHUP, 0}) {
+    SCOPED_TRACE(how);
+    Daemon daemon({dir_.path()});
+    ASSERT_TRUE(daemon.serving()) << daemon.Log();
+    {
+      const OpenedFile file(daemon / "vm.raw", O_RDWR);
+      const std::string data(1 << 20, static_cast<char>(how + 1));
+      EXPECT_EQ(::pwrite(file.get(), data.data(), data.size(), 1 << 20), 1 << 20);
+    }
+    if (how == 0) {
+      EXPECT_EQ(daemon.Unmount().exit_code, 0) << daemon.Log();
+    } else {
+      ::kill(daemon.pid(), how);
+      EXPECT_EQ(daemon.WaitForEnd().exit_code, 0) << daemon.Log();
+    }
+    EXPECT_FALSE(IsMounted(daemon.path()));
+    EXPECT_EQ(CheckImage(dir_ / "vm.qcow2"), 0);
+    const TempDir outside;
+    Flatten(dir_ / "vm.qcow2", "qcow2", outside / "flat");
+    EXPECT_EQ(ReadTextFile(outside / "flat")[1 << 20], static_cast<char>(how + 1));
+  }
+}
+
+TEST_F(LifecycleTest, OpenFilesDoNotKeepItAlive) {
+  Daemon daemon({dir_.path()});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  const OpenedFile file(daemon / "vm.raw", O_RDWR);
+  EXPECT_EQ(::pwrite(file.get(), "late", 4, 4096), 4);
+  EXPECT_EQ(daemon.Stop().exit_code, 0) << daemon.Log();
+  EXPECT_FALSE(IsMounted(daemon.path()));
+  char byte = 0;
+  EXPECT_LT(::pread(file.get(), &byte, 1, 2 << 20), 0);
+  EXPECT_EQ(CheckImage(dir_ / "vm.qcow2"), 0);
+  const TempDir outside;
+  Flatten(dir_ / "vm.qcow2", "qcow2", outside / "flat");
+  EXPECT_EQ(ReadTextFile(outside / "flat").substr(4096, 4), "late");
+}
+
+TEST_F(LifecycleTest, ADeadMountIsCleanedAtTheStart) {
+  Daemon daemon({dir_.path()});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  daemon.KillHard();
+  struct stat st = {};
+  EXPECT_EQ(::stat((daemon / "vm.raw").c_str(), &st), -1);
+  EXPECT_EQ(errno, ENOTCONN);
+  ASSERT_TRUE(daemon.Restart()) << daemon.Log();
+  EXPECT_EQ(ReadTextFile(daemon / "vm.raw")[0], 7);
+  EXPECT_EQ(daemon.Stop().exit_code, 0) << daemon.Log();
+  EXPECT_FALSE(IsMounted(daemon.path()));
+}
+
+// mount(8) and fstab: mount.fuse3 runs the program by its name, found in PATH.
+TEST_F(LifecycleTest, MountFindsItAsAFileSystemType) {
+  const TempDir bin;
+  fs::create_symlink(fs::absolute(BinaryPath("chainfs")), bin / "chainfs");
+  const CommandOptions options = {
+      .environment = {"PATH=" + bin.path() + ":" + std::getenv("PATH")}};
+  const CommandResult mounted =
+      RunCommand({"mount", "-t", "fuse.chainfs", "-o", "ro,noatime,_netdev,nofail,umask=027,x-a=b",
+                  dir_.path(), mount_.path()},
+                 options);
+  ASSERT_EQ(mounted.exit_code, 0) << mounted.Describe();
+  EXPECT_TRUE(IsMounted(mount_.path()));
+  struct stat st = {};
+  EXPECT_EQ(::stat((mount_ / "vm.raw").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 07777, 0440u);
+  EXPECT_EQ(ReadTextFile(mount_ / "vm.raw")[0], 7);
+  const int pid = Status(mount_.path(), "config").value("pid", 0);
+  ASSERT_GT(pid, 1);
+  MustRun({"umount", mount_.path()});
+  EXPECT_TRUE(Eventually([&] { return ::kill(pid, 0) != 0; }));
+}
+
+TEST_F(LifecycleTest, TheSecondDaemonOnAnImageIsRefusedIt) {
+  Daemon first({dir_.path()});
+  ASSERT_TRUE(first.serving()) << first.Log();
+  {
+    Daemon second({dir_.path()});
+    ASSERT_TRUE(second.serving()) << second.Log();
+    EXPECT_FALSE(fs::exists(second / "vm.raw"));
+    const Json broken = ReadJson(second / ".chainfs/chains.json")["broken"];
+    ASSERT_EQ(broken.size(), 1u);
+    EXPECT_NE(broken[0]["error"].get<std::string>().find("lock"), std::string::npos)
+        << broken.dump();
+    EXPECT_EQ(second.Stop().exit_code, 0) << second.Log();
+  }
+  EXPECT_EQ(ReadTextFile(first / "vm.raw")[0], 7);
+  // Read-only sharing works both ways.
+  EXPECT_EQ(first.Stop().exit_code, 0);
+  ASSERT_TRUE(first.Restart({"-o", "ro"})) << first.Log();
+  const Daemon second({dir_.path()}, {"-o", "ro"});
+  ASSERT_TRUE(second.serving()) << second.Log();
+  EXPECT_EQ(ReadTextFile(second / "vm.raw")[0], 7);
+}
+
+size_t Entries(const std::string& directory) {
+  const fs::directory_iterator all(directory);
+  return static_cast<size_t>(std::distance(begin(all), end(all)));
+}
+
+TEST_F(LifecycleTest, OpeningAndClosingLeavesNothingBehind) {
+  Daemon daemon({dir_.path()});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  const std::string proc = "/proc/" + std::to_string(daemon.pid());
+  const auto round = [&] {
+    for (const int flags : {O_RDONLY, O_RDWR, O_RDWR | O_DIRECT}) {
+      const OpenedFile file(daemon / "vm.raw", flags);
+      char byte = 0;
+      EXPECT_EQ(::pread(file.get(), &byte, 1, 0), 1);
+    }
+    ReadTextFile(daemon / ".chainfs/chains.json");
+    ReadTextFile(daemon / ".chainfs/map/vm.json");
+    const OpenedFile events(daemon / ".chainfs/events", O_RDONLY | O_NONBLOCK);
+    EXPECT_TRUE(events.valid());
+  };
+  for (int i = 0; i < 5; ++i) round();
+  const size_t files = Entries(proc + "/fd");
+  for (int i = 0; i < 50; ++i) round();
+  // RELEASE comes after close() has returned.
+  EXPECT_TRUE(Eventually([&] { return Entries(proc + "/fd") <= files; }));
+  // Threads come with load, up to those that serve and those that work.
+  EXPECT_LT(Entries(proc + "/task"), 64u);
+  // A snapshot and a stream give back what they took.
+  ASSERT_EQ(Order(daemon / "vm.raw", "snapshot"), 0) << LastError(daemon / "vm.raw");
+  StreamToEnd(daemon / "vm.raw");
+  EXPECT_TRUE(Eventually([&] { return Entries(proc + "/fd") <= files + 2; }))
+      << MustRun({"ls", "-l", proc + "/fd"});
+  EXPECT_EQ(daemon.Stop().exit_code, 0) << daemon.Log();
+}
+
+TEST_F(LifecycleTest, Sigusr1LogsTheJobs) {
+  Daemon daemon({dir_.path()});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  ASSERT_EQ(Order(daemon / "vm.raw", "snapshot", "id=named-here"), 0);
+  ASSERT_EQ(::kill(daemon.pid(), SIGUSR1), 0);
+  EXPECT_TRUE(Eventually([&] {
+    return daemon.Log().find("\"id\":\"named-here\"") != std::string::npos;
+  })) << daemon.Log();
+  EXPECT_EQ(daemon.Stop().exit_code, 0) << daemon.Log();
+}
+
+}  // namespace
+}  // namespace chainfs
