@@ -3,6 +3,8 @@
 // Changes of the header: each is one write of the first sector, followed by a sync. See metadata.h.
 #include <fmt/format.h>
 
+#include <array>
+
 #include "blocklayer/base/endian.h"
 #include "blocklayer/qcow2/header_update.h"
 #include "blocklayer/qcow2/metadata.h"
@@ -21,7 +23,12 @@ Qcow2Header Metadata::header() const {
 
 Status Metadata::ChangeHeader(const std::function<void(std::span<std::byte, 512>)>& change) {
   MutexLock lock(header_mu_);
-  Status status = UpdateFirstSector(file_, change);
+  // Until the write is tried, the disk is as it was.
+  std::array<std::byte, 512> sector;
+  CHAINFS_TRY(file_.ReadZeroFilled(HostOffset(0), sector));
+  if (file_.poisoned()) return file_.DataSync();  // fails, and says why
+  change(sector);
+  Status status = file_.WriteAt(HostOffset(0), sector);
   if (status) status = file_.DataSync();
   // The disk may name the old table or the new one: nothing may be written through either.
   if (!status) header_uncertain_.store(true, std::memory_order_release);

@@ -38,6 +38,7 @@ Qcow2Image::Qcow2Image(std::unique_ptr<File> file, MetadataCache& cache,
       opened_read_only_(options.read_only || !file_->writable()),
       compression_type_(header.compression_type),
       feature_reason_(header.read_only_reason.value_or("")),
+      opened_with_backing_(header.backing.has_value()),
       metadata_(*file_, cache, options.owner, io_epoch_, std::move(header)) {}
 
 Qcow2Image::~Qcow2Image() { cache_.DropOwner(owner_); }
@@ -187,6 +188,12 @@ Status Qcow2Image::ReadBefore(const ClusterMapping& mapping, GuestOffset offset,
 Status Qcow2Image::Flush() {
   if (!writable()) {
     if (metadata_.failed()) return metadata_.Commit();
+    if (metadata_.corrupt() && metadata_.prepared()) {
+      return Fail(ErrorKind::kCorrupt,
+                  fmt::format("{}: found to be corrupt while in use; what was written since the "
+                              "last flush may be lost",
+                              file_->path()));
+    }
     return {};
   }
   return Finish(metadata_.Commit());

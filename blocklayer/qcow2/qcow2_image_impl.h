@@ -101,6 +101,14 @@ class Qcow2Image final : public Image {
 
   // qcow2_zero.cc
   enum class ZeroWish : uint8_t { kKeepAllocated, kGiveBack };
+  // Whether something may shine through an unallocated cluster. When a stream has ended, whoever
+  // reads goes on with the old list of layers for a moment: in version 3 all that shows through it
+  // are zeros by then, but version 2 has no other way to zero an allocated cluster than to make it
+  // unallocated, and what it was copied from would show again.
+  bool HasBelow() const {
+    return metadata_.backing().has_value() ||
+           (opened_with_backing_ && metadata_.geometry().version < 3);
+  }
   Status ZeroClusters(GuestOffset first, uint64_t clusters, ZeroWish wish);
   Status ZeroWholeClusters(GuestOffset first, uint64_t clusters, ZeroWish wish);
   Status ZeroPartial(GuestOffset offset, uint64_t length, const BackingReader* below);
@@ -115,6 +123,7 @@ class Qcow2Image final : public Image {
   const bool opened_read_only_;
   const uint8_t compression_type_;
   const std::string feature_reason_;  // a feature that permits reading only
+  const bool opened_with_backing_;
 
   // Own synchronization.
   Metadata metadata_;

@@ -22,7 +22,7 @@ constexpr uint64_t kZeroBuffer = 1ull << 20;
 
 Status Qcow2Image::ZeroClusters(GuestOffset first, uint64_t clusters, ZeroWish wish) {
   const Geometry& geometry = metadata_.geometry();
-  const bool has_backing = metadata_.backing().has_value();
+  const bool has_backing = HasBelow();
   const uint64_t gone = geometry.version >= 3 ? kEntryZero : 0;
   const RangeLock::Holder holder(range_lock_, first, clusters << geometry.cluster_bits);
   std::vector<uint64_t> entries;  // for the clusters just before `i`
@@ -58,7 +58,7 @@ Status Qcow2Image::ZeroClusters(GuestOffset first, uint64_t clusters, ZeroWish w
 
 Status Qcow2Image::ZeroWholeClusters(GuestOffset first, uint64_t clusters, ZeroWish wish) {
   const Geometry& geometry = metadata_.geometry();
-  const bool has_backing = metadata_.backing().has_value();
+  const bool has_backing = HasBelow();
   for (uint64_t done = 0; done < clusters;) {
     const GuestOffset position = first + (done << geometry.cluster_bits);
     uint64_t batch = std::min(clusters - done, kBatch);
@@ -127,7 +127,7 @@ Status Qcow2Image::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_al
   CHAINFS_TRY(CheckRange(offset, length));
   if (length == 0) return {};
   CHAINFS_TRY(PrepareToChange());
-  if (metadata_.geometry().version < 3 && metadata_.backing().has_value()) {
+  if (metadata_.geometry().version < 3 && HasBelow()) {
     return Finish(WriteZeroBytes(offset, length, below));
   }
   return Finish(ZeroRange(offset, length,
@@ -137,7 +137,7 @@ Status Qcow2Image::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_al
 Status Qcow2Image::Discard(GuestOffset offset, uint64_t length) {
   CHAINFS_TRY(CheckRange(offset, length));
   CHAINFS_TRY(PrepareToChange());
-  if (metadata_.geometry().version < 3 && metadata_.backing().has_value()) return {};
+  if (metadata_.geometry().version < 3 && HasBelow()) return {};
   const uint64_t cluster_size = metadata_.geometry().cluster_size();
   const uint64_t end = offset.value + length;
   const uint64_t whole_begin = RoundUp(offset.value, cluster_size);

@@ -123,7 +123,10 @@ TEST_F(ChainctlMountTest, JobsInTheBackground) {
 // Ctrl-C while waiting cancels the job and waits for a clean stop.
 TEST_F(ChainctlMountTest, InterruptedItCancels) {
   Command stream({BinaryPath("chainctl"), "stream", vm_, "--id", "s", "--speed", "512k"});
-  ASSERT_TRUE(Eventually([&] { return Status(vm_, "job.s").value("current-progress", 0) > 0; }));
+  ASSERT_TRUE(Eventually([&] {
+    const Json job = Status(vm_, "job.s");
+    return job.is_object() && job["current-progress"] > 0;
+  }));
   stream.Signal(SIGINT);
   EXPECT_EQ(stream.Wait().exit_code, 3);
   EXPECT_EQ(Status(vm_, "job.s")["status"], "concluded");

@@ -139,26 +139,27 @@ TEST_F(LifecycleTest, ADeadMountIsCleanedAtTheStart) {
   EXPECT_FALSE(IsMounted(daemon.path()));
 }
 
-// mount(8) and fstab: mount.fuse3 runs the program by its name, found in PATH.
+// What mount(8) and fstab do: mount.fuse3 runs the program by its name, which is found in the
+// default PATH only. A mount namespace of its own puts it there.
 TEST_F(LifecycleTest, MountFindsItAsAFileSystemType) {
+  constexpr const char* kScript = R"(
+    set -e
+    mount --make-rprivate /
+    mount --bind "$1" /usr/local/sbin
+    mount -t fuse.chainfs -o ro,noatime,_netdev,nofail,umask=027,x-a=b "$2" "$3"
+    stat -c %a "$3/vm.raw"
+    head -c 1 "$3/vm.raw" | od -An -tu1
+    grep -c " $3 fuse.chainfs ro," /proc/self/mounts
+    pid=$(getfattr --only-values --absolute-names -n user.chainfs.config "$3" | jq .pid)
+    umount "$3"
+    while [ -d "/proc/$pid" ]; do sleep 0.1; done
+    echo ended)";
   const TempDir bin;
   fs::create_symlink(fs::absolute(BinaryPath("chainfs")), bin / "chainfs");
-  const CommandOptions options = {
-      .environment = {"PATH=" + bin.path() + ":" + std::getenv("PATH")}};
-  const CommandResult mounted =
-      RunCommand({"mount", "-t", "fuse.chainfs", "-o", "ro,noatime,_netdev,nofail,umask=027,x-a=b",
-                  dir_.path(), mount_.path()},
-                 options);
-  ASSERT_EQ(mounted.exit_code, 0) << mounted.Describe();
-  EXPECT_TRUE(IsMounted(mount_.path()));
-  struct stat st = {};
-  EXPECT_EQ(::stat((mount_ / "vm.raw").c_str(), &st), 0);
-  EXPECT_EQ(st.st_mode & 07777, 0440u);
-  EXPECT_EQ(ReadTextFile(mount_ / "vm.raw")[0], 7);
-  const int pid = Status(mount_.path(), "config").value("pid", 0);
-  ASSERT_GT(pid, 1);
-  MustRun({"umount", mount_.path()});
-  EXPECT_TRUE(Eventually([&] { return ::kill(pid, 0) != 0; }));
+  const CommandResult result = RunCommand({"unshare", "--mount", "/bin/sh", "-c", kScript, "sh",
+                                           bin.path(), dir_.path(), mount_.path()});
+  EXPECT_EQ(result.exit_code, 0) << result.Describe();
+  EXPECT_EQ(result.out, "440\n   7\n1\nended\n") << result.Describe();
 }
 
 TEST_F(LifecycleTest, TheSecondDaemonOnAnImageIsRefusedIt) {

@@ -70,7 +70,8 @@ TEST_F(StatusJsonTest, ChainListsLayersTopToBase) {
 TEST_F(StatusJsonTest, ChainsFileNamesFilesAndBrokenImages) {
   const BrokenImage broken = {
       .name = "bad", .path = "/img/bad.qcow2", .error = Fail(ErrorKind::kCorrupt, "torn").error()};
-  const json file = json::parse(ChainsFileJson(catalog_->Disks(), {broken}, {{.name = "vm1", .text = "a note"}}));
+  const json file = json::parse(
+      ChainsFileJson(catalog_->Disks(), {broken}, {ImageNote{.name = "vm1", .text = "a note"}}));
   EXPECT_EQ(file["chains"][0]["file"], "vm1.raw");
   EXPECT_EQ(file["chains"][0]["layers"].size(), 1u);
   EXPECT_EQ(file["broken"][0]["error"], "torn");
