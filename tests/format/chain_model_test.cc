@@ -32,8 +32,8 @@ namespace {
 using Bytes = std::vector<std::byte>;
 
 constexpr uint64_t kSector = 512;
-constexpr uint64_t kStripe =
-    5;  // sectors; not a divisor of any cluster, so that threads share them
+// Of one guest thread; no divisor of any cluster size, so that threads share clusters.
+constexpr uint64_t kStripe = 5 * kSector;
 constexpr uint64_t kGuests = 3;
 constexpr size_t kDeepest = 12;
 
@@ -221,16 +221,14 @@ class ChainModel : public ::testing::Test {
   // Threads whose stripes interleave: they share clusters, never bytes. `size` is what the disk had
   // when they began; it may grow meanwhile.
   void StartGuests(int operations) {
-    const uint64_t stripe = kStripe * kSector;
-    const uint64_t stripes = expected_.size() / stripe;
+    const uint64_t stripes = expected_.size() / kStripe;
     for (uint64_t guest = 0; guest < kGuests; ++guest) {
-      guests_.emplace_back(
-          [this, guest, operations, stripe, stripes, random = random_.Fork()]() mutable {
-            for (int i = 0; i < operations && !HasFailure(); ++i) {
-              const uint64_t mine = random.Below(stripes / kGuests) * kGuests + guest;
-              GuestOperation(random, mine * stripe, (mine + 1) * stripe);
-            }
-          });
+      guests_.emplace_back([this, guest, operations, stripes, random = random_.Fork()]() mutable {
+        for (int i = 0; i < operations && !HasFailure(); ++i) {
+          const uint64_t mine = random.Below(stripes / kGuests) * kGuests + guest;
+          GuestOperation(random, mine * kStripe, (mine + 1) * kStripe);
+        }
+      });
     }
   }
   void JoinGuests() {

@@ -58,8 +58,8 @@ class KillTest : public testing::Test {
     std::this_thread::sleep_for(after);
     const bool running = Status(disk_, "job.j").value("status", "") != "concluded";
     daemon_->KillHard();
-    EXPECT_NE(first.Stop(), 0);
-    EXPECT_NE(second.Stop(), 0);
+    EXPECT_NE(first.WaitForFailure(), 0);
+    EXPECT_NE(second.WaitForFailure(), 0);
     ExpectSound(active);
     return running;
   }
@@ -130,7 +130,7 @@ TEST_F(KillTest, SoonAfterAStreamHasCompleted) {
     ASSERT_FALSE(events.WaitFor("BLOCK_JOB_COMPLETED", "j").is_null());
     std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
     daemon_->KillHard();
-    EXPECT_NE(guest.Stop(), 0);
+    EXPECT_NE(guest.WaitForFailure(), 0);
     // What completed is so for plain QEMU: one layer that stands alone.
     const Json info =
         Json::parse(MustRun({"qemu-img", "info", "-f", "qcow2", "--output=json", active}));
@@ -152,7 +152,7 @@ TEST_F(KillTest, UnderABufferedWriter) {
     StampedWriter guest(disk_, model_, random_.Fork(), 0);
     guest.WaitForMore(100 + random_.Below(400));
     daemon_->KillHard();
-    EXPECT_NE(guest.Stop(), 0);
+    EXPECT_NE(guest.WaitForFailure(), 0);
     ExpectSound(active);
     ASSERT_FALSE(HasFailure());
     ASSERT_TRUE(daemon_->Restart()) << daemon_->Log();

@@ -42,6 +42,12 @@ class StampedWriter {
     file_.Close();
     return error_;
   }
+  // For a disk whose daemon was killed: waits until the thread has seen that, as it does at its next
+  // operation; the errno.
+  int WaitForFailure() {
+    EXPECT_TRUE(Eventually([&] { return error_ != 0; })) << "the disk goes on after " << count_;
+    return Stop();
+  }
   // Operations done.
   uint64_t count() const { return count_; }
   // Waits until so many more are done (or it has failed).
@@ -75,15 +81,16 @@ class StampedWriter {
         return Write(lba, count);
     }
   }
-  bool Failed() {
-    error_ = errno;
+  // A buffered write or read that fails after some of its pages gives a short count and no errno.
+  bool Failed(ssize_t done = -1) {
+    error_ = done >= 0 ? EIO : errno;
     return false;
   }
   bool Write(uint64_t lba, uint64_t count) {
     const std::span<std::byte> data = Buffer(count);
     const SectorModel::Ticket ticket = model_.BeginWrite(lba, data);
     const ssize_t put = ::pwrite(file_.get(), data.data(), data.size(), Offset(lba));
-    if (put != static_cast<ssize_t>(data.size())) return Failed();
+    if (put != static_cast<ssize_t>(data.size())) return Failed(put);
     model_.End(ticket);
     return true;
   }
@@ -105,7 +112,7 @@ class StampedWriter {
     const std::span<std::byte> data = Buffer(count);
     const uint64_t begin = model_.BeginRead();
     const ssize_t got = ::pread(file_.get(), data.data(), data.size(), Offset(lba));
-    if (got != static_cast<ssize_t>(data.size())) return Failed();
+    if (got != static_cast<ssize_t>(data.size())) return Failed(got);
     const std::string wrong = model_.CheckRead(begin, lba, data);
     if (!wrong.empty()) {
       ADD_FAILURE() << "read of the running disk: " << wrong;
