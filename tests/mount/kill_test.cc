@@ -74,7 +74,7 @@ class KillTest : public testing::Test {
     }
     for (int i = 0; i < 2; ++i) {
       StampedWriter guest(disk_, model_, random_.Fork());
-      guest.WaitForMore(60);
+      guest.WaitForMore(200);
       EXPECT_EQ(guest.Stop(), 0);
       // Small clusters: the guest's writes must not leave the stream without work.
       ASSERT_EQ(Order(disk_, "snapshot", "cluster_size=4k"), 0) << LastError(disk_);
@@ -96,9 +96,9 @@ TEST_F(KillTest, AtRandomMomentsOfStreamsUnderWrites) {
   for (int i = 0; i < kills; ++i) {
     SCOPED_TRACE("kill " + std::to_string(i));
     const std::vector<std::string> layers = LayersOf(disk_);
-    std::string stream = "id=j,speed=" + std::to_string(1 + random_.Below(12)) + "M";
+    std::string stream = "id=j,speed=" + std::to_string(1 + random_.Below(4)) + "M";
     if (random_.OneIn(3) && layers.size() > 2) stream += ",base=" + layers.back();
-    if (KillOnce(stream, std::chrono::milliseconds(random_.Below(1200)))) ++during;
+    if (KillOnce(stream, std::chrono::milliseconds(random_.Below(800)))) ++during;
     ASSERT_FALSE(HasFailure());
     ASSERT_TRUE(daemon_->Restart()) << daemon_->Log();
     if (!Status(disk_, "job.j").is_null()) {

@@ -42,8 +42,8 @@ class StampedWriter {
     file_.Close();
     return error_;
   }
-  // For a disk whose daemon was killed: waits until the thread has seen that, as it does at its next
-  // operation; the errno.
+  // For a disk whose daemon was killed: waits until the thread has seen that, as it does at its
+  // next operation; the errno.
   int WaitForFailure() {
     EXPECT_TRUE(Eventually([&] { return error_ != 0; })) << "the disk goes on after " << count_;
     return Stop();
