@@ -75,7 +75,9 @@ class Daemon {
   Daemon(const Options& options, Background& background, Catalog& catalog)
       : options_(options),
         background_(background),
-        jobs_(catalog, event_log_, {}),
+        // Jobs begin in Run, when state_ is there, and end before it goes.
+        jobs_(catalog, event_log_,
+              {.foreground_busy = [this](const auto& disk) { return state_.UsersWait(disk); }}),
         state_(options, catalog, event_log_, jobs_,
                options.threads != 0 ? options.threads : DefaultThreads()) {}
 

@@ -42,24 +42,47 @@ class LatencyCounts {
 };
 
 struct DiskMetrics {
+  using Time = std::chrono::steady_clock::time_point;
+  // A read or write that takes longer than this makes a guest wait noticeably.
+  static constexpr std::chrono::milliseconds kSlow{10};
+  // How long one of them counts.
+  static constexpr std::chrono::milliseconds kLately{250};
+
+  // Whether a user of the disk had to wait lately: background work then keeps out of the way.
+  bool SlowLately(Time now) const {
+    return now.time_since_epoch().count() < slow_until.load(std::memory_order_relaxed);
+  }
+  void NoteLatency(Time began, Time ended) {
+    if (ended - began < kSlow) return;
+    slow_until.store((ended + kLately).time_since_epoch().count(), std::memory_order_relaxed);
+  }
+
   alignas(64) LatencyCounts reads;
   alignas(64) LatencyCounts writes;
   alignas(64) LatencyCounts flushes;
   std::atomic<uint64_t> errors = 0;
+  std::atomic<Time::rep> slow_until = Time::min().time_since_epoch().count();
 };
 
-// Adds the time of its own life to `counts`.
+// Adds the time of its own life to one of the counts of `metrics`.
 class LatencyTimer {
  public:
-  LatencyTimer(LatencyCounts& counts, uint64_t bytes) : counts_(counts), bytes_(bytes) {}
-  ~LatencyTimer() { counts_.Add(std::chrono::steady_clock::now() - start_, bytes_); }
+  LatencyTimer(DiskMetrics& metrics, LatencyCounts DiskMetrics::* counts, uint64_t bytes)
+      : metrics_(metrics), counts_(counts), bytes_(bytes) {}
+  ~LatencyTimer() {
+    const DiskMetrics::Time end = std::chrono::steady_clock::now();
+    (metrics_.*counts_).Add(end - start_, bytes_);
+    // A flush is slow by nature.
+    if (counts_ != &DiskMetrics::flushes) metrics_.NoteLatency(start_, end);
+  }
   LatencyTimer(const LatencyTimer&) = delete;
   LatencyTimer& operator=(const LatencyTimer&) = delete;
 
  private:
-  LatencyCounts& counts_;
+  DiskMetrics& metrics_;
+  LatencyCounts DiskMetrics::* const counts_;
   const uint64_t bytes_;
-  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  const DiskMetrics::Time start_ = std::chrono::steady_clock::now();
 };
 
 }  // namespace chainfs

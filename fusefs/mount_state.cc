@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <vector>
 
 #include "fusefs/errno_map.h"
@@ -139,6 +140,11 @@ void MountState::Refused(Node& node, std::string_view attribute, const Error& er
   if (root.get() == &node) return;
   const MutexLock lock(root->mu);
   root->last_error = json;
+}
+
+bool MountState::UsersWait(std::string_view disk) const {
+  const NodePtr node = inodes.FindByName(NodeKind::kRoot, fmt::format("{}.raw", disk));
+  return node != nullptr && node->metrics.SlowLately(std::chrono::steady_clock::now());
 }
 
 void MountState::AnnounceChangedModes() {

@@ -42,6 +42,8 @@ class MountState final : public CatalogObserver {
   struct stat StatOf(Node& node) const;
   // Remembers and logs a refused command.
   void Refused(Node& node, std::string_view attribute, const Error& error);
+  // Whether users of the disk wait noticeably just now. Takes only the inode table's lock.
+  bool UsersWait(std::string_view disk) const;
   // Looks at every disk for changes that no observer call announces (read-only or not).
   void AnnounceChangedModes();
 

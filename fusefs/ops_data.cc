@@ -48,7 +48,7 @@ int Failed(OpenFile& file, const Error& error) {
 int ReadDisk(fuse_req_t req, OpenFile& file, size_t size, off_t offset) {
   const std::span<std::byte> out(ThreadBuffer(), size);
   const Result<size_t> got = [&] {
-    const LatencyTimer timer(file.node->metrics.reads, size);
+    const LatencyTimer timer(file.node->metrics, &DiskMetrics::reads, size);
     return file.node->disk->Read(GuestOffset(static_cast<uint64_t>(offset)), out);
   }();
   if (!got) return Failed(file, got.error());
@@ -70,7 +70,7 @@ int Read(MountState& mount, fuse_req_t req, size_t size, off_t offset, const fus
 }
 
 int FlushDisk(OpenFile& file) {
-  const LatencyTimer timer(file.node->metrics.flushes, 0);
+  const LatencyTimer timer(file.node->metrics, &DiskMetrics::flushes, 0);
   const Status flushed = file.node->disk->Flush();
   return flushed ? 0 : Failed(file, flushed.error());
 }
@@ -88,7 +88,7 @@ int Write(fuse_req_t req, const char* bytes, size_t size, off_t offset,
   if (start >= end) return ENOSPC;
   size = std::min<uint64_t>(size, end - start);
   const Status written = [&] {
-    const LatencyTimer timer(file.node->metrics.writes, size);
+    const LatencyTimer timer(file.node->metrics, &DiskMetrics::writes, size);
     return disk.Write(GuestOffset(start), std::as_bytes(std::span(bytes, size)));
   }();
   if (!written) return Failed(file, written.error());

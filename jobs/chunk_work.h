@@ -24,8 +24,9 @@ using ChunkResult = std::expected<uint64_t, ChunkFailure>;
 
 // What a user may change while the job runs, and what must outlive the daemon.
 struct JobParameters {
-  uint64_t speed = 0;
+  uint64_t speed = 0;  // bytes a second; 0: no limit
   bool paused = false;
+  uint64_t progress = 0;  // bytes; how far it was, as users were told
 };
 
 class ChunkWork {

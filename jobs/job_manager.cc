@@ -48,11 +48,12 @@ JobRecord RecordOf(const StreamRequest& request, const std::string& id, const St
 }
 
 JobSettings SettingsOf(const JobRecord& record) {
-  return {.id = record.id,
-          .type = record.type,
-          .disk = record.disk,
-          .on_error = record.on_error,
-          .parameters = {.speed = record.speed, .paused = record.paused}};
+  return {
+      .id = record.id,
+      .type = record.type,
+      .disk = record.disk,
+      .on_error = record.on_error,
+      .parameters = {.speed = record.speed, .paused = record.paused, .progress = record.progress}};
 }
 
 }  // namespace

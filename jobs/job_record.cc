@@ -106,10 +106,10 @@ std::string FormatJobRecord(const JobRecord& record) {
   }
   return fmt::format(
       "version={}\nid={}\ntype={}\ndisk={}\ntop={}\nbase={}\nspeed={}\non-error={}\nphase={}\n"
-      "paused={}\n",
+      "paused={}\nprogress={}\n",
       kVersion, record.id, record.type, Escape(record.disk), Escape(record.top),
       Escape(record.base.value_or("")), record.speed, policy, record.pivoting ? "pivot" : "copy",
-      record.paused ? 1 : 0);
+      record.paused ? 1 : 0, record.progress);
 }
 
 Result<JobRecord> ParseJobRecord(std::string_view text) {
@@ -140,6 +140,7 @@ Result<JobRecord> ParseJobRecord(std::string_view text) {
   CHAINFS_ASSIGN(const uint64_t paused, NeedNumber(facts, "paused"));
   if (paused > 1) return Malformed("paused", std::to_string(paused));
   record.paused = paused == 1;
+  CHAINFS_ASSIGN(record.progress, NeedNumber(facts, "progress"));
   return record;
 }
 

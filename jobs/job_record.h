@@ -29,6 +29,7 @@ struct JobRecord {
   OnError on_error = OnError::kReport;
   bool pivoting = false;  // phase=pivot, else phase=copy
   bool paused = false;
+  uint64_t progress = 0;  // bytes; where the next daemon's figure begins, not where its walk does
   bool operator==(const JobRecord&) const = default;
 };
 

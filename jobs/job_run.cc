@@ -59,7 +59,8 @@ void JobRun::Start() {
   if (phase_ != Phase::kQueued) return;
   phase_ = Phase::kCopying;
   SetStatus(JobStatus::kRunning);
-  meter_.Restart(0, 0, Clock::now());
+  progress_saved_ = Clock::now();
+  meter_.Restart(0, 0, progress_saved_);
   AddLanes(true);
 }
 
@@ -340,6 +341,10 @@ void JobRun::Stop() {
 }
 
 void JobRun::StopHere() {
+  {
+    MutexLock lock(mu_);
+    if (cursor_ > 0 && !estimates_) unsaved_ = true;
+  }
   SaveParameters();
   {
     MutexLock lock(record_mu_);

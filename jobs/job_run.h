@@ -9,6 +9,7 @@
 //
 // Invariants:
 //  1. A chunk counts as progress once, when it is done; so progress never goes back nor past total.
+//     A job that is taken up walks from 0, and shows what was told before until it has got there.
 //  2. Pivot is called at most once, after every chunk and Settle succeeded, and not if a cancel was
 //     accepted before; once Pivot has begun, cancel is refused.
 //  3. Release is called exactly once for a job that ends, before its last events, and never for one
@@ -174,6 +175,7 @@ class JobRun : public std::enable_shared_from_this<JobRun> {
   RateMeter meter_ GUARDED_BY(mu_);
   std::optional<Time> wake_ GUARDED_BY(mu_);  // when the timer will come
   Time progress_announced_ GUARDED_BY(mu_);
+  Time progress_saved_ GUARDED_BY(mu_);
   std::optional<std::chrono::system_clock::time_point> ended_ GUARDED_BY(mu_);
 };
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <utility>
@@ -15,6 +16,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds kProgressPeriod{1};
+constexpr std::chrono::seconds kSavePeriod{10};
 
 }  // namespace
 
@@ -83,7 +85,7 @@ Status JobRun::CheckDismiss() const {
 }
 
 JobParameters JobRun::Parameters() const {
-  return {.speed = throttle_.speed(), .paused = user_paused_};
+  return {.speed = throttle_.speed(), .paused = user_paused_, .progress = Current()};
 }
 
 // The write goes to the arena: a verb's caller does not wait for the disk. Several changes may end
@@ -120,7 +122,10 @@ std::optional<std::string> JobRun::ErrorText() const {
 }
 
 uint64_t JobRun::Total() const { return estimates_ ? copied_ : length_; }
-uint64_t JobRun::Current() const { return estimates_ ? 0 : done_; }
+uint64_t JobRun::Current() const {
+  if (estimates_) return 0;
+  return std::max(done_, std::min(settings_.parameters.progress, length_));
+}
 
 JobInfo JobRun::Info() const {
   MutexLock lock(mu_);
@@ -194,6 +199,9 @@ void JobRun::AnnounceProgress(Time now) {
                             {"total-progress", {}, Total()},
                             {"speed", {}, throttle_.speed()},
                             {"rate", {}, meter_.Rate()}});
+  if (now - progress_saved_ < kSavePeriod || estimates_) return;
+  progress_saved_ = now;
+  SaveParametersSoon();
 }
 
 }  // namespace chainfs

@@ -158,6 +158,7 @@ void StreamWork::SaveParameters(const JobParameters& parameters) {
   if (!recorded_) return;
   record_.speed = parameters.speed;
   record_.paused = parameters.paused;
+  record_.progress = parameters.progress;
   const Status status = WriteRecord();
   if (!status) {
     spdlog::warn("job {} of {}: its parameters were not recorded: {}", record_.id, record_.disk,

@@ -17,6 +17,7 @@ JobRecord Example() {
   record.on_error = OnError::kEnospc;
   record.pivoting = true;
   record.paused = true;
+  record.progress = 7;
   return record;
 }
 
@@ -38,7 +39,7 @@ TEST(JobRecord, ComesBackAsItWas) {
 
 TEST(JobRecord, OneLineAFact) {
   const std::string text = FormatJobRecord(Example());
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 10);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 11);
   EXPECT_EQ(text.find('\r'), std::string::npos);
 }
 
@@ -64,6 +65,7 @@ TEST(JobRecord, NonsenseIsRefused) {
                                  {"on-error=enospc", "on-error=panic"},
                                  {"phase=pivot", "phase=over"},
                                  {"paused=1", "paused=2"},
+                                 {"progress=7", "progress=-7"},
                                  {"disk=vm1", "disk="},
                                  {"disk=vm1", "type=stream"},
                                  {"disk=vm1", "disk"}}) {
