@@ -2,21 +2,18 @@
 //
 // `-o ro` never writes a byte to any layer: not a dirty bit, not an autoclear bit, not a record.
 // Extended attributes that are not ours, on a mount of either kind.
-#include <filesystem>
 
 #include "tests/mount/control.h"
 
 namespace chainfs {
 namespace {
 
-namespace fs = std::filesystem;
-
 // Every file beneath `directory`, with its contents and time of change.
 std::string Everything(const std::string& directory) {
-  return MustRun({"/bin/sh", "-c",
-                  "cd \"$1\" && find . -printf '%p %s %m %T@ %C@\\n' | sort && "
-                  "find . -type f -print0 | sort -z | xargs -0 sha256sum",
-                  "sh", directory});
+  const std::string script =
+      "cd \"$1\" && find . -printf '%p %s %m %T@ %C@\\n' | sort && "
+      "find . -type f -print0 | sort -z | xargs -0 sha256sum";
+  return MustRun({"/bin/sh", "-c", script, "sh", directory});
 }
 
 // A dirty image: QEMU was killed while lazy refcounts were on.
