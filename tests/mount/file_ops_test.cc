@@ -9,14 +9,11 @@
 #include <sys/statvfs.h>
 
 #include <cstdlib>
-#include <filesystem>
 
 #include "tests/mount/control.h"
 
 namespace chainfs {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr uint64_t kMiB = 1 << 20;
 constexpr uint64_t kSize = 16 * kMiB;
@@ -89,7 +86,7 @@ TEST_F(FileOpsTest, WritesInEveryWayAreRead) {
     alignas(4096) static unsigned char block[4096];
     std::memset(block, way.value, sizeof block);
     // Across the edge of a cluster that holds nothing and one that does.
-    const auto where = static_cast<off_t>(kMiB + way.value * 65536 - 2048);
+    const auto where = static_cast<off_t>(kMiB + static_cast<uint64_t>(way.value) * 65536 - 2048);
     EXPECT_EQ(::pwrite(file.get(), block, 4096, where), 4096) << std::strerror(errno);
     EXPECT_EQ(::fsync(file.get()), 0);
     EXPECT_EQ(::fdatasync(file.get()), 0);
