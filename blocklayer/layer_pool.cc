@@ -139,7 +139,7 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   }
   CHAINFS_TRY(std::move(locked));
 
-  const LayerPtr layer(new Layer, [context = context_](Layer* closing) { CloseLayer(closing); });
+  LayerPtr layer(new Layer, [context = context_](Layer* closing) { CloseLayer(closing); });
   layer->path = described.place.path;
   layer->name = described.place.name;
   layer->directory = described.place.directory;

@@ -67,6 +67,7 @@ Result<ExitCode> RunEvents(const EventsOptions& options, const CommonOptions&) {
     // "Readable" without news would otherwise be a busy loop.
     if (!any) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     std::vector<pollfd> wanted;
+    wanted.reserve(readers.size());
     for (const EventsReader& reader : readers) {
       wanted.push_back({.fd = reader.fd(), .events = POLLIN, .revents = 0});
     }

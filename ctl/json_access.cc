@@ -59,9 +59,9 @@ bool FlagOf(const json& object, const char* key) {
 }
 
 const json& ArrayOf(const json& object, const char* key) {
-  static const json kEmpty = json::array();
+  static const json empty = json::array();
   const json* const value = Member(object, key);
-  return value != nullptr && value->is_array() ? *value : kEmpty;
+  return value != nullptr && value->is_array() ? *value : empty;
 }
 
 std::string OneLine(const json& value) {

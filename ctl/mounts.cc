@@ -52,6 +52,7 @@ std::vector<std::string> ChainfsMountsIn(std::string_view mountinfo) {
   }
   std::ranges::sort(ours);
   std::vector<std::string> paths;
+  paths.reserve(ours.size());
   for (auto& [number, path] : ours) paths.push_back(std::move(path));
   return paths;
 }

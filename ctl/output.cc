@@ -128,6 +128,7 @@ std::string Table::Render(const Painter& painter) const {
     return text + "\n";
   };
   std::vector<Cell> header;
+  header.reserve(columns_.size());
   for (const Column& column : columns_) header.emplace_back(column.header, Colour::kBold);
   std::string text = line(header);
   for (const auto& row : rows_) text += line(row);

@@ -4,7 +4,9 @@
 // document stays small however many extents there are.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "ctl/picture.h"
 #include "ctl/size.h"
@@ -56,7 +58,7 @@ double ShareOf(const MapCell& cell, size_t depth) {
 std::string Lane(const std::vector<MapCell>& raster, size_t depth, size_t y) {
   const auto shade = [&](size_t column) {
     const double share = ShareOf(raster[column], depth);
-    return share == 0 ? 0 : std::max(1, static_cast<int>(share * 4 + 0.5));
+    return share == 0 ? 0 : std::max(1, static_cast<int>(std::lround(share * 4)));
   };
   std::string text;
   for (size_t begin = 0; begin < raster.size();) {

@@ -47,7 +47,7 @@ Result<uint64_t> ParseSize(std::string_view text) {
   };
   uint64_t whole = 0;
   const char* const end = text.data() + text.size();
-  const auto [after, error] = std::from_chars(text.data(), end, whole);
+  const auto [after, error] = std::from_chars(text.data(), text.data() + text.size(), whole);
   if (error == std::errc::result_out_of_range) return bad("too large");
   if (error != std::errc()) return bad("not a number");
   std::string_view rest(after, static_cast<size_t>(end - after));

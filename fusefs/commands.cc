@@ -165,7 +165,7 @@ Status Commands::Stream(const Call& call) {
   CHAINFS_ASSIGN(request.on_error, ParseOnError(arguments));
   CHAINFS_ASSIGN(request.generation, arguments.Number("generation"));
   CHAINFS_ASSIGN(request.dry_run, arguments.Switch("dry-run", false));
-  CHAINFS_ASSIGN(const std::string id, jobs_.Stream(request));
+  CHAINFS_TRY(jobs_.Stream(request));
   return {};
 }
 

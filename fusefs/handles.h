@@ -48,6 +48,7 @@ class OpenFiles {
   }
   // While it is open.
   static OpenFile& At(uint64_t handle) {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): libfuse keeps a number for us
     return *reinterpret_cast<OpenFile*>(static_cast<uintptr_t>(handle));
   }
 

@@ -133,6 +133,7 @@ Result<std::unique_ptr<Session>> Session::Mount(MountState& state) {
   std::vector<std::string> words = {"chainfs", "-o", MountOptions(state.options)};
   if (state.options.debug) words.emplace_back("-d");
   std::vector<char*> argv;
+  argv.reserve(words.size());
   for (std::string& word : words) argv.push_back(word.data());
   fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
   fuse_session* raw = fuse_session_new(&args, &Operations(), sizeof(fuse_lowlevel_ops), &state);

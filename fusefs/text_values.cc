@@ -10,7 +10,7 @@ namespace chainfs {
 std::optional<uint64_t> ParseNumber(std::string_view text) {
   uint64_t value = 0;
   const char* const end = text.data() + text.size();
-  const auto [stopped, error] = std::from_chars(text.data(), end, value);
+  const auto [stopped, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (text.empty() || error != std::errc() || stopped != end) return std::nullopt;
   return value;
 }

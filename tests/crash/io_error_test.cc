@@ -13,6 +13,7 @@
 #include <atomic>
 
 #include "tests/crash/crash_chain.h"
+#include "tests/support/effort.h"
 
 namespace chainfs {
 namespace {
@@ -175,7 +176,7 @@ class IoError : public ::testing::TestWithParam<Mode> {
   template <typename Scenario>
   void ForEveryCall(const Scenario& scenario) {
     uint64_t runs = 0;
-    const uint64_t rounds = FromEnvironment("CHAINFS_IO_ERROR_ROUNDS", 4);
+    const uint64_t rounds = FromEnvironment("CHAINFS_IO_ERROR_ROUNDS", Effort(4u));
     for (uint64_t round = 0; round < rounds && !HasFailure(); ++round, ++seed_) {
       for (uint64_t n = 0;; ++n, ++runs) {
         ASSERT_LT(n, kMostCalls) << "the fault never stops striking";

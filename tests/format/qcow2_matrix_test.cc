@@ -10,6 +10,7 @@
 #include "blocklayer/io/posix.h"
 #include "blocklayer/qcow2/qcow2_image.h"
 #include "tests/support/command.h"
+#include "tests/support/effort.h"
 #include "tests/support/image_model.h"
 #include "tests/support/random.h"
 #include "tests/support/temp_dir.h"
@@ -125,7 +126,7 @@ TEST_P(Qcow2Matrix, ReadsWhatQemuWroteAndQemuReadsWhatWeWrote) {
   ASSERT_EQ(model.Verify(), "");
 
   for (int round = 0; round < 3; ++round) {
-    for (int i = 0; i < 80; ++i) {
+    for (int i = 0; i < Effort(80); ++i) {
       const Status done = model.RandomOperation(random_, std::max<uint64_t>(cluster, 16384));
       ASSERT_TRUE(done) << done.error().message;
       if (i % 16 == 0) {

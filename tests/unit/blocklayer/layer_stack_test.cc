@@ -14,6 +14,7 @@
 #include "blocklayer/flat_index.h"
 #include "blocklayer/io/posix.h"
 #include "blocklayer/stack_registry.h"
+#include "tests/support/effort.h"
 #include "tests/support/temp_dir.h"
 #include "tests/unit/blocklayer/fake_image.h"
 
@@ -72,7 +73,7 @@ void VerifyMap(const LayerStack& stack, const Buffer& shown, Random& random, uin
 
 TEST(LayerStackTest, RandomChainsShowWhatTheModelShows) {
   Random random;
-  for (int round = 0; round < 16; ++round) {
+  for (int round = 0; round < Effort(16); ++round) {
     const auto host = MemHost::Create();
     BlockContext context(random.OneIn(3) ? kNoMemory
                                          : MemoryLimits{.index_bytes = random.Between(1, 200'000)});
@@ -193,7 +194,7 @@ TEST(LayerStackTest, StacksAreMadeAndDroppedByManyThreads) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
-      for (int round = 0; round < 500; ++round) {
+      for (int round = 0; round < Effort(500); ++round) {
         const auto stack = LayerStack::Make(chain.layers(), context);
         Buffer out(1);
         EXPECT_TRUE(stack->ReadBelow(GuestOffset(5 * 4096), out));
