@@ -10,16 +10,7 @@ Status ExtentReader::Add(const Layer& layer, const Extent& extent, GuestOffset o
                          std::span<std::byte> out) {
   switch (extent.kind) {
     case ExtentKind::kData:
-      if (layer_ == &layer && extent.host == host_ + out_.size() &&
-          out.data() == out_.data() + out_.size()) {
-        out_ = std::span(out_.data(), out_.size() + out.size());
-        return {};
-      }
-      CHAINFS_TRY(Finish());
-      layer_ = &layer;
-      host_ = extent.host;
-      out_ = out;
-      return {};
+      return AddData(layer.image->file(), extent.host, out);
     case ExtentKind::kCompressed:
       return AddCompressed(layer, extent, offset, out);
     case ExtentKind::kZero:
@@ -28,6 +19,18 @@ Status ExtentReader::Add(const Layer& layer, const Extent& extent, GuestOffset o
       return {};
   }
   return Fail(ErrorKind::kCorrupt, layer.path + ": an extent of unknown kind");
+}
+
+Status ExtentReader::AddData(File& file, HostOffset host, std::span<std::byte> out) {
+  if (file_ == &file && host == host_ + out_.size() && out.data() == out_.data() + out_.size()) {
+    out_ = std::span(out_.data(), out_.size() + out.size());
+    return {};
+  }
+  CHAINFS_TRY(Finish());
+  file_ = &file;
+  host_ = host;
+  out_ = out;
+  return {};
 }
 
 Status ExtentReader::AddCompressed(const Layer& layer, const Extent& extent, GuestOffset offset,
@@ -40,9 +43,9 @@ Status ExtentReader::AddCompressed(const Layer& layer, const Extent& extent, Gue
 }
 
 Status ExtentReader::Finish() {
-  if (layer_ == nullptr) return {};
-  Status status = layer_->image->file().ReadZeroFilled(host_, out_);
-  layer_ = nullptr;
+  if (file_ == nullptr) return {};
+  Status status = file_->ReadZeroFilled(host_, out_);
+  file_ = nullptr;
   return status;
 }
 

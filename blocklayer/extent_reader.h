@@ -27,6 +27,8 @@ class ExtentReader {
   // `layer` serves. kUnallocated reads as zeros; so does data past the end of its file.
   Status Add(const Layer& layer, const Extent& extent, GuestOffset offset,
              std::span<std::byte> out);
+  // The same for kData, which begins at `host` of `file`.
+  Status AddData(File& file, HostOffset host, std::span<std::byte> out);
   // Reads what is still put off.
   Status Finish();
 
@@ -35,7 +37,7 @@ class ExtentReader {
                        std::span<std::byte> out);
 
   DecodedCache& decoded_;
-  const Layer* layer_ = nullptr;  // of the data put off; null: none
+  File* file_ = nullptr;  // of the data put off; null: none
   HostOffset host_;
   std::span<std::byte> out_;
 };

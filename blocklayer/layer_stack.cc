@@ -34,6 +34,13 @@ bool Continues(const StackExtent& extent, const StackExtent& next) {
   return false;
 }
 
+std::vector<File*> FilesOf(const Layers& layers) {
+  std::vector<File*> files;
+  files.reserve(layers.size());
+  for (const LayerPtr& layer : layers) files.push_back(&layer->image->file());
+  return files;
+}
+
 }  // namespace
 
 StackRegistry::Key StackRegistry::KeyOf(const Layers& layers) {
@@ -83,6 +90,7 @@ std::shared_ptr<const LayerStack> LayerStack::Make(Layers layers, BlockContext& 
 
 LayerStack::LayerStack(Layers layers, BlockContext& context)
     : layers_(std::move(layers)),
+      files_(FilesOf(layers_)),
       context_(context),
       owner_id_(context.index().NewOwner()),
       size_(RoundDown(layers_.front()->image->virtual_size(), FlatRegion::kSectorSize)) {}
@@ -174,8 +182,10 @@ Status LayerStack::ReadBelow(GuestOffset offset, std::span<std::byte> out) const
     for (uint32_t run = region->Find(within); share > 0; ++run) {
       const Extent extent = region->ExtentAt(run, within);
       const uint64_t piece = std::min(share, extent.length);
-      const Layer& layer = *layers_[region->run(run).layer()];
-      CHAINFS_TRY(reader.Add(layer, extent, offset, out.first(piece)));
+      const uint32_t layer = region->run(run).layer();
+      CHAINFS_TRY(extent.kind == ExtentKind::kData
+                      ? reader.AddData(*files_[layer], extent.host, out.first(piece))
+                      : reader.Add(*layers_[layer], extent, offset, out.first(piece)));
       offset += piece;
       out = out.subspan(piece);
       within += piece;

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "blocklayer/block_context.h"
 #include "blocklayer/flat_index.h"
@@ -63,6 +64,8 @@ class LayerStack final : public BackingReader {
   Status ReadDirectly(GuestOffset offset, std::span<std::byte> out) const;
 
   const Layers layers_;
+  // The layers' files side by side: at depth 512 a read costs what it touches for the first time.
+  const std::vector<File*> files_;
   BlockContext& context_;
   const uint64_t owner_id_;  // key of this stack's regions in the IndexCache
   const uint64_t size_;
