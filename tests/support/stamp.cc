@@ -221,8 +221,22 @@ std::string SectorModel::Explain(int64_t floor, int64_t until, uint64_t lba,
   return fmt::format("disk {} lba {}: found {}; expected {}", disk_, lba, found, expected);
 }
 
+bool SectorModel::IsMixOf(const std::vector<uint64_t>& allowed, uint64_t lba,
+                          std::span<const std::byte> sector) const {
+  std::vector<std::array<std::byte, kStampSize>> values(allowed.size());  // zeros
+  for (size_t i = 0; i < allowed.size(); ++i) {
+    if (allowed[i] != 0) FillStamp({.disk = disk_, .lba = lba, .sequence = allowed[i]}, values[i]);
+  }
+  for (size_t at = 0; at < kStampSize; ++at) {
+    if (std::ranges::none_of(values, [&](const auto& v) { return v[at] == sector[at]; })) {
+      return false;
+    }
+  }
+  return true;
+}
+
 std::string SectorModel::Check(int64_t floor, int64_t until, uint64_t lba,
-                               std::span<const std::byte> data) const {
+                               std::span<const std::byte> data, Torn torn) const {
   Require(data.size() % kStampSize == 0 && lba + data.size() / kStampSize <= sectors_,
           "SectorModel: not whole sectors of the disk");
   std::string wrong;
@@ -233,7 +247,7 @@ std::string SectorModel::Check(int64_t floor, int64_t until, uint64_t lba,
     const bool fits = stamp ? stamp->disk == disk_ && stamp->lba == lba && stamp->sequence != 0 &&
                                   Contains(allowed, stamp->sequence)
                             : IsZero(sector) && Contains(allowed, uint64_t{0});
-    if (fits) continue;
+    if (fits || (torn == Torn::kAllowed && IsMixOf(allowed, lba, sector))) continue;
     if (!wrong.empty()) wrong += '\n';
     wrong += Explain(floor, until, lba, sector);
     if (wrong.size() > 4000) return wrong + "\n...";
@@ -245,13 +259,13 @@ std::string SectorModel::CheckCrash(uint64_t point, uint64_t lba,
                                     std::span<const std::byte> data) const {
   const MutexLock lock(mutex_);
   const int64_t until = static_cast<int64_t>(std::min<uint64_t>(point, INT64_MAX));
-  return Check(FloorAt(until), until, lba, data);
+  return Check(FloorAt(until), until, lba, data, Torn::kRefused);
 }
 
 std::string SectorModel::CheckRead(uint64_t begin, uint64_t lba,
                                    std::span<const std::byte> data) const {
   const MutexLock lock(mutex_);
-  return Check(static_cast<int64_t>(begin), INT64_MAX, lba, data);
+  return Check(static_cast<int64_t>(begin), INT64_MAX, lba, data, Torn::kAllowed);
 }
 
 void SectorModel::AcceptAsDurable(uint64_t lba, std::span<const std::byte> data) {

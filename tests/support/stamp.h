@@ -9,6 +9,8 @@
 // crash came first) may or may not have happened, for ever. A value is allowed unless another write
 // or zeroing of the sector was issued after it completed and itself completed before the floor. The
 // floor is the issue of the last flush that completed (after a crash), or the begin of the read.
+// A read of the running disk that races with a write may see a sector torn, some bytes old and some
+// new, as with any file; each byte must then be that of a value which is allowed.
 //
 // Time is the index of events in a recording, so that one run answers for every crash point:
 //   SectorModel model(1, 2048, [&](std::string what, bool raises) {
@@ -109,8 +111,12 @@ class SectorModel {
   Ticket Begin(What what, uint64_t lba, uint64_t count, uint64_t first_sequence) REQUIRES(mutex_);
   int64_t Now(const char* what, uint64_t lba, uint64_t count, bool raises) REQUIRES(mutex_);
   int64_t FloorAt(int64_t point) const REQUIRES(mutex_);
-  std::string Check(int64_t floor, int64_t until, uint64_t lba,
-                    std::span<const std::byte> data) const REQUIRES(mutex_);
+  enum class Torn : uint8_t { kRefused, kAllowed };
+  std::string Check(int64_t floor, int64_t until, uint64_t lba, std::span<const std::byte> data,
+                    Torn torn) const REQUIRES(mutex_);
+  // Whether every byte is that of one of the `allowed` values.
+  bool IsMixOf(const std::vector<uint64_t>& allowed, uint64_t lba,
+               std::span<const std::byte> sector) const;
   // The sequences that sector `lba` may hold, the oldest first.
   std::vector<uint64_t> Allowed(int64_t floor, int64_t until, uint64_t lba) const REQUIRES(mutex_);
   std::string Explain(int64_t floor, int64_t until, uint64_t lba,

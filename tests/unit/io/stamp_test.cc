@@ -102,6 +102,24 @@ TEST(SectorModel, AFailedWriteMayLandLater) {
   EXPECT_NE(model.CheckRead(model.BeginRead(), 0, Sectors(1)), "");
 }
 
+TEST(SectorModel, OnlyAReadThatRacesMayBeTorn) {
+  SectorModel model(1, 8);
+  Buffer a = Sectors(1), b = Sectors(1);
+  model.End(model.BeginWrite(0, a));
+  const SectorModel::Ticket second = model.BeginWrite(0, b);
+  Buffer torn = a;
+  std::ranges::copy(std::span(b).first(kStampSize / 2), torn.begin());
+  const uint64_t during = model.BeginRead();
+  EXPECT_EQ(model.CheckRead(during, 0, torn), "");
+  EXPECT_NE(model.CheckCrash(UINT64_MAX, 0, torn), "");
+  Buffer foreign = torn;
+  foreign.back() ^= std::byte{1};
+  EXPECT_NE(model.CheckRead(during, 0, foreign), "");
+  model.End(second);
+  EXPECT_EQ(model.CheckRead(during, 0, torn), "");
+  EXPECT_NE(model.CheckRead(model.BeginRead(), 0, torn), "");
+}
+
 TEST(SectorModel, ZeroMustAndDiscardMayReadZero) {
   SectorModel model(1, 8);
   Buffer a = Sectors(2);
