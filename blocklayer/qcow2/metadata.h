@@ -41,6 +41,7 @@
 #include "blocklayer/io/file.h"
 #include "blocklayer/qcow2/geometry.h"
 #include "blocklayer/qcow2/header.h"
+#include "blocklayer/qcow2/refcount_table.h"
 
 namespace chainfs::qcow2 {
 
@@ -206,7 +207,7 @@ class Metadata {
 
   Mutex mu_;
   std::vector<std::unique_ptr<L1Table>> l1_tables_ GUARDED_BY(mu_);  // the last one is current
-  std::vector<uint64_t> reftable_ GUARDED_BY(mu_);                   // host byte order
+  RefcountTable reftable_ GUARDED_BY(mu_);
   HostOffset reftable_offset_ GUARDED_BY(mu_);
   uint64_t free_hint_ GUARDED_BY(mu_) = 0;  // no free cluster lies below
   uint64_t file_end_ GUARDED_BY(mu_) = 0;   // bytes; nothing was ever written beyond

@@ -33,7 +33,6 @@ uint64_t Metadata::EntryInSlice(uint64_t cluster) const {
 // Zero when no refcount block covers the cluster.
 HostOffset Metadata::RefcountSliceOffset(uint64_t cluster) const {
   const uint64_t block = cluster / geometry_.refblock_entries();
-  if (block >= reftable_.size()) return HostOffset(0);
   const uint64_t host = reftable_[block] & kRefcountOffsetMask;
   if (host == 0) return HostOffset(0);
   const uint64_t slice = cluster % geometry_.refblock_entries() / EntriesPerRefcountSlice();
@@ -163,7 +162,7 @@ Status Metadata::AddRefcountBlock(uint64_t block_index) {
   CHAINFS_ASSIGN(const SlicePtr slice, cache_.PutZeroed(owner_, host, geometry_.slice_bytes()));
   StoreRefcount(slice->bytes().data(), 0, geometry_.refcount_order, 1);
   MarkDirty(dirty_refcounts_, host, slice);
-  reftable_[block_index] = host.value;
+  reftable_.Set(block_index, host.value);
   dirty_reftable_sectors_.insert(block_index * 8 / 512);
   NoteMetadata(cluster, 1);
   return {};
@@ -172,9 +171,7 @@ Status Metadata::AddRefcountBlock(uint64_t block_index) {
 // The whole table at once, durably. Only where the blocks that it names are durable.
 Status Metadata::WriteRefcountTable() {
   if (dirty_reftable_sectors_.empty()) return {};
-  std::vector<std::byte> raw(reftable_.size() * 8);
-  for (uint64_t i = 0; i < reftable_.size(); ++i) StoreBigEndian(raw.data() + i * 8, reftable_[i]);
-  CHAINFS_TRY(file_.WriteAt(reftable_offset_, raw));
+  CHAINFS_TRY(file_.WriteAt(reftable_offset_, reftable_.Encode()));
   CHAINFS_TRY(file_.DataSync());
   dirty_reftable_sectors_.clear();
   return {};
@@ -217,8 +214,8 @@ Result<uint64_t> Metadata::GrowRefcountTable(uint64_t block_index, uint64_t extr
   for (const auto& [offset, slice] : dirty_refcounts_) {
     CHAINFS_TRY(file_.WriteAt(HostOffset(offset), slice->bytes()));
   }
-  std::vector<uint64_t> table = reftable_;
-  table.resize(table_clusters * per_cluster);
+  RefcountTable table = reftable_;
+  table.Grow(table_clusters * per_cluster);
   for (uint64_t b = 0; b < blocks; ++b) {
     std::vector<std::byte> block(geometry_.cluster_size());
     for (uint64_t i = 0; i < entries && b * entries + i < in_use; ++i) {
@@ -226,11 +223,9 @@ Result<uint64_t> Metadata::GrowRefcountTable(uint64_t block_index, uint64_t extr
     }
     const HostOffset host = geometry_.HostOf(start + table_clusters + extra_clusters + b);
     CHAINFS_TRY(file_.WriteAt(host, block));
-    table[old_blocks + b] = host.value;
+    table.Set(old_blocks + b, host.value);
   }
-  std::vector<std::byte> raw(table.size() * 8);
-  for (uint64_t i = 0; i < table.size(); ++i) StoreBigEndian(raw.data() + i * 8, table[i]);
-  CHAINFS_TRY(file_.WriteAt(geometry_.HostOf(start), raw));
+  CHAINFS_TRY(file_.WriteAt(geometry_.HostOf(start), table.Encode()));
   CHAINFS_TRY(file_.DataSync());
   CHAINFS_TRY(ChangeHeader([&](std::span<std::byte, 512> sector) {
     StoreBigEndian(sector.data() + kOffsetRefcountTable, geometry_.HostOf(start).value);
@@ -302,7 +297,7 @@ Status Metadata::FindMetadataClusters(const Qcow2Header& header) {
   CHAINFS_TRY(note("L1 table offset", header.l1_offset.value, clusters(l1_bytes)));
   CHAINFS_TRY(
       note("refcount table offset", reftable_offset_.value, clusters(reftable_.size() * 8)));
-  for (const uint64_t entry : reftable_) {
+  for (const uint64_t entry : reftable_.used()) {
     const uint64_t host = entry & kRefcountOffsetMask;
     if (host != 0) CHAINFS_TRY(note("refcount table entry", host, 1));
   }

@@ -49,12 +49,8 @@ Status Metadata::Load(bool for_writing) {
   reftable_offset_ = header.refcount_table_offset;
   if (!for_writing) return {};
 
-  raw.resize(uint64_t{header.refcount_table_clusters} << geometry_.cluster_bits);
-  CHAINFS_TRY(file_.ReadZeroFilled(reftable_offset_, raw));
-  reftable_.resize(raw.size() / 8);
-  for (uint64_t i = 0; i < reftable_.size(); ++i) {
-    reftable_[i] = LoadBigEndian<uint64_t>(raw.data() + i * 8);
-  }
+  const uint64_t table_bytes = uint64_t{header.refcount_table_clusters} << geometry_.cluster_bits;
+  CHAINFS_ASSIGN(reftable_, RefcountTable::Load(file_, reftable_offset_, table_bytes / 8));
   CHAINFS_ASSIGN(file_end_, file_.Size());
   return FindMetadataClusters(header);
 }
