@@ -4,7 +4,8 @@
 // completed: plain QEMU opens the chain, finds at most leaks, every sector holds its last flushed
 // value or a later one, and the next daemon finishes the stream by itself.
 //
-// $CHAINFS_KILLS is how often while a stream runs (6; 200 in the long campaign).
+// $CHAINFS_KILLS is how often while a stream runs (6; 200 in the long campaign, which also kills at
+// random moments up to 5 s after the end of a stream).
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
@@ -14,6 +15,11 @@
 
 namespace chainfs {
 namespace {
+
+int WantedKills() {
+  const char* const wanted = std::getenv("CHAINFS_KILLS");
+  return wanted != nullptr ? std::atoi(wanted) : 6;
+}
 
 class KillTest : public testing::Test {
  protected:
@@ -90,8 +96,7 @@ class KillTest : public testing::Test {
 };
 
 TEST_F(KillTest, AtRandomMomentsOfStreamsUnderWrites) {
-  const char* const wanted = std::getenv("CHAINFS_KILLS");
-  const int kills = wanted != nullptr ? std::atoi(wanted) : 6;
+  const int kills = WantedKills();
   int during = 0;
   int all = 0;
   for (; during < kills && all < 10 * kills; ++all) {
@@ -122,7 +127,9 @@ TEST_F(KillTest, AtRandomMomentsOfStreamsUnderWrites) {
 }
 
 TEST_F(KillTest, SoonAfterAStreamHasCompleted) {
-  for (const int milliseconds : {0, 200, 1000}) {
+  std::vector<uint64_t> delays = {0, 200, 1000};  // ms
+  for (int more = WantedKills() / 10; more > 0; --more) delays.push_back(random_.Below(5000));
+  for (const uint64_t milliseconds : delays) {
     SCOPED_TRACE(milliseconds);
     const std::string active = Active();
     Events events(*daemon_);
