@@ -7,6 +7,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
@@ -16,26 +17,27 @@
 namespace chainfs::bench {
 namespace {
 
-// The layer, from 0, that holds a cluster: splitmix64 of its number.
-uint64_t OwnerOf(uint64_t cluster, uint64_t depth) {
-  uint64_t z = (cluster + 1) * 0x9E3779B97F4A7C15ULL;
+// The layer, from 0, that holds a run: splitmix64 of its number.
+uint64_t OwnerOf(uint64_t number, uint64_t depth) {
+  uint64_t z = (number + 1) * 0x9E3779B97F4A7C15ULL;
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
   return (z ^ (z >> 31)) % depth;
 }
 
-// For each layer the qemu-io commands that fill its clusters, runs of them joined.
-std::vector<std::string> FillCommands(uint64_t depth, uint64_t size) {
-  constexpr uint64_t kLongestRun = 16 * kMiB / kClusterSize;
+// For each layer the qemu-io commands that fill its runs, neighbours joined.
+std::vector<std::string> FillCommands(uint64_t depth, uint64_t size, uint64_t run) {
+  constexpr uint64_t kLongestCommand = 16 * kMiB;
   std::vector<std::string> commands(depth);
-  const uint64_t clusters = size / kClusterSize;
-  for (uint64_t first = 0; first < clusters;) {
-    const uint64_t owner = OwnerOf(first, depth);
-    uint64_t end = first + 1;
-    while (end < clusters && end - first < kLongestRun && OwnerOf(end, depth) == owner) ++end;
-    commands[owner] += fmt::format("write -q -P {} {} {}\n", owner % 255 + 1, first * kClusterSize,
-                                   (end - first) * kClusterSize);
-    first = end;
+  for (uint64_t start = 0; start < size;) {
+    const uint64_t owner = OwnerOf(start / run, depth);
+    uint64_t end = start + run;
+    while (end < size && end - start < kLongestCommand && OwnerOf(end / run, depth) == owner) {
+      end += run;
+    }
+    end = std::min(end, size);
+    commands[owner] += fmt::format("write -q -P {} {} {}\n", owner % 255 + 1, start, end - start);
+    start = end;
   }
   return commands;
 }
@@ -76,9 +78,9 @@ void MakeRaw(const std::string& path, uint64_t size) {
   close(fd);
 }
 
-std::string MakeChain(const std::string& dir, uint64_t depth, uint64_t size) {
+std::string MakeChain(const std::string& dir, uint64_t depth, uint64_t size, uint64_t run) {
   std::filesystem::create_directories(dir);
-  const std::vector<std::string> commands = FillCommands(depth, size);
+  const std::vector<std::string> commands = FillCommands(depth, size, run);
   std::string path;
   for (uint64_t layer = 0; layer < depth; ++layer) {
     path = dir + "/" + LayerName(layer + 1);

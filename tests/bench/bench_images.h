@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The images that are measured, made with qemu-img and qemu-io so that no contestant has made its
-// own. In a chain of depth D every 64 KiB cluster of the disk lives in one layer, chosen by a hash:
-// each layer holds 1/D of the data and neighbours come from different layers, which is the case
-// that costs a chain most.
+// own. In a chain of depth D every run (one 64 KiB cluster, unless said otherwise) of the disk
+// lives in one layer, chosen by a hash: each layer holds 1/D of the data and neighbours come from
+// different layers, which is the case that costs a chain most.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,10 @@ inline constexpr uint64_t kClusterSize = uint64_t{64} << 10;
 // A raw file full of data.
 void MakeRaw(const std::string& path, uint64_t size);
 
-// DIR/layer-1.qcow2 (the base) .. DIR/layer-`depth`.qcow2; the path of the last. Creates DIR.
-std::string MakeChain(const std::string& dir, uint64_t depth, uint64_t size);
+// DIR/layer-1.qcow2 (the base) .. DIR/layer-`depth`.qcow2; the path of the last. Creates DIR. `run`
+// is a multiple of kClusterSize.
+std::string MakeChain(const std::string& dir, uint64_t depth, uint64_t size,
+                      uint64_t run = kClusterSize);
 
 // A copy of a top image beside it under another name, so that two contestants can have one each.
 std::string CopyBeside(const std::string& image, const std::string& name);
