@@ -14,6 +14,7 @@
 #include <chrono>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "fusefs/keeper.h"
 #include "fusefs/logging.h"
@@ -191,7 +192,9 @@ Status RunDaemon(const Options& as_given, Background& background) {
   const sigset_t signals = HandledSignals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   Options options = as_given;
-  CHAINFS_ASSIGN(options.mountpoint, PrepareMountpoint(as_given.mountpoint));
+  std::vector<std::string> needed = options.catalog.backing_dirs;
+  for (const SourceSpec& source : options.sources) needed.push_back(source.path);
+  CHAINFS_ASSIGN(options.mountpoint, PrepareMountpoint(as_given.mountpoint, needed));
   CHAINFS_ASSIGN(const std::unique_ptr<Catalog> catalog,
                  Catalog::Open(options.sources, options.catalog));
   Status served;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fusefs/mount_state.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -42,6 +43,7 @@ MountState::MountState(const Options& with, Catalog& chains, EventLog& log, JobM
       owner_uid(with.uid.value_or(::getuid())),
       owner_gid(with.gid.value_or(::getgid())),
       daemon_uid(::getuid()),
+      first_source(::open(with.sources.front().path.c_str(), O_PATH | O_CLOEXEC)),
       events(log),
       commands(chains, job_manager),
       watcher(chains, [this] { AnnounceChangedModes(); }) {

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "blocklayer/catalog.h"
+#include "blocklayer/io/unique_fd.h"
 #include "fusefs/commands.h"
 #include "fusefs/events_file.h"
 #include "fusefs/handles.h"
@@ -61,6 +62,8 @@ class MountState final : public CatalogObserver {
   const uid_t owner_uid;  // of what is shown
   const gid_t owner_gid;
   const uid_t daemon_uid;
+  // For the host's free space. Not looked up by name again: it could come to lead to this mount.
+  const UniqueFd first_source;
 
   InodeTable inodes;
   Invalidator invalidator;

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -57,9 +58,17 @@ void WriteKnob(const std::string& path, const std::string& value) {
   }
 }
 
+// Paths without symbolic links. False for an empty `path`, which is what a missing one gives.
+bool LiesWithin(const std::filesystem::path& path, const std::filesystem::path& directory) {
+  const auto [rest, differs] =
+      std::mismatch(directory.begin(), directory.end(), path.begin(), path.end());
+  return rest == directory.end();
+}
+
 }  // namespace
 
-Result<std::string> PrepareMountpoint(const std::string& mountpoint) {
+Result<std::string> PrepareMountpoint(const std::string& mountpoint,
+                                      const std::vector<std::string>& needed) {
   // statfs asks the daemon; stat would be content with what the kernel remembers of it.
   struct statfs fs = {};
   int error = ::statfs(mountpoint.c_str(), &fs) == 0 ? 0 : errno;
@@ -81,6 +90,13 @@ Result<std::string> PrepareMountpoint(const std::string& mountpoint) {
   std::error_code failure;
   const std::filesystem::path real = std::filesystem::canonical(mountpoint, failure);
   if (failure) return FailErrno(failure.value(), fmt::format("mount point {}", mountpoint));
+  for (const std::string& path : needed) {
+    if (!LiesWithin(std::filesystem::canonical(path, failure), real)) continue;
+    return Fail(ErrorKind::kInvalidArgument,
+                fmt::format("mount point {}: the mount would hide {}, which it shows; mount "
+                            "somewhere else",
+                            mountpoint, path));
+  }
   return real.string();
 }
 

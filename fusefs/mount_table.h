@@ -8,15 +8,18 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "blocklayer/base/result.h"
 #include "blocklayer/io/unique_fd.h"
 
 namespace chainfs {
 
-// A mount whose daemon has died (ENOTCONN) is taken away; then `mountpoint` must be a directory.
-// Its path without symbolic links, as the kernel's tables show it.
-Result<std::string> PrepareMountpoint(const std::string& mountpoint);
+// A mount whose daemon has died (ENOTCONN) is taken away; then `mountpoint` must be a directory,
+// and none of the `needed` paths may be it or lie beneath: the mount would hide them, and the
+// daemon would wait for itself. Its path without symbolic links, as the kernel's tables show it.
+Result<std::string> PrepareMountpoint(const std::string& mountpoint,
+                                      const std::vector<std::string>& needed);
 
 enum class UnmountMode : uint8_t {
   kPolite,  // kBusy while anybody uses it; writes back what the kernel holds

@@ -119,7 +119,7 @@ int ReadDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, size_t size
 int StatFs(const MountState& mount, fuse_req_t req) {
   constexpr uint64_t kBlock = 4096;
   struct statvfs host = {};
-  if (::statvfs(mount.options.sources.front().path.c_str(), &host) != 0) return EIO;
+  if (::fstatvfs(mount.first_source.get(), &host) != 0) return EIO;
   struct statvfs st = {};
   st.f_bsize = kBlock;
   st.f_frsize = kBlock;

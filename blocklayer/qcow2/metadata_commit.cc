@@ -46,7 +46,7 @@ Metadata::Snapshot Metadata::TakeSnapshot() {
   snapshot.l1_bytes = CopySectors(dirty_l1_sectors_, l1.words.size(), [&](uint64_t index) {
     return l1.words[index].load(std::memory_order_relaxed);
   });
-  const RefcountTable& reftable = reftable_;
+  const std::span<const uint64_t> reftable = reftable_.used();
   snapshot.reftable_bytes = CopySectors(dirty_reftable_sectors_, reftable.size(),
                                         [&](uint64_t index) { return reftable[index]; });
   snapshot.reftable_offset = reftable_offset_;

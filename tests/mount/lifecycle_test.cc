@@ -80,6 +80,12 @@ TEST_F(LifecycleTest, WhatCannotWorkIsSaidInOneLine) {
   ExpectOneLine(Chainfs({dir_.path(), missing}), 1, missing);
   ExpectOneLine(Chainfs({dir_.path(), dir_ / "file"}), 1, "file");
   ExpectOneLine(Chainfs({"-f", missing, mount_.path()}), 1, missing);
+  // It would wait for itself.
+  ExpectOneLine(Chainfs({dir_.path(), dir_.path()}), 1, "would hide");
+  ExpectOneLine(Chainfs({dir_ / "vm.qcow2", dir_.path()}), 1, "would hide");
+  fs::create_directory(mount_ / "beneath");
+  ExpectOneLine(Chainfs({"-o", "backing_dir=" + mount_ / "beneath", dir_.path(), mount_.path()}), 1,
+                "would hide");
   EXPECT_FALSE(IsMounted(mount_.path()));
   const CommandResult help = Chainfs({"--help"});
   EXPECT_EQ(help.exit_code, 0);
