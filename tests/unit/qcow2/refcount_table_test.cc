@@ -26,7 +26,7 @@ std::vector<std::byte> OnDisk(uint64_t index, uint64_t entry) {
 }
 
 TEST(RefcountTable, HoldsNoMoreThanWhatIsInUse) {
-  for (const uint64_t last : {0, 8191, 8192, 19999}) {
+  for (const uint64_t last : {0u, 8191u, 8192u, 19999u}) {
     const std::unique_ptr<File> file = NewFile();
     ASSERT_TRUE(file->WriteAt(HostOffset(512), OnDisk(last, 0x30000)));
     const Result<RefcountTable> table = RefcountTable::Load(*file, HostOffset(512), kEntries);
