@@ -165,10 +165,11 @@ void Verbs::AddJobs() {
         auto options = std::make_shared<JobOptions>();
         CLI::App* const verb = Add<JobOptions>(name, help, options, std::move(run));
         verb->add_option("DISK", options->disk, "Mounted file")->required();
-        verb->add_option("ID", options->id, "Job (the newest)");
+        verb->add_option("ID", options->id, "Job (default: the newest that has not finished)");
         return std::pair(verb, options);
       };
-  const auto [wait, wait_options] = add("wait", "Wait for a job", RunWait);
+  const auto [wait, wait_options] =
+      add("wait", "Wait for a job; Ctrl-C only stops watching (exit 4)", RunWait);
   AddWaiting(wait, wait_options->waiting);
   const auto [cancel, cancel_options] =
       add("cancel", "Stop a job; the chain stays as it was", RunCancel);

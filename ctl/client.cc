@@ -153,6 +153,10 @@ Result<DiskPath> FindDisk(const std::string& path) {
   return DiskPath{.path = std::move(real), .mount = std::move(mount), .shown = path};
 }
 
+bool IsOutOfSight(const Error& error) {
+  return error.sys_errno == EACCES || error.sys_errno == EPERM;
+}
+
 Result<std::vector<std::string>> MountsOrAll(const std::optional<std::string>& given) {
   if (given) {
     CHAINFS_ASSIGN(std::string mount, FindMount(*given));

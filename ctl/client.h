@@ -28,6 +28,9 @@ struct DiskPath {
 Result<DiskPath> FindDisk(const std::string& path);
 // The mount point `path` is, or lies in.
 Result<std::string> FindMount(const std::string& path);
+// Whether another user's mount was met, which this user may not look into (mounted without
+// allow_other): no fault when nobody asked for that mount.
+bool IsOutOfSight(const Error& error);
 // `given`, checked, or all that there are, which may be none.
 Result<std::vector<std::string>> MountsOrAll(const std::optional<std::string>& given);
 

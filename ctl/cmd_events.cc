@@ -52,8 +52,14 @@ Result<ExitCode> RunEvents(const EventsOptions& options, const CommonOptions&) {
   const bool tagged = mounts.size() > 1;
   std::vector<EventsReader> readers;
   for (const std::string& mount : mounts) {
-    CHAINFS_ASSIGN(EventsReader reader, EventsReader::Open(mount));
-    readers.push_back(std::move(reader));
+    Result<EventsReader> reader = EventsReader::Open(mount);
+    if (reader) {
+      readers.push_back(std::move(*reader));
+    } else if (options.mount || mounts.size() == 1) {
+      return std::unexpected(reader.error());
+    } else if (!IsOutOfSight(reader.error())) {
+      Note("events: " + reader.error().message);
+    }
   }
   while (!readers.empty()) {
     bool any = false;

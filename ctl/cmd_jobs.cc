@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// jobs, wait, cancel, pause, resume, dismiss, speed. Verbs without an ID ask for the newest job
-// once and then name it, so that a job started meanwhile is not hit by mistake.
+// jobs, wait, cancel, pause, resume, dismiss, speed. A verb without ID looks once which job is the
+// newest that has not finished (dismiss: that has), and then names it, so that a job started
+// meanwhile is not hit by mistake.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
@@ -24,17 +26,28 @@ struct Target {
   std::string id;
 };
 
+std::unexpected<Error> FailNoJob(const DiskPath& disk, const std::vector<JobReport>& jobs) {
+  return FailMounted(ESRCH, jobs.empty() ? disk.shown + ": no job has run on this disk"
+                                         : "no unfinished job on " + disk.shown);
+}
+
 Result<Target> FindJob(const JobOptions& options) {
   CHAINFS_TRY(CheckJobId(options.id));
   CHAINFS_ASSIGN(DiskPath disk, FindDisk(options.disk));
-  std::string id;
-  if (options.id) {
-    id = *options.id;
-  } else {
-    CHAINFS_ASSIGN(const JobReport newest, ReadJob(disk, ""));
-    id = newest.id;
-  }
-  return Target{.disk = std::move(disk), .id = std::move(id)};
+  if (options.id) return Target{.disk = std::move(disk), .id = *options.id};
+  CHAINFS_ASSIGN(const std::vector<JobReport> jobs, ReadJobs(disk));
+  const std::optional<JobReport> job = NewestUnfinished(jobs);
+  if (!job) return FailNoJob(disk, jobs);
+  return Target{.disk = std::move(disk), .id = job->id};
+}
+
+Result<Target> FindFinishedJob(const JobOptions& options) {
+  if (options.id) return FindJob(options);
+  CHAINFS_ASSIGN(DiskPath disk, FindDisk(options.disk));
+  CHAINFS_ASSIGN(const std::vector<JobReport> jobs, ReadJobs(disk));
+  const auto job = std::ranges::find_if(jobs, &JobReport::concluded);
+  if (job == jobs.end()) return FailMounted(ESRCH, "no finished job on " + disk.shown);
+  return Target{.disk = std::move(disk), .id = job->id};
 }
 
 // The jobs of a mount: all of them from the file, or what fits into the attribute where the file is
@@ -46,24 +59,30 @@ Result<json> JobsOfMount(const std::string& mount) {
   return ReadJsonAttribute(mount, "jobs");
 }
 
-Result<json> CollectJobs(const std::optional<std::string>& place) {
+struct MountJobs {
+  std::string mount;
+  json jobs;
+};
+
+Result<std::vector<MountJobs>> CollectJobs(const std::optional<std::string>& place) {
   if (place) {
     if (const Result<DiskPath> disk = FindDisk(*place)) {
-      return ReadJsonAttribute(disk->path, "jobs");
+      CHAINFS_ASSIGN(json jobs, ReadJsonAttribute(disk->path, "jobs"));
+      return std::vector<MountJobs>{{.mount = disk->mount, .jobs = std::move(jobs)}};
     }
   }
   CHAINFS_ASSIGN(const std::vector<std::string> mounts, MountsOrAll(place));
-  json jobs = json::array();
+  std::vector<MountJobs> all;
   for (const std::string& mount : mounts) {
-    Result<json> some = JobsOfMount(mount);
-    if (!some) {
-      if (mounts.size() == 1) return some;
-      Note("jobs: " + some.error().message);
+    Result<json> jobs = JobsOfMount(mount);
+    if (!jobs) {
+      if (place) return std::unexpected(jobs.error());
+      if (!IsOutOfSight(jobs.error())) Note("jobs: " + jobs.error().message);
       continue;
     }
-    for (json& job : *some) jobs.push_back(std::move(job));
+    all.push_back({.mount = mount, .jobs = std::move(*jobs)});
   }
-  return jobs;
+  return all;
 }
 
 Colour ColourOf(const JobReport& job) {
@@ -73,15 +92,21 @@ Colour ColourOf(const JobReport& job) {
 }
 
 std::string OutcomeOf(const JobReport& job) {
+  if (job.dry_run && job.concluded() && !job.error) return "estimate";
   if (!job.concluded()) return job.status;
   if (job.cancelled) return "cancelled";
   return job.error ? "failed" : "done";
 }
 
-void AddRow(Table& table, const JobReport& job) {
+void AddRow(Table& table, const JobReport& job, const std::string& mount) {
   std::string note;
-  if (job.error && !job.cancelled) note = *job.error;
-  if (!job.concluded() && job.speed > 0) note = "limit " + FormatRate(job.speed);
+  if (job.paused_by_error()) {
+    note = AdviceFor(job, fmt::format("{}/{}.raw", mount, job.disk));
+  } else if (job.error && !job.cancelled) {
+    note = *job.error;
+  } else if (!job.concluded() && job.speed > 0) {
+    note = "limit " + FormatRate(job.speed);
+  }
   const bool running = job.status == "running";
   table.AddRow({job.disk, job.id, job.type, Table::Cell(OutcomeOf(job), ColourOf(job)),
                 fmt::format("{:.1f}%", job.percent()),
@@ -104,8 +129,10 @@ ExitCode ReportVerb(const Target& target, const std::string& done, const CommonO
 }  // namespace
 
 Result<ExitCode> RunJobs(const JobsOptions& options, const CommonOptions& common) {
-  CHAINFS_ASSIGN(const json jobs, CollectJobs(options.place));
+  CHAINFS_ASSIGN(const std::vector<MountJobs> all, CollectJobs(options.place));
   if (common.json) {
+    json jobs = json::array();
+    for (const MountJobs& part : all) jobs.insert(jobs.end(), part.jobs.begin(), part.jobs.end());
     Print(OneLine({{"jobs", jobs}}) + "\n");
     return ExitCode::kDone;
   }
@@ -120,11 +147,13 @@ Result<ExitCode> RunJobs(const JobsOptions& options, const CommonOptions& common
       .AddColumn("ETA", Align::kRight)
       .AddColumn("NOTE");
   std::string ids;
-  for (const json& entry : jobs) {
-    const JobReport job = JobFromJson(entry);
-    if (job.id.empty()) continue;  // {"truncated":true}
-    ids += job.id + "\n";
-    AddRow(table, job);
+  for (const MountJobs& part : all) {
+    for (const json& entry : part.jobs) {
+      const JobReport job = JobFromJson(entry);
+      if (job.id.empty()) continue;  // {"truncated":true}
+      ids += job.id + "\n";
+      AddRow(table, job, part.mount);
+    }
   }
   if (options.ids_only) {
     Print(ids);
@@ -135,22 +164,36 @@ Result<ExitCode> RunJobs(const JobsOptions& options, const CommonOptions& common
 }
 
 Result<ExitCode> RunWait(const JobOptions& options, const CommonOptions& common) {
+  CHAINFS_TRY(CheckJobId(options.id));
+  CHAINFS_ASSIGN(const DiskPath disk, FindDisk(options.disk));
+  std::optional<std::string> id = options.id;
+  if (!id) {
+    CHAINFS_ASSIGN(const std::vector<JobReport> jobs, ReadJobs(disk));
+    if (const std::optional<JobReport> job = NewestUnfinished(jobs)) {
+      id = job->id;
+    } else if (const std::optional<JobReport> last = LastFinished(jobs)) {
+      if (!common.quiet) Note(fmt::format("wait: no unfinished job on {}", disk.shown));
+      return ReportEnd("wait", disk, *last, common);
+    } else {
+      return FailNoJob(disk, jobs);
+    }
+  }
   WaitSignals signals;
-  CHAINFS_ASSIGN(const Target target, FindJob(options));
-  return WaitAndReport("wait", target.disk, target.id, signals, options.waiting, common);
+  return WaitAndReport("wait", disk, *id, signals, OnInterrupt::kDetach, options.waiting, common);
 }
 
 Result<ExitCode> RunCancel(const JobOptions& options, const CommonOptions& common) {
-  WaitSignals signals;
   CHAINFS_ASSIGN(const Target target, FindJob(options));
   CHAINFS_TRY(Send(target.disk, {.verb = "cancel",
                                  .value = CommandValue().Add("id", target.id).text(),
                                  .verbose = common.verbose}));
   if (options.waiting.background) return ReportVerb(target, "is stopping", common);
+  WaitSignals signals;
   CHAINFS_ASSIGN(
       const WaitOutcome outcome,
       WaitForJob(target.disk, target.id, signals,
                  {.timeout = options.waiting.timeout,
+                  .on_interrupt = OnInterrupt::kDetach,
                   .progress = {.quiet = common.quiet, .percent_fd = options.waiting.progress_fd}}));
   if (outcome.end != WaitEnd::kConcluded) {
     Note(fmt::format("cancel: {}: {} is still {}", target.disk.shown, target.id,
@@ -158,12 +201,13 @@ Result<ExitCode> RunCancel(const JobOptions& options, const CommonOptions& commo
     return ExitCode::kStillRunning;
   }
   // That it was cancelled is success here.
-  return ReportVerb(target, outcome.job.cancelled ? "cancelled" : "had ended already", common);
+  return ReportVerb(target, outcome.job.cancelled ? "cancelled" : "had already finished", common);
 }
 
 Result<ExitCode> RunJobVerb(const std::string& verb, const JobOptions& options,
                             const CommonOptions& common) {
-  CHAINFS_ASSIGN(const Target target, FindJob(options));
+  CHAINFS_ASSIGN(const Target target,
+                 verb == "dismiss" ? FindFinishedJob(options) : FindJob(options));
   CHAINFS_TRY(Send(target.disk, {.verb = verb,
                                  .value = CommandValue().Add("id", target.id).text(),
                                  .verbose = common.verbose}));

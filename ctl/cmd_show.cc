@@ -95,7 +95,13 @@ Result<ExitCode> RunList(const ListOptions& options, const CommonOptions& common
   for (const std::string& mount : mounts) {
     Result<Listing> listing = ReadListing(mount);
     if (!listing) {
-      // One dead daemon must not hide the others.
+      // One dead daemon must not hide the others; another user's mount is no fault at all.
+      if (options.mount) return std::unexpected(listing.error());
+      if (IsOutOfSight(listing.error())) {
+        if (!common.quiet)
+          Note(fmt::format("list: {}: passed over, you may not look into it", mount));
+        continue;
+      }
       if (mounts.size() == 1) return std::unexpected(listing.error());
       Note("list: " + listing.error().message);
       if (!failure) failure = listing.error();
@@ -142,8 +148,11 @@ Result<ExitCode> RunInfo(const std::string& disk, const CommonOptions& common) {
   text += line("format", TextOf(info, "format"));
   text += line("cluster size", FormatSize(NumberOf(info, "cluster-size")));
   text += line("generation", std::to_string(NumberOf(info, "generation")));
-  if (const Result<JobReport> job = ReadJob(path, ""); job && !job->concluded()) {
-    text += line("job", fmt::format("{} {} {:.1f}%", job->id, job->status, job->percent()));
+  if (const Result<std::vector<JobReport>> jobs = ReadJobs(path)) {
+    for (const JobReport& job : *jobs) {
+      if (job.concluded()) continue;
+      text += line("job", fmt::format("{} {} {:.1f}%", job.id, job.status, job.percent()));
+    }
   }
   Print(text);
   return ExitCode::kDone;

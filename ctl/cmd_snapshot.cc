@@ -55,12 +55,13 @@ Result<ExitCode> RunSnapshot(const SnapshotOptions& options, const CommonOptions
   if (!options.dry_run) CHAINFS_TRY(SyncDisk(disk));
   CHAINFS_TRY(Send(disk, {.verb = "snapshot", .value = value, .verbose = common.verbose}));
   if (options.dry_run) {
-    Print(common.json ? OneLine({{"disk", TextOf(before, "name")},
-                                 {"active", TextOf(before, "active")},
-                                 {"dry-run", true}}) +
-                            "\n"
-                      : fmt::format("{}: a snapshot can be made; {} would be frozen\n", disk.shown,
-                                    SafeText(TextOf(before, "active"))));
+    Print(common.json
+              ? OneLine({{"disk", TextOf(before, "name")},
+                         {"active", TextOf(before, "active")},
+                         {"dry-run", true}}) +
+                    "\n"
+              : fmt::format("{}: nothing was done: a snapshot can be made; {} would be frozen\n",
+                            disk.shown, SafeText(TextOf(before, "active"))));
     return ExitCode::kDone;
   }
   CHAINFS_TRY(WaitUntilTaken(disk, id));

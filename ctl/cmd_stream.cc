@@ -38,7 +38,8 @@ Result<ExitCode> RunStream(const StreamOptions& options, const CommonOptions& co
     CHAINFS_ASSIGN(const JobReport estimate, ReadJob(disk, id));
     Print(common.json
               ? estimate.raw + "\n"
-              : fmt::format("{}: would copy up to {}\n", disk.shown, FormatSize(estimate.total)));
+              : fmt::format("{}: estimate, nothing was done: the stream would copy up to {}\n",
+                            disk.shown, FormatSize(estimate.total)));
     return ExitCode::kDone;
   }
   if (options.waiting.background) {
@@ -50,7 +51,8 @@ Result<ExitCode> RunStream(const StreamOptions& options, const CommonOptions& co
     }
     return ExitCode::kDone;
   }
-  return WaitAndReport("stream", disk, id, signals, options.waiting, common);
+  return WaitAndReport("stream", disk, id, signals, OnInterrupt::kCancelJob, options.waiting,
+                       common);
 }
 
 }  // namespace chainfs

@@ -9,6 +9,7 @@
 
 #include "ctl/json_access.h"
 #include "ctl/output.h"
+#include "ctl/size.h"
 
 namespace chainfs {
 
@@ -17,6 +18,10 @@ double JobReport::percent() const {
   if (current >= total) return 100.0;
   const double exact = 100.0 * static_cast<double>(current) / static_cast<double>(total);
   return std::min(exact, 99.9);  // 99.96 would print as 100.0 before it is true
+}
+
+bool JobReport::paused_by_error() const {
+  return status == "paused" && !io_status.empty() && io_status != "ok";
 }
 
 JobReport JobFromJson(const nlohmann::json& object) {
@@ -30,26 +35,68 @@ JobReport JobFromJson(const nlohmann::json& object) {
   job.speed = NumberOf(object, "speed");
   job.rate = NumberOf(object, "rate");
   job.eta = MaybeNumberOf(object, "eta");
+  job.copied = MaybeNumberOf(object, "copied");
+  job.dry_run = FlagOf(object, "dry-run");
+  job.io_status = SafeText(TextOf(object, "io-status"));
   job.cancelled = FlagOf(object, "cancelled");
   if (std::string error = TextOf(object, "error"); !error.empty()) job.error = SafeText(error);
+  job.ended = TextOf(object, "ended");
   job.raw = OneLine(object);
   return job;
 }
 
 Result<JobReport> ReadJob(const DiskPath& disk, const std::string& id) {
-  Result<nlohmann::json> value = ReadJsonAttribute(disk.path, id.empty() ? "job" : "job." + id);
+  Result<nlohmann::json> value = ReadJsonAttribute(disk.path, "job." + id);
   if (!value) {
     const int saved_errno = value.error().sys_errno;
     if (saved_errno != ENODATA && saved_errno != ESRCH) return std::unexpected(value.error());
-    return FailMounted(
-        ESRCH, id.empty()
-                   ? fmt::format("{}: has had no job", disk.shown)
-                   : fmt::format("{}: has no job {}; `chainctl jobs` lists them", disk.shown, id));
   }
-  if (!value->is_object()) {
-    return FailMounted(ESRCH, fmt::format("{}: has had no job", disk.shown));
+  if (!value || !value->is_object()) {
+    return FailMounted(ESRCH, fmt::format("{}: there is no job {} on this disk; `chainctl jobs {}` "
+                                          "lists its jobs",
+                                          disk.shown, id, disk.shown));
   }
   return JobFromJson(*value);
+}
+
+Result<std::vector<JobReport>> ReadJobs(const DiskPath& disk) {
+  CHAINFS_ASSIGN(const nlohmann::json all, ReadJsonAttribute(disk.path, "jobs"));
+  std::vector<JobReport> jobs;
+  for (const nlohmann::json& entry : all) {
+    JobReport job = JobFromJson(entry);
+    if (job.id.empty() || job.dry_run) continue;  // no id: {"truncated":true}
+    jobs.push_back(std::move(job));
+  }
+  return jobs;
+}
+
+std::optional<JobReport> NewestUnfinished(const std::vector<JobReport>& jobs) {
+  const auto found =
+      std::ranges::find_if(jobs, [](const JobReport& job) { return !job.concluded(); });
+  return found == jobs.end() ? std::nullopt : std::optional(*found);
+}
+
+std::optional<JobReport> LastFinished(const std::vector<JobReport>& jobs) {
+  std::optional<JobReport> last;
+  for (const JobReport& job : jobs) {
+    if (job.concluded() && (!last || job.ended > last->ended)) last = job;
+  }
+  return last;
+}
+
+std::string DoneText(const JobReport& job) {
+  if (job.total == 0) return "done";
+  if (!job.copied) return fmt::format("done: {} scanned", FormatSize(job.current));
+  return fmt::format("done: {} copied, {} scanned", FormatSize(*job.copied),
+                     FormatSize(job.current));
+}
+
+std::string AdviceFor(const JobReport& job, const std::string& disk) {
+  const std::string remedy = job.io_status == "nospace" ? "free some" : "mend that";
+  const std::string reason = job.error.value_or(
+      job.io_status == "nospace" ? "no space left on the file system of the layer"
+                                 : "an I/O error");
+  return fmt::format("paused: {}; {}, then: chainctl resume {} {}", reason, remedy, disk, job.id);
 }
 
 ExitCode ExitCodeOf(const JobReport& job) {

@@ -39,7 +39,12 @@ class Waiter {
  public:
   Waiter(const DiskPath& disk, const std::string& id, WaitSignals& signals,
          const WaitOptions& options)
-      : disk_(disk), id_(id), signals_(signals), bar_(options.progress) {
+      : disk_(disk),
+        id_(id),
+        signals_(signals),
+        on_interrupt_(options.on_interrupt),
+        bar_(options.progress),
+        quiet_(options.progress.quiet) {
     if (options.timeout) {
       // Bounded so that the clock's arithmetic cannot overflow: a year is as good as for ever.
       const double seconds = std::clamp(*options.timeout, 0.0, 366.0 * 86400);
@@ -59,15 +64,20 @@ class Waiter {
   // Waits for an event, a signal or the end of patience.
   void Pause();
   void AskToStop();
+  // Says once that the job stands still and what to do.
+  void RemarkOn(const JobReport& job);
 
   const DiskPath& disk_;
   const std::string& id_;
   WaitSignals& signals_;
+  const OnInterrupt on_interrupt_;
   ProgressBar bar_;
+  const bool quiet_;
   std::optional<EventsReader> events_;
   std::optional<steady_clock::time_point> deadline_;
   int interrupts_ = 0;
   bool show_ = false;
+  bool stuck_ = false;  // and said so
 };
 
 milliseconds Waiter::Patience() const {
@@ -116,6 +126,15 @@ void Waiter::AskToStop() {
   }
 }
 
+void Waiter::RemarkOn(const JobReport& job) {
+  const bool stuck = job.paused_by_error();
+  if (stuck && !stuck_ && !quiet_) {
+    bar_.ClearLine();
+    Note(fmt::format("{}: {}: {}", disk_.shown, id_, AdviceFor(job, disk_.shown)));
+  }
+  stuck_ = stuck;
+}
+
 Result<WaitOutcome> Waiter::Run() {
   int answered = 0;  // interrupts
   while (true) {
@@ -126,7 +145,7 @@ Result<WaitOutcome> Waiter::Run() {
     }
     if (interrupts_ > answered) {
       answered = interrupts_;
-      if (interrupts_ > 1) {
+      if (interrupts_ > 1 || on_interrupt_ == OnInterrupt::kDetach) {
         bar_.Finish(job);
         return WaitOutcome{.end = WaitEnd::kDetached, .job = std::move(job)};
       }
@@ -137,6 +156,7 @@ Result<WaitOutcome> Waiter::Run() {
       bar_.Finish(job);
       return WaitOutcome{.end = WaitEnd::kTimedOut, .job = std::move(job)};
     }
+    RemarkOn(job);
     if (show_) {
       bar_.ShowOnce(job);
     } else {

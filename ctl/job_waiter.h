@@ -5,7 +5,8 @@
 // always read from user.chainfs.job.ID. Where events cannot be opened (they are for the owner), the
 // state is read twice a second.
 //
-// Ctrl-C asks the job to stop and goes on waiting; a second one leaves it alone. SIGUSR1 shows the
+// What Ctrl-C means is the caller's choice: who started the job has it cancelled and waits for the
+// clean stop, a second Ctrl-C leaves it alone; who only watches stops watching. SIGUSR1 shows the
 // progress once.
 #pragma once
 
@@ -39,8 +40,11 @@ class WaitSignals {
   Fd fd_;
 };
 
+enum class OnInterrupt : unsigned char { kCancelJob, kDetach };
+
 struct WaitOptions {
   std::optional<double> timeout;  // seconds
+  OnInterrupt on_interrupt = OnInterrupt::kCancelJob;
   ProgressBar::Options progress;
 };
 

@@ -93,7 +93,7 @@ std::string FormatSize(uint64_t bytes) {
   return fmt::format("{} {}", number, kUnits[unit]);
 }
 
-std::string FormatRate(uint64_t bytes_a_second) { return FormatSize(bytes_a_second) + "/s"; }
+std::string FormatRate(uint64_t bytes_per_second) { return FormatSize(bytes_per_second) + "/s"; }
 
 std::string FormatDuration(uint64_t seconds) {
   const uint64_t days = seconds / 86400;

@@ -16,8 +16,8 @@ namespace chainfs {
 // than 2^63 - 1 bytes. A fraction of a byte is dropped.
 Result<uint64_t> ParseSize(std::string_view text);
 
-std::string FormatSize(uint64_t bytes);           // "1.2 GiB", "512 B"
-std::string FormatRate(uint64_t bytes_a_second);  // "180 MiB/s"
-std::string FormatDuration(uint64_t seconds);     // "0:09", "1:02:03", "3d 01:00:00"
+std::string FormatSize(uint64_t bytes);             // "1.2 GiB", "512 B"
+std::string FormatRate(uint64_t bytes_per_second);  // "180 MiB/s"
+std::string FormatDuration(uint64_t seconds);       // "0:09", "1:02:03", "3d 01:00:00"
 
 }  // namespace chainfs

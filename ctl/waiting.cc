@@ -10,27 +10,32 @@
 namespace chainfs {
 
 Result<ExitCode> WaitAndReport(const std::string& verb, const DiskPath& disk, const std::string& id,
-                               WaitSignals& signals, const WaitingOptions& waiting,
-                               const CommonOptions& common) {
+                               WaitSignals& signals, OnInterrupt on_interrupt,
+                               const WaitingOptions& waiting, const CommonOptions& common) {
   const WaitOptions options{.timeout = waiting.timeout,
+                            .on_interrupt = on_interrupt,
                             .progress = {.quiet = common.quiet, .percent_fd = waiting.progress_fd}};
   CHAINFS_ASSIGN(const WaitOutcome outcome, WaitForJob(disk, id, signals, options));
   const JobReport& job = outcome.job;
+  if (outcome.end == WaitEnd::kConcluded) return ReportEnd(verb, disk, job, common);
   if (common.json) Print(job.raw + "\n");
-  if (outcome.end != WaitEnd::kConcluded) {
-    Note(fmt::format("{}: {}: {} is still {} ({:.1f}%); `chainctl wait {} {}` waits for it", verb,
-                     disk.shown, id, job.status, job.percent(), disk.shown, id));
-    return ExitCode::kStillRunning;
-  }
+  Note(fmt::format("{}: {}: {} is still {} ({:.1f}%); `chainctl wait {} {}` waits for it", verb,
+                   disk.shown, id, job.status, job.percent(), disk.shown, id));
+  return ExitCode::kStillRunning;
+}
+
+ExitCode ReportEnd(const std::string& verb, const DiskPath& disk, const JobReport& job,
+                   const CommonOptions& common) {
+  if (common.json) Print(job.raw + "\n");
   const ExitCode code = ExitCodeOf(job);
   if (code == ExitCode::kDone) {
     if (!common.json && !common.quiet) {
-      Print(fmt::format("{}: {} done, {}\n", disk.shown, id, FormatSize(job.current)));
+      Print(fmt::format("{}: {} {}\n", disk.shown, job.id, DoneText(job)));
     }
   } else if (code == ExitCode::kCancelled) {
-    Note(fmt::format("{}: {}: {} was cancelled", verb, disk.shown, id));
+    Note(fmt::format("{}: {}: {} was cancelled", verb, disk.shown, job.id));
   } else {
-    Note(fmt::format("{}: {}: {} failed: {}", verb, disk.shown, id,
+    Note(fmt::format("{}: {}: {} failed: {}", verb, disk.shown, job.id,
                      job.error.value_or("unknown reason")));
   }
   return code;

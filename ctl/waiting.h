@@ -11,8 +11,11 @@ namespace chainfs {
 // Waits for `id` and reports it: JSON of the job on stdout with --json, else one line (a failure
 // goes to stderr).
 Result<ExitCode> WaitAndReport(const std::string& verb, const DiskPath& disk, const std::string& id,
-                               WaitSignals& signals, const WaitingOptions& waiting,
-                               const CommonOptions& common);
+                               WaitSignals& signals, OnInterrupt on_interrupt,
+                               const WaitingOptions& waiting, const CommonOptions& common);
+// The last line and the exit code of a job that has concluded.
+ExitCode ReportEnd(const std::string& verb, const DiskPath& disk, const JobReport& job,
+                   const CommonOptions& common);
 
 // kInvalidArgument unless it can be a job id.
 Status CheckJobId(const std::optional<std::string>& id);

@@ -53,8 +53,9 @@ struct JobInfo {
   JobStatus status = JobStatus::kCreated;
   uint64_t current_progress = 0;  // bytes; never goes backwards, never passes total
   uint64_t total_progress = 0;    // bytes
-  uint64_t speed = 0;             // limit, bytes per second; 0: none
-  uint64_t rate = 0;              // measured, bytes per second
+  uint64_t copied = 0;  // bytes moved since this daemon took it up; the rest needed nothing
+  uint64_t speed = 0;   // limit, bytes per second; 0: none
+  uint64_t rate = 0;    // measured, bytes per second
   std::optional<uint64_t> eta_seconds;
   bool cancelled = false;
   std::optional<std::string> error;  // present iff it failed or was cancelled

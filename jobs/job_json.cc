@@ -16,6 +16,7 @@ std::string JobToJson(const JobInfo& job) {
       {"status", JobStatusName(job.status)},
       {"current-progress", job.current_progress},
       {"total-progress", job.total_progress},
+      {"copied", job.copied},
       {"speed", job.speed},
       {"rate", job.rate},
   };

@@ -136,6 +136,7 @@ JobInfo JobRun::Info() const {
   info.status = status_;
   info.current_progress = Current();
   info.total_progress = Total();
+  info.copied = estimates_ ? 0 : copied_;
   info.speed = throttle_.speed();
   if (status_ == JobStatus::kRunning) {
     info.rate = meter_.Rate();

@@ -88,11 +88,13 @@ TEST(JobJson, NamesKeysAsQemuAndLeavesOutWhatIsUnknown) {
   job.status = JobStatus::kRunning;
   job.current_progress = 5;
   job.total_progress = 10;
+  job.copied = 4;
   const auto json = nlohmann::json::parse(JobToJson(job));
   EXPECT_EQ(json["disk"], "vm\"1");
   EXPECT_EQ(json["status"], "running");
   EXPECT_EQ(json["current-progress"], 5);
   EXPECT_EQ(json["total-progress"], 10);
+  EXPECT_EQ(json["copied"], 4);
   EXPECT_EQ(json["started"], "1970-01-01T00:00:00.000000Z");
   for (const char* key : {"eta", "cancelled", "error", "ended"}) EXPECT_FALSE(json.contains(key));
 }

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Which job a verb without an id means, and what Ctrl-C does to it.
+#include <signal.h>
+
+#include "tests/cli/chainctl_fixture.h"
+
+namespace chainfs {
+namespace {
+
+class ChainctlJobsTest : public ChainctlMountTest {
+ protected:
+  // A stream that takes its time, with a newer job that has finished.
+  void StartSlowBehindAFinishedOne() {
+    ASSERT_EQ(Chainctl({"stream", vm_, "-b", "--id", "slow", "--speed", "256k"}).exit_code, 0);
+    ASSERT_EQ(Chainctl({"snapshot", vm_, "--id", "shot"}).exit_code, 0);
+    ASSERT_EQ(Status(vm_, "job.shot")["status"], "concluded");
+  }
+  std::string StatusOf(const std::string& id) {
+    const Json job = Status(vm_, "job." + id);
+    return job.is_object() ? job.value("status", "") : "";
+  }
+};
+
+TEST_F(ChainctlJobsTest, WithoutIdTheNewestUnfinishedOneIsMeant) {
+  StartSlowBehindAFinishedOne();
+  const CommandResult waited = Chainctl({"wait", vm_, "--timeout", "0.2"});
+  EXPECT_EQ(waited.exit_code, 4) << waited.Describe();
+  EXPECT_NE(waited.err.find("slow is still running"), std::string::npos) << waited.Describe();
+  EXPECT_EQ(ChainctlJson({"pause", vm_})["id"], "slow");
+  EXPECT_TRUE(Eventually([&] { return StatusOf("slow") == "paused"; }));
+  EXPECT_EQ(ChainctlJson({"resume", vm_})["id"], "slow");
+  EXPECT_EQ(ChainctlJson({"speed", vm_, "512k"})["speed"], 512 << 10);
+  EXPECT_EQ(ChainctlJson({"cancel", vm_})["id"], "slow");
+  EXPECT_EQ(StatusOf("slow"), "concluded");
+}
+
+TEST_F(ChainctlJobsTest, WithoutAnUnfinishedJob) {
+  CommandResult none = Chainctl({"wait", vm_});
+  ExpectError(none, 1);
+  EXPECT_NE(none.err.find("no job has run on this disk"), std::string::npos) << none.err;
+  ASSERT_EQ(Chainctl({"stream", vm_, "--base", "base.qcow2", "--id", "good"}).exit_code, 0);
+  const CommandResult done = Chainctl({"wait", vm_});
+  EXPECT_EQ(done.exit_code, 0) << done.Describe();
+  EXPECT_NE(done.err.find("no unfinished job on " + vm_), std::string::npos) << done.Describe();
+  EXPECT_NE(done.out.find("good done: "), std::string::npos) << done.Describe();
+
+  ASSERT_EQ(Chainctl({"stream", vm_, "-b", "--id", "bad", "--speed", "256k"}).exit_code, 0);
+  ASSERT_EQ(Chainctl({"cancel", vm_}).exit_code, 0);
+  EXPECT_EQ(Chainctl({"wait", vm_, "-q"}).exit_code, 3);
+  for (const std::string verb : {"cancel", "pause", "resume"}) {
+    const CommandResult refused = Chainctl({verb, vm_});
+    ExpectError(refused, 1);
+    EXPECT_NE(refused.err.find("no unfinished job"), std::string::npos) << refused.err;
+  }
+  EXPECT_EQ(ChainctlJson({"dismiss", vm_})["id"], "bad");
+}
+
+// Whoever only watches must not stop what another has started.
+TEST_F(ChainctlJobsTest, InterruptingWaitOnlyStopsWatching) {
+  ASSERT_EQ(Chainctl({"stream", vm_, "-b", "--id", "slow", "--speed", "256k"}).exit_code, 0);
+  Command wait({BinaryPath("chainctl"), "wait", vm_, "--progress", "1"});
+  ASSERT_TRUE(wait.WaitForOutput("/100"));  // it is waiting
+  wait.Signal(SIGINT);
+  const CommandResult ended = wait.Wait();
+  EXPECT_EQ(ended.exit_code, 4) << ended.Describe();
+  EXPECT_NE(ended.err.find("slow is still running"), std::string::npos) << ended.Describe();
+  EXPECT_EQ(StatusOf("slow"), "running");
+  ASSERT_EQ(Chainctl({"cancel", vm_, "slow"}).exit_code, 0);
+}
+
+TEST_F(ChainctlJobsTest, TheLastLineTellsCopiedFromScanned) {
+  const CommandResult result = Chainctl({"stream", vm_, "--base", "base.qcow2"});
+  EXPECT_EQ(result.exit_code, 0) << result.Describe();
+  EXPECT_NE(result.out.find("done: 256 KiB copied, 16 MiB scanned"), std::string::npos)
+      << result.Describe();
+}
+
+TEST_F(ChainctlJobsTest, AnEstimateSaysThatItIsOne) {
+  const CommandResult result = Chainctl({"stream", vm_, "--dry-run"});
+  EXPECT_EQ(result.exit_code, 0) << result.Describe();
+  EXPECT_NE(result.out.find("estimate, nothing was done"), std::string::npos) << result.out;
+  EXPECT_EQ(LayersOf(vm_).size(), 3u);
+}
+
+}  // namespace
+}  // namespace chainfs
