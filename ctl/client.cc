@@ -28,13 +28,6 @@ using nlohmann::json;
 // XATTR_SIZE_MAX: no value is longer, so that one call suffices even while it grows.
 constexpr size_t kValueLimit = 65536;
 
-std::unexpected<Error> FailDaemonGone(int saved_errno, std::string_view path) {
-  return FailMounted(
-      saved_errno, fmt::format("{}: the chainfs daemon is gone; unmount with `fusermount3 -u` and "
-                               "mount again, its jobs resume",
-                               path));
-}
-
 bool MeansDaemonGone(int saved_errno) {
   return saved_errno == ENOTCONN || saved_errno == ECONNABORTED || saved_errno == ESHUTDOWN;
 }
@@ -98,6 +91,14 @@ std::string ReasonOf(int saved_errno, std::string_view verb) {
 }
 
 }  // namespace
+
+std::unexpected<Error> FailDaemonGone(int saved_errno, std::string_view path) {
+  return FailMounted(
+      saved_errno,
+      fmt::format("{}: the chainfs daemon is gone; `chainctl umount` the mount point and mount it "
+                  "again, unfinished jobs resume",
+                  path));
+}
 
 Result<std::string> ReadAttribute(const std::string& path, std::string_view name) {
   const std::string attribute = fmt::format("user.chainfs.{}", name);

@@ -28,6 +28,8 @@ struct DiskPath {
 Result<DiskPath> FindDisk(const std::string& path);
 // The mount point `path` is, or lies in.
 Result<std::string> FindMount(const std::string& path);
+// The error of a mount whose daemon has died.
+std::unexpected<Error> FailDaemonGone(int saved_errno, std::string_view path);
 // Whether another user's mount was met, which this user may not look into (mounted without
 // allow_other): no fault when nobody asked for that mount.
 bool IsOutOfSight(const Error& error);

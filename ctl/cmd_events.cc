@@ -61,11 +61,19 @@ Result<ExitCode> RunEvents(const EventsOptions& options, const CommonOptions&) {
       Note("events: " + reader.error().message);
     }
   }
+  bool any_died = false;
   while (!readers.empty()) {
     bool any = false;
     for (EventsReader& reader : readers) {
       CHAINFS_ASSIGN(const bool some, Drain(reader, tagged));
       any = any || some;
+    }
+    for (const EventsReader& reader : readers) {
+      if (!reader.died()) continue;
+      const auto failure = FailDaemonGone(ENOTCONN, reader.mount());
+      if (readers.size() == 1 && !any_died) return failure;
+      any_died = true;
+      Note("events: " + failure.error().message);
     }
     // A reader that stays open keeps the mount busy: closed at its end of file.
     std::erase_if(readers, [](const EventsReader& reader) { return reader.at_end(); });
@@ -79,7 +87,7 @@ Result<ExitCode> RunEvents(const EventsOptions& options, const CommonOptions&) {
     }
     if (!wanted.empty()) poll(wanted.data(), wanted.size(), -1);
   }
-  return ExitCode::kDone;
+  return any_died ? ExitCode::kNotChainfs : ExitCode::kDone;
 }
 
 }  // namespace chainfs

@@ -3,146 +3,153 @@
 // umount: unmount, then wait until the daemon has ended. The kernel's umount returns while the
 // daemon still writes metadata; whoever copies or moves the images then gets half of it. The daemon
 // is held by a pidfd taken before the unmount, so that a reused pid cannot be mistaken for it.
+//
+// Readers of the events are no users of a disk: they are asked to let go. Who else holds the mount,
+// or keeps the daemon from ending afterwards, is named.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <poll.h>
-#include <spawn.h>
-#include <sys/mount.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <climits>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
+#include <functional>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "ctl/client.h"
 #include "ctl/commands.h"
 #include "ctl/fd.h"
+#include "ctl/holders.h"
 #include "ctl/json_access.h"
-#include "ctl/mounts.h"
 #include "ctl/output.h"
+#include "ctl/unmount.h"
 
 namespace chainfs {
 namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+
+constexpr int kAnswerWithin = 2000;         // a daemon that hangs is not waited for
+constexpr milliseconds kLetGoWithin{2000};  // readers of events
+constexpr milliseconds kRemarkAfter{3000};
+constexpr double kDefaultTimeout = 60;  // seconds
 
 struct Daemon {
   int pid = 0;
   Fd handle;  // none: it ended already, or lives where we cannot see it
 };
 
-// The path as the kernel lists it, without asking the file system that is mounted there (its daemon
-// may be dead): only what is above it is resolved.
-std::string ListedPath(std::string path) {
-  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
-  if (const std::unique_ptr<char, decltype(&std::free)> real(realpath(path.c_str(), nullptr),
-                                                             &std::free);
-      real) {
-    return real.get();
+// What `ask` returns, or nothing if the daemon does not answer in time: asked in a process of its
+// own, because a hanging system call would itself hold the mount.
+std::optional<int> AskBriefly(const std::function<int()>& ask) {
+  std::array<int, 2> ends = {};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) return std::nullopt;
+  const Fd from(ends[0]);
+  Fd to(ends[1]);
+  const pid_t child = fork();
+  if (child < 0) return std::nullopt;
+  if (child == 0) {
+    const int answer = ask();
+    static_cast<void>(write(to.get(), &answer, sizeof answer) == sizeof answer);
+    _exit(0);
   }
-  const size_t slash = path.rfind('/');
-  const std::string above =
-      slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
-  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  const std::unique_ptr<char, decltype(&std::free)> real(realpath(above.c_str(), nullptr),
-                                                         &std::free);
-  if (!real) return path;
-  return std::strcmp(real.get(), "/") == 0 ? "/" + name : std::string(real.get()) + "/" + name;
+  to.Reset();
+  pollfd wanted{.fd = from.get(), .events = POLLIN, .revents = 0};
+  int answer = 0;
+  const bool answered = poll(&wanted, 1, kAnswerWithin) > 0 &&
+                        read(from.get(), &answer, sizeof answer) == sizeof answer;
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, answered ? 0 : WNOHANG);  // it may be beyond even SIGKILL
+  return answered ? std::optional(answer) : std::nullopt;
 }
 
-Daemon FindDaemon(const std::string& mount) {
-  Daemon daemon;
-  const Result<nlohmann::json> config = ReadJsonAttribute(mount, "config");
-  if (!config) return daemon;
-  const uint64_t pid = NumberOf(*config, "pid");
-  if (pid == 0 || pid > INT_MAX) return daemon;
-  daemon.pid = static_cast<int>(pid);
-  daemon.handle = Fd(static_cast<int>(syscall(SYS_pidfd_open, daemon.pid, 0)));
+Daemon FindDaemon(const std::string& mount, const std::string& device) {
+  Daemon daemon{.pid = DaemonOf(device), .handle = {}};
+  if (daemon.pid == 0) {
+    daemon.pid = AskBriefly([&] {
+                   const Result<nlohmann::json> config = ReadJsonAttribute(mount, "config");
+                   const uint64_t pid = config ? NumberOf(*config, "pid") : 0;
+                   return pid > INT_MAX ? 0 : static_cast<int>(pid);
+                 }).value_or(0);
+  }
+  if (daemon.pid != 0) {
+    daemon.handle = Fd(static_cast<int>(syscall(SYS_pidfd_open, daemon.pid, 0)));
+  }
   return daemon;
 }
 
-std::unexpected<Error> FailUnmount(int saved_errno, const std::string& mount,
-                                   const std::string& reason) {
-  if (saved_errno == EBUSY) {
-    return FailMounted(EBUSY,
-                       fmt::format("{}: is in use; `fuser -vm {}` shows by whom", mount, mount));
-  }
-  return FailMounted(saved_errno, fmt::format("{}: {}", mount, reason));
+std::unexpected<Error> FailBusy(const std::string& mount, const std::vector<Holder>& holders) {
+  std::string text = holders.empty() ? "by whom cannot be seen from here" : HoldersText(holders);
+  if (geteuid() != 0) text += " (root sees all of them)";
+  return FailMounted(EBUSY, fmt::format("{}: in use: {}; end that, then try again", mount, text));
 }
 
-// As an ordinary user: the set-uid helper of FUSE.
-Status UnmountByHelper(const std::string& mount) {
-  std::array<int, 2> ends = {};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) return FailErrno(errno, "pipe");
-  const Fd from(ends[0]);
-  Fd to(ends[1]);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, to.get(), STDERR_FILENO);
-  std::string program = "fusermount3";
-  std::string option = "-u";
-  std::string separator = "--";
-  std::string path = mount;
-  const std::array<char*, 5> arguments = {program.data(), option.data(), separator.data(),
-                                          path.data(), nullptr};
-  pid_t pid = 0;
-  const int failed =
-      posix_spawnp(&pid, "fusermount3", &actions, nullptr, arguments.data(), environ);
-  posix_spawn_file_actions_destroy(&actions);
-  to.Reset();
-  if (failed != 0) {
-    return FailUnmount(EPERM, mount, "only root may unmount without fusermount3 (package fuse3)");
+// Unmounts; what is only passing (a look of another program, readers of events) is waited for.
+Status UnmountWhenFree(const std::string& mount, const std::string& device, bool verbose) {
+  const auto until = steady_clock::now() + kLetGoWithin;
+  bool asked = false;
+  while (true) {
+    const Status gone = Unmount(mount);
+    if (gone) return {};
+    if (gone.error().sys_errno != EBUSY) {
+      return FailMounted(gone.error().sys_errno,
+                         fmt::format("{}: {}", mount, gone.error().message));
+    }
+    const std::vector<Holder> holders = FindHolders(mount, device);
+    const auto busy = [](const Holder& holder) {
+      return !holder.events && holder.kind != Holder::Kind::kNamespace;
+    };
+    if (steady_clock::now() >= until || std::ranges::any_of(holders, busy)) {
+      return FailBusy(mount, holders);
+    }
+    if (!asked && std::ranges::any_of(holders, &Holder::events)) {
+      asked = true;
+      const DiskPath root{.path = mount, .mount = mount, .shown = mount};
+      AskBriefly([&] {
+        return Send(root, {.verb = "release-events", .value = "", .verbose = verbose}) ? 1 : 0;
+      });
+    }
+    std::this_thread::sleep_for(milliseconds(50));
   }
-  std::string words;
-  std::array<char, 512> buffer = {};
-  for (ssize_t got = 0; (got = read(from.get(), buffer.data(), buffer.size())) > 0;) {
-    words.append(buffer.data(), static_cast<size_t>(got));
-  }
-  int status = 0;
-  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  while (!words.empty() && words.back() == '\n') words.pop_back();
-  const bool busy = words.find("busy") != std::string::npos;
-  const bool refused = words.find("not permitted") != std::string::npos;
-  return FailUnmount(busy ? EBUSY : refused ? EPERM : EIO, mount, SafeText(words));
 }
 
-Status Unmount(const std::string& mount) {
-  if (umount2(mount.c_str(), UMOUNT_NOFOLLOW) == 0) return {};
-  const int saved_errno = errno;
-  if (saved_errno == EPERM) return UnmountByHelper(mount);
-  return FailUnmount(saved_errno, mount, std::strerror(saved_errno));
-}
-
-// Whether it ended within the time.
-bool WaitForEnd(const Daemon& daemon, std::optional<double> timeout, bool quiet) {
-  constexpr int kRemarkAfter = 3000;  // milliseconds
-  const double limit = timeout ? std::clamp(*timeout, 0.0, 1e6) * 1000 : -1;
+bool EndsWithin(const Daemon& daemon, milliseconds time) {
   pollfd wanted{.fd = daemon.handle.get(), .events = POLLIN, .revents = 0};
-  const int first = limit < 0 ? kRemarkAfter : std::min(kRemarkAfter, static_cast<int>(limit));
-  if (poll(&wanted, 1, first) > 0) return true;
-  if (limit >= 0 && first >= static_cast<int>(limit)) return false;
-  if (!quiet) Note(fmt::format("umount: waiting for daemon {} to write what it holds", daemon.pid));
-  return poll(&wanted, 1, limit < 0 ? -1 : static_cast<int>(limit) - first) > 0;
+  return poll(&wanted, 1, static_cast<int>(time.count())) > 0;
+}
+
+std::string WhyItLives(const std::string& mount, const std::string& device) {
+  const std::vector<Holder> holders = FindHolders(mount, device);
+  return holders.empty() ? "it is writing what it holds"
+                         : "the mount is still held by " + HoldersText(holders);
 }
 
 }  // namespace
 
 Result<ExitCode> RunUmount(const UmountOptions& options, const CommonOptions& common) {
-  const std::string mount = ListedPath(options.mount);
-  CHAINFS_ASSIGN(const std::vector<std::string> mounts, ChainfsMounts());
-  if (std::ranges::find(mounts, mount) == mounts.end()) {
-    return FailMounted(ENODATA, fmt::format("{}: is not a chainfs mount point", options.mount));
-  }
-  const Daemon daemon = FindDaemon(mount);
-  CHAINFS_TRY(Unmount(mount));
+  CHAINFS_ASSIGN(const std::string mount, FindMountPoint(options.mount));
+  const std::string device = DeviceOfMount(mount);
+  const Daemon daemon = FindDaemon(mount, device);
+  CHAINFS_TRY(UnmountWhenFree(mount, device, common.verbose));
   const bool seen = static_cast<bool>(daemon.handle);
-  const bool ended = seen && WaitForEnd(daemon, options.timeout, common.quiet);
+  // Bounded so that poll's int cannot overflow.
+  const double seconds = std::clamp(options.timeout.value_or(kDefaultTimeout), 0.0, 1e6);
+  const milliseconds limit(static_cast<int64_t>(seconds * 1000));
+  bool ended = seen && EndsWithin(daemon, std::min(limit, kRemarkAfter));
+  if (seen && !ended && limit > kRemarkAfter) {
+    if (!common.quiet) {
+      Note(fmt::format("umount: waiting for daemon {}: {}", daemon.pid, WhyItLives(mount, device)));
+    }
+    ended = EndsWithin(daemon, limit - kRemarkAfter);
+  }
   if (common.json) {
     Print(OneLine({{"mount", mount},
                    {"unmounted", true},
@@ -151,12 +158,13 @@ Result<ExitCode> RunUmount(const UmountOptions& options, const CommonOptions& co
           "\n");
   }
   if (seen && !ended) {
-    Note(fmt::format("umount: {}: unmounted, but daemon {} is still writing", mount, daemon.pid));
+    Note(fmt::format("umount: {}: unmounted, but daemon {} has not ended: {}", mount, daemon.pid,
+                     WhyItLives(mount, device)));
     return ExitCode::kStillRunning;
   }
   if (!seen && !common.quiet) {
-    Note(
-        fmt::format("umount: {}: the daemon was gone already, or cannot be seen from here", mount));
+    Note(fmt::format(
+        "umount: {}: unmounted; its daemon was dead, hangs, or cannot be seen from here", mount));
   }
   if (seen && !common.json && !common.quiet) {
     Print(fmt::format("{}: unmounted; the daemon has ended\n", mount));

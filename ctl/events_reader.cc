@@ -28,7 +28,8 @@ Result<std::vector<std::string>> EventsReader::Read() {
     const int saved_errno = errno;
     if (saved_errno == EAGAIN || saved_errno == EINTR) return std::vector<std::string>();
     if (saved_errno == ENOTCONN || saved_errno == ECONNABORTED || saved_errno == ENODEV) {
-      at_end_ = true;  // killed, or unmounted under us
+      at_end_ = true;
+      died_ = !shut_down_;
       return std::vector<std::string>();
     }
     return FailMounted(saved_errno,
@@ -40,6 +41,7 @@ Result<std::vector<std::string>> EventsReader::Read() {
   size_t begin = 0;
   for (size_t end = 0; (end = partial_.find('\n', begin)) != std::string::npos; begin = end + 1) {
     lines.push_back(partial_.substr(begin, end - begin));
+    if (lines.back().find(R"("event":"SHUTDOWN")") != std::string::npos) shut_down_ = true;
   }
   partial_.erase(0, begin);
   return lines;

@@ -18,8 +18,10 @@ class EventsReader {
 
   int fd() const { return fd_.get(); }
   const std::string& mount() const { return mount_; }
-  // The mount has shut down; there will be no more.
+  // There will be no more: the mount shuts down, or is to be unmounted, or the daemon died.
   bool at_end() const { return at_end_; }
+  // The daemon went without a word (killed).
+  bool died() const { return died_; }
   // What is there, one event a line, without the newlines; nothing when there is no news.
   Result<std::vector<std::string>> Read();
 
@@ -30,6 +32,8 @@ class EventsReader {
   std::string mount_;
   std::string partial_;  // the beginning of a line; empty while the daemon keeps its word
   bool at_end_ = false;
+  bool died_ = false;
+  bool shut_down_ = false;  // it has said so
 };
 
 }  // namespace chainfs

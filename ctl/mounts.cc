@@ -34,17 +34,32 @@ std::string DecodeOctal(std::string_view field) {
 
 }  // namespace
 
-std::vector<std::string> ChainfsMountsIn(std::string_view mountinfo) {
-  // What is mounted last on a path is what the path shows.
-  std::map<std::string, std::pair<size_t, bool>> by_path;
+std::vector<MountEntry> ParseMountinfo(std::string_view mountinfo) {
+  std::vector<MountEntry> entries;
   std::istringstream lines{std::string(mountinfo)};
   std::string line;
-  for (size_t number = 0; std::getline(lines, line); ++number) {
+  while (std::getline(lines, line)) {
     std::istringstream words(line);
     std::vector<std::string> fields{std::istream_iterator<std::string>(words), {}};
     const auto separator = std::ranges::find(fields, "-");
     if (fields.size() < 6 || std::distance(separator, fields.end()) < 2) continue;
-    by_path[DecodeOctal(fields[4])] = {number, *(separator + 1) == "fuse.chainfs"};
+    MountEntry entry{.id = fields[0],
+                     .device = fields[2],
+                     .path = DecodeOctal(fields[4]),
+                     .type = *(separator + 1),
+                     .source = {}};
+    if (std::distance(separator, fields.end()) > 2) entry.source = DecodeOctal(*(separator + 2));
+    entries.push_back(std::move(entry));
+  }
+  return entries;
+}
+
+std::vector<std::string> ChainfsMountsIn(std::string_view mountinfo) {
+  // What is mounted last on a path is what the path shows.
+  std::map<std::string, std::pair<size_t, bool>> by_path;
+  size_t number = 0;
+  for (MountEntry& entry : ParseMountinfo(mountinfo)) {
+    by_path[std::move(entry.path)] = {number++, entry.type == "fuse.chainfs"};
   }
   std::vector<std::pair<size_t, std::string>> ours;
   for (const auto& [path, entry] : by_path) {
@@ -53,7 +68,7 @@ std::vector<std::string> ChainfsMountsIn(std::string_view mountinfo) {
   std::ranges::sort(ours);
   std::vector<std::string> paths;
   paths.reserve(ours.size());
-  for (auto& [number, path] : ours) paths.push_back(std::move(path));
+  for (auto& [order, path] : ours) paths.push_back(std::move(path));
   return paths;
 }
 

@@ -108,6 +108,15 @@ const std::vector<Commands::Verb>& Commands::Verbs() {
        false,
        [](Commands& self, const Call& call) { return self.Control(call, &JobManager::Dismiss); }},
       {"speed", {"id", "limit", "generation", "dry-run"}, true, true, false, &Commands::Speed},
+      {"release-events",
+       {"dry-run"},
+       false,
+       true,
+       false,
+       [](Commands& self, const Call& /*call*/) {
+         self.release_events_();
+         return Status();
+       }},
       {"flush", {"generation", "dry-run"}, true, true, false, &Commands::Flush},
   };
   return verbs;

@@ -9,8 +9,10 @@
 // Threads: all methods, any thread; no lock of its own.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "blocklayer/catalog.h"
@@ -21,8 +23,9 @@ namespace chainfs {
 
 class Commands {
  public:
-  // Both must outlive this.
-  Commands(Catalog& catalog, JobManager& jobs) : catalog_(catalog), jobs_(jobs) {}
+  // All must outlive this. `release_events` sends the readers of the events away.
+  Commands(Catalog& catalog, JobManager& jobs, std::function<void()> release_events)
+      : catalog_(catalog), jobs_(jobs), release_events_(std::move(release_events)) {}
 
   // Whether `name` (without the prefix) is a verb, so that reading it is "write-only".
   static bool IsVerb(std::string_view name);
@@ -62,6 +65,7 @@ class Commands {
 
   Catalog& catalog_;
   JobManager& jobs_;
+  const std::function<void()> release_events_;
 };
 
 }  // namespace chainfs

@@ -64,7 +64,7 @@ int EventsFile::Read(fuse_req_t req, Reader* reader, size_t size, bool nonblocki
     bool too_small = false;
     text = log_.Read(&reader->cursor, std::min(size, kMaxReply), &too_small);
     if (too_small) return EINVAL;
-    if (text.empty() && !ended_) {
+    if (text.empty() && !ended_ && !reader->released) {
       if (nonblocking) return EAGAIN;
       if (parked_.size() >= kMaxParked) return EBUSY;
       parked_.push_back({.req = req, .reader = reader, .size = size});
@@ -82,12 +82,20 @@ unsigned EventsFile::Poll(Reader* reader, fuse_pollhandle* handle) {
   bool readable = false;
   {
     const MutexLock lock(mu_);
-    readable = ended_ || log_.HasNews(reader->cursor);
+    readable = ended_ || reader->released || log_.HasNews(reader->cursor);
     if (handle != nullptr) std::swap(reader->poll, old);
   }
   if (old != nullptr && old != handle) fuse_pollhandle_destroy(old);
   if (handle != nullptr) Wake();  // for news that came before the handle was in place
   return readable ? POLLIN | POLLRDNORM : 0;
+}
+
+void EventsFile::Release() {
+  {
+    const MutexLock lock(mu_);
+    for (Reader* reader : readers_) reader->released = true;
+  }
+  Wake();
 }
 
 void EventsFile::End() {
@@ -146,7 +154,7 @@ void EventsFile::Pump() {
         bool too_small = false;
         std::string text =
             log_.Read(&it->reader->cursor, std::min(it->size, kMaxReply), &too_small);
-        if (!text.empty() || too_small || ended_) {
+        if (!text.empty() || too_small || ended_ || it->reader->released) {
           answer = Answer{it->req, too_small ? EINVAL : 0, std::move(text)};
         }
       }
@@ -158,7 +166,8 @@ void EventsFile::Pump() {
       }
     }
     for (Reader* reader : readers_) {
-      if (reader->poll != nullptr && (ended_ || log_.HasNews(reader->cursor))) {
+      const bool readable = ended_ || reader->released || log_.HasNews(reader->cursor);
+      if (reader->poll != nullptr && readable) {
         polls.push_back(std::exchange(reader->poll, nullptr));
       }
     }

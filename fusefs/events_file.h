@@ -38,6 +38,7 @@ class EventsFile {
   struct Reader {
     uint64_t cursor = 0;              // guarded by EventsFile::mu_
     fuse_pollhandle* poll = nullptr;  // the same
+    bool released = false;            // the same
   };
 
   // From the oldest retained event on. Null when there are too many readers.
@@ -49,6 +50,9 @@ class EventsFile {
   // The poll events that hold now; keeps `handle` (may be null) to notify later.
   unsigned Poll(Reader* reader, fuse_pollhandle* handle) EXCLUDES(mu_);
 
+  // Those who read now get what is left, then end of file, so that their files can be closed and
+  // the mount unmounted. Whoever opens later reads as ever.
+  void Release() EXCLUDES(mu_);
   // Readers get what is left, then end of file, from now on.
   void End() EXCLUDES(mu_);
   // Ends, answers everything, stops the pump. No request may arrive afterwards.

@@ -45,7 +45,7 @@ MountState::MountState(const Options& with, Catalog& chains, EventLog& log, JobM
       daemon_uid(::getuid()),
       first_source(::open(with.sources.front().path.c_str(), O_PATH | O_CLOEXEC)),
       events(log),
-      commands(chains, job_manager),
+      commands(chains, job_manager, [this] { events.Release(); }),
       watcher(chains, [this] { AnnounceChangedModes(); }) {
   StartTime();
   catalog.SetObserver(this);
