@@ -216,7 +216,7 @@ void Verbs::AddMountVerbs() {
   CLI::App* const unmount =
       Add<UmountOptions>("umount", "Unmount and wait for the daemon to end", umount, RunUmount);
   unmount->add_option("MNT", umount->mount, "Mount point")->required();
-  unmount->add_option("--timeout", umount->timeout, "Give up waiting after SECONDS (exit 4)")
+  unmount->add_option("--timeout", umount->timeout, "Give up waiting after SECONDS (60; exit 4)")
       ->type_name("SECONDS")
       ->check(CLI::NonNegativeNumber);
 }

@@ -37,7 +37,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
-constexpr int kAnswerWithin = 2000;         // a daemon that hangs is not waited for
+constexpr int kAnswerWithin = 2000;         // milliseconds; a daemon that hangs is not waited for
 constexpr milliseconds kLetGoWithin{2000};  // readers of events
 constexpr milliseconds kRemarkAfter{3000};
 constexpr double kDefaultTimeout = 60;  // seconds

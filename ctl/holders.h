@@ -31,7 +31,7 @@ struct HolderRoots {
 // The device number of the mount point as this process sees it; empty if nothing is mounted there.
 std::string DeviceOfMount(const std::string& mount, const HolderRoots& roots = {});
 // The process that serves the FUSE file system of that device number; 0 if it cannot be seen, or
-// the kernel is too old to tell (before 6.15).
+// the kernel does not tell (an old one).
 int DaemonOf(const std::string& device, const HolderRoots& roots = {});
 // `mount` is the path that is to be freed; processes of this program itself are left out.
 std::vector<Holder> FindHolders(const std::string& mount, const std::string& device,
