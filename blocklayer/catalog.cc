@@ -58,7 +58,7 @@ Status Catalog::Impl::Start(const std::vector<SourceSpec>& specs) {
 Status Catalog::Impl::Rescan() {
   Status scanned = [&]() -> Status {
     const MutexLock lock(mu_);
-    if (closed_) return Fail(ErrorKind::kShutdown, "the mount is going away");
+    if (closed_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
     return ScanLocked();
   }();
   DeliverEvents();

@@ -96,18 +96,18 @@ Result<Place> Catalog::Impl::PlanTarget(const Entry& entry, const SnapshotReques
 
 Result<Catalog::Impl::SnapshotPlan> Catalog::Impl::Plan(const DiskPtr& disk,
                                                         const SnapshotRequest& request) {
-  if (closed_) return Fail(ErrorKind::kShutdown, "the mount is going away");
+  if (closed_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
   const auto found =
       std::ranges::find_if(entries_, [&](const auto& item) { return item.second.disk == disk; });
   if (disk == nullptr || found == entries_.end()) {
-    return Fail(ErrorKind::kNotFound, "the disk is not there any more");
+    return Fail(ErrorKind::kNotFound, "the disk is gone; it was renamed or removed");
   }
   Entry& entry = found->second;
   if (options_.read_only || entry.frozen || disk->read_only()) {
     return Fail(
         ErrorKind::kReadOnly,
-        EscapeText(fmt::format("{}: no snapshot, because it is read-only{}{}", entry.name,
-                               entry.frozen_because.empty() ? "" : ": ", entry.frozen_because)));
+        EscapeText(fmt::format("{} is {}", entry.name,
+                               entry.frozen_because.empty() ? "read-only" : entry.frozen_because)));
   }
   CHAINFS_ASSIGN(Place target, PlanTarget(entry, request));
   return SnapshotPlan{.entry = &entry, .target = std::move(target)};

@@ -63,18 +63,24 @@ Status Sources::AddImage(const SourceSpec& spec) {
   if (spec.name) CHAINFS_TRY(CheckChainName(*spec.name));
   const std::optional<ImageFormat> format =
       spec.format ? spec.format : FormatOfFileName(source.image);
+  CHAINFS_ASSIGN(source.directory, roots_.Add(directory));
   if (!format) {
+    // A file that is not there has a worse fault than its name.
+    if (const auto file = source.directory->Open(source.image, OpenMode::kReadOnly);
+        !file && file.error().kind == ErrorKind::kNotFound) {
+      return std::unexpected(file.error());
+    }
     return Fail(ErrorKind::kInvalidArgument,
-                EscapeText(fmt::format("{}: its name does not tell its format; name it with "
-                                       "{},format=qcow2 or format=raw",
-                                       spec.path, spec.path)));
+                EscapeText(fmt::format("{}: the extension does not tell the format; give it as "
+                                       "{},format=qcow2 or {},format=raw",
+                                       spec.path, spec.path, spec.path)));
   }
   source.format = *format;
-  CHAINFS_ASSIGN(source.directory, roots_.Add(directory));
   for (const Source& other : sources_) {
     if (other.name && other.name == source.name) {
-      return Fail(ErrorKind::kInvalidArgument,
-                  fmt::format("two sources are called {}; give them different names", *spec.name));
+      return Fail(
+          ErrorKind::kInvalidArgument,
+          fmt::format("two sources have the name {}; give one another, as NAME=IMAGE", *spec.name));
     }
   }
   // A missing image is a mistake of the caller, unless its chain has moved on without it.

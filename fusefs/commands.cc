@@ -30,7 +30,9 @@ Result<std::string> ParseNewId(const CommandArguments& arguments) {
   std::string id = arguments.Text("id").value_or("");
   if (arguments.Has("id") && !IsLegalJobId(id)) {
     return Bad(fmt::format(
-        "id={} is not legal; a letter, then letters, digits, '.', '_', '-', at most 128", id));
+        "id={} is not legal: it must be a letter, then letters, digits, '.', '_' or '-', at most "
+        "128 in all",
+        id));
   }
   return id;
 }
@@ -38,7 +40,7 @@ Result<std::string> ParseNewId(const CommandArguments& arguments) {
 Result<std::optional<std::string>> NotEmpty(const CommandArguments& arguments,
                                             std::string_view key) {
   std::optional<std::string> text = arguments.Text(key);
-  if (text && text->empty()) return Bad(fmt::format("{} is given without a value", key));
+  if (text && text->empty()) return Bad(fmt::format("{}= has no value", key));
   return text;
 }
 
@@ -55,7 +57,8 @@ Result<uint32_t> ParseClusterBits(const CommandArguments& arguments) {
 Status RefuseCompression(const CommandArguments& arguments) {
   const std::string word = arguments.Text("compress").value_or("none");
   if (word == "none" || word == "no" || word == "off") return {};
-  return Fail(ErrorKind::kUnsupported, fmt::format("compress={} is not available", word));
+  return Fail(ErrorKind::kUnsupported,
+              fmt::format("compress={}: this release does not compress; leave it out", word));
 }
 
 }  // namespace
@@ -135,12 +138,14 @@ Status Commands::Execute(std::string_view verb, std::string_view value, const Di
   if (row == nullptr) {
     Keys names;
     for (const Verb& known : Verbs()) names.push_back(known.name);
-    return Fail(ErrorKind::kUnsupported, fmt::format("there is no command \"{}\"; there are {}",
-                                                     verb, fmt::join(names, ", ")));
+    return Fail(ErrorKind::kUnsupported,
+                fmt::format("unknown command \"{}\"; known are {}", verb, fmt::join(names, ", ")));
   }
   if (disk == nullptr ? !row->on_root : !row->on_disk) {
-    return Fail(ErrorKind::kUnsupported, fmt::format("\"{}\" is a command for {}", verb,
-                                                     disk == nullptr ? "a disk" : "the mount"));
+    return Fail(ErrorKind::kUnsupported,
+                fmt::format("\"{}\" belongs on {}", verb,
+                            disk == nullptr ? "a disk, not on the mount point"
+                                            : "the mount point, not on a disk"));
   }
   CHAINFS_ASSIGN(const CommandArguments arguments, CommandArguments::Parse(value, row->keys));
   const Call call = {.arguments = arguments, .disk = disk, .privileged = privileged};
@@ -153,7 +158,7 @@ Status Commands::Execute(std::string_view verb, std::string_view value, const Di
 Status Commands::CheckGeneration(const Call& call) const {
   CHAINFS_ASSIGN(const std::optional<uint64_t> wanted, call.arguments.Number("generation"));
   if (!wanted) return {};
-  if (call.disk == nullptr) return Bad("generation= means something only on a disk");
+  if (call.disk == nullptr) return Bad("generation= is only for commands on a disk");
   const uint64_t now = call.disk->chain()->generation;
   if (now == *wanted) return {};
   return Fail(ErrorKind::kStale,
@@ -183,12 +188,13 @@ Status Commands::Snapshot(const Call& call) {
   JobManager::SnapshotCommand command;
   CHAINFS_ASSIGN(const std::optional<std::string> disks, NotEmpty(arguments, "disks"));
   if (call.disk != nullptr) {
-    if (disks) return Bad("disks= belongs on the root of the mount");
+    if (disks) return Bad("disks= is only for commands on the mount point");
     command.disk = call.disk->name();
   } else {
-    if (!disks) return Bad("on the root of the mount, disks= must name the disk");
+    if (!disks) return Bad("a command on the mount point must name the disk with disks=");
     if (disks->find(';') != std::string::npos) {
-      return Fail(ErrorKind::kUnsupported, "a snapshot of several disks at once is not available");
+      return Fail(ErrorKind::kUnsupported,
+                  "this release makes no snapshot of several disks at once; name one in disks=");
     }
     command.disk = *disks;
   }
@@ -230,7 +236,7 @@ Result<Commands::Target> Commands::FindTarget(const Call& call) const {
     if (!id || job.id == *id) return Target{.disk = job.disk, .id = job.id};
   }
   return Fail(ErrorKind::kNoSuchJob,
-              id ? fmt::format("there is no job {}", *id) : std::string("there is no job"));
+              id ? fmt::format("there is no job {}", *id) : std::string("no job has run here"));
 }
 
 }  // namespace chainfs

@@ -115,8 +115,8 @@ class Daemon {
       }
     }
     if (!options_.foreground) LogToSyslog();
-    spdlog::info("serving {} disks on {}", state_.inodes.List(NodeKind::kRoot).size(),
-                 options_.mountpoint);
+    const size_t disks = state_.inodes.List(NodeKind::kRoot).size();
+    spdlog::info("serving {} {} on {}", disks, disks == 1 ? "disk" : "disks", options_.mountpoint);
     background_.Announce();
     NotifyServiceManager("READY=1");
   }
@@ -137,12 +137,13 @@ class Daemon {
 
   // On the signal thread; requests are served meanwhile, so the kernel can write back.
   void GoAway(int signal) {
-    spdlog::info("leaving on {}", sigabbrev_np(signal));
+    spdlog::info("received SIG{}, shutting down", sigabbrev_np(signal));
     NotifyServiceManager("STOPPING=1");
     EndJobs();
     state_.events.End();
     if (const Status gone = UnmountPolitely(); !gone) {
-      spdlog::warn("{}; detaching it from those who use it", gone.error().message);
+      spdlog::warn("{}; detaching it, whoever uses it gets errors from now on",
+                   gone.error().message);
       SyncMount(options_.mountpoint);
     }
     session_->Exit();

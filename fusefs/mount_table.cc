@@ -74,7 +74,7 @@ Result<std::string> PrepareMountpoint(const std::string& mountpoint,
   int error = ::statfs(mountpoint.c_str(), &fs) == 0 ? 0 : errno;
   constexpr int kMostStacked = 16;
   for (int i = 0; error == ENOTCONN && i < kMostStacked; ++i) {
-    spdlog::warn("{}: unmounting what a daemon that died has left", mountpoint);
+    spdlog::warn("{}: cleaning up the mount of a dead daemon", mountpoint);
     CHAINFS_TRY(Unmount(mountpoint, UnmountMode::kLazy));
     error = ::statfs(mountpoint.c_str(), &fs) == 0 ? 0 : errno;
   }

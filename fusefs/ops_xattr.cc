@@ -72,7 +72,8 @@ Status RunCommand(MountState& mount, fuse_req_t req, const Node& node, std::stri
     return Fail(ErrorKind::kUnsupported, fmt::format("\"{}\" can only be read", name));
   }
   if (flags != 0) {
-    return Fail(ErrorKind::kInvalidArgument, "XATTR_CREATE and XATTR_REPLACE mean nothing here");
+    return Fail(ErrorKind::kInvalidArgument,
+                "the flags XATTR_CREATE and XATTR_REPLACE are not for commands");
   }
   return mount.commands.Execute(name, value, node.disk, caller.uid == 0);
 }

@@ -24,8 +24,8 @@ SOURCE is a directory (every image in it; new ones appear by themselves) or
 
 Options of -o, separated by commas (\, is a literal comma):
   ro                           never write to any layer; commands are refused too
-  allow_other                  let other users in (see user_allow_other in /etc/fuse.conf)
-  uid=USER, gid=GROUP          owner of the files shown; default: who mounts
+  allow_other                  allow other users (see user_allow_other in /etc/fuse.conf)
+  uid=USER, gid=GROUP          owner of the files shown; default: the mounting user
   umask=OCTAL                  bits taken from 0666 and 0444; default 022
   backing_dir=DIR              backing files may also lie here; may be repeated
   assume_backing_format=FORMAT for image headers that name none: qcow2 or raw
@@ -33,10 +33,10 @@ Options of -o, separated by commas (\, is a literal comma):
   index_memory=SIZE            memory for merged indexes of lower layers; default 64M
   metadata_memory=SIZE         memory for qcow2 tables; default 64M
   direct_io                    bypass the kernel's page cache for every opener
-  writeback_cache              let the kernel collect writes (less safe: see the manual)
-  threads=N                    at most so many requests served at once
-  control_gid=GROUP            members may give commands and read MOUNTPOINT/.chainfs
-  list_xattrs                  listxattr names the status attributes
+  writeback_cache              let the kernel collect writes; what a crash may lose is larger
+  threads=N                    serve at most N requests at once
+  control_gid=GROUP            its members may give commands and read MOUNTPOINT/.chainfs
+  list_xattrs                  show the status attributes to listxattr
 Words of fstab (rw, defaults, noauto, nofail, _netdev, x-...) are accepted; nosuid and nodev
 always hold.)";
 
@@ -225,6 +225,11 @@ Status ApplyWord(const std::string& word, Options* options) {
   if (!has_value && IsOneOf(kIgnoredWords, key)) {
     if (key == "rw") options->catalog.read_only = false;
     return {};
+  }
+  if (key == "remount") {
+    return Bad(
+        "remounting is not supported; to change options, unmount (chainctl umount MOUNTPOINT) and "
+        "mount again");
   }
   return Bad(fmt::format("unknown option -o {}; see chainfs --help", key));
 }

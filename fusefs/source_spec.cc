@@ -37,7 +37,8 @@ std::string AbsolutePath(std::string_view path, std::string_view working_directo
 
 Result<SourceSpec> ParseSource(const std::string& text, const std::string& working_directory) {
   SourceSpec spec;
-  if (text.empty()) return Fail(ErrorKind::kInvalidArgument, "an empty SOURCE");
+  if (text.empty())
+    return Fail(ErrorKind::kInvalidArgument, "SOURCE is empty; name an image or a directory");
   if (Exists(AbsolutePath(text, working_directory))) {
     spec.path = AbsolutePath(text, working_directory);
     return spec;
@@ -63,7 +64,7 @@ Result<SourceSpec> ParseSource(const std::string& text, const std::string& worki
     }
   }
   if (rest.empty()) {
-    return Fail(ErrorKind::kInvalidArgument, fmt::format("SOURCE {} names no file", text));
+    return Fail(ErrorKind::kInvalidArgument, fmt::format("SOURCE {}: no file is named", text));
   }
   spec.path = AbsolutePath(rest, working_directory);
   return spec;

@@ -30,9 +30,12 @@ class NoWork final : public ChunkWork {
 
 Status CheckId(std::string_view id) {
   if (id.empty() || IsLegalJobId(id)) return {};
-  return Fail(ErrorKind::kInvalidArgument,
-              EscapeText(fmt::format(
-                  "Invalid job ID '{}': a letter, then letters, digits, '.', '_', '-'", id)));
+  return Fail(
+      ErrorKind::kInvalidArgument,
+      EscapeText(fmt::format(
+          "job id '{}' is not legal: it must be a letter, then letters, digits, '.', '_' or "
+          "'-', at most 128 in all",
+          id)));
 }
 
 JobRecord RecordOf(const StreamRequest& request, const std::string& id, const StreamPlan& plan) {

@@ -29,22 +29,30 @@ void JobManager::Impl::Reservation::Accept(std::shared_ptr<JobRun> run) {
 
 Status JobManager::Impl::Reserve(Wanted wanted, Reservation& reservation) {
   MutexLock lock(mu_);
-  if (shut_down_) return Fail(ErrorKind::kShutdown, "the mount is going away");
+  if (shut_down_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
   if (IdInUse(wanted.id)) {
-    return Fail(ErrorKind::kExists,
-                fmt::format("Job ID '{}' already in use; dismiss that job first", wanted.id));
+    return Fail(
+        ErrorKind::kExists,
+        fmt::format("there is already a job {}; choose another id, or dismiss that job once "
+                    "it has finished",
+                    wanted.id));
   }
   size_t queued = 0;
   for (const auto& entry : entries_) {
     if (entry->queues && !entry->started && !entry->concluded) ++queued;
     if (wanted.plan && entry->plan && Conflicts(*wanted.plan, *entry->plan)) {
-      return Fail(ErrorKind::kBusy,
-                  fmt::format("job {} of {} is using a layer that this one would fill or leave out",
-                              entry->id, entry->disk));
+      return Fail(
+          ErrorKind::kBusy,
+          fmt::format("job {} of disk {} already uses a layer that this stream would write or "
+                      "drop; wait for it or cancel it",
+                      entry->id, entry->disk));
     }
   }
   if (wanted.queues && queued >= kMaxQueued) {
-    return Fail(ErrorKind::kBusy, fmt::format("{} jobs are waiting already", queued));
+    return Fail(
+        ErrorKind::kBusy,
+        fmt::format("{} jobs are already waiting to start; try again when some have finished",
+                    queued));
   }
   auto entry = std::make_unique<Entry>();
   entry->sequence = next_sequence_++;
@@ -185,11 +193,11 @@ std::shared_ptr<JobRun> JobManager::Impl::FindRun(std::string_view disk,
 Result<std::shared_ptr<JobRun>> JobManager::Impl::ForVerb(std::string_view disk,
                                                           std::string_view id) {
   MutexLock lock(mu_);
-  if (shut_down_) return Fail(ErrorKind::kShutdown, "the mount is going away");
+  if (shut_down_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
   if (const Entry* entry = Lookup(disk, id)) return entry->run;
   return Fail(ErrorKind::kNoSuchJob,
-              EscapeText(id.empty() ? fmt::format("{} has no job", disk)
-                                    : fmt::format("{} has no job '{}'", disk, id)));
+              EscapeText(id.empty() ? fmt::format("no job has run on disk {}", disk)
+                                    : fmt::format("there is no job {} on disk {}", id, disk)));
 }
 
 std::vector<JobInfo> JobManager::Impl::Jobs(std::string_view disk) const {

@@ -22,8 +22,17 @@ constexpr std::chrono::seconds kSavePeriod{10};
 
 Status JobRun::CheckVerb(JobVerb verb) const {
   if (JobVerbAllowed(verb, status_)) return {};
+  const bool finished = status_ == JobStatus::kConcluded || status_ == JobStatus::kAborting;
+  if (finished) {
+    return Fail(ErrorKind::kInvalidArgument, fmt::format("{} has already finished", settings_.id));
+  }
+  if (verb == JobVerb::kDismiss) {
+    return Fail(ErrorKind::kInvalidArgument,
+                fmt::format("{} has not finished yet; wait for it or cancel it, then dismiss it",
+                            settings_.id));
+  }
   return Fail(ErrorKind::kInvalidArgument,
-              fmt::format("Job '{}' in state '{}' cannot accept command verb '{}'", settings_.id,
+              fmt::format("{} is {}; a job in this state takes no \"{}\"", settings_.id,
                           JobStatusName(status_), JobVerbName(verb)));
 }
 
@@ -32,7 +41,7 @@ Status JobRun::Cancel() {
   CHAINFS_TRY(CheckVerb(JobVerb::kCancel));
   if (pivoting_) {
     return Fail(ErrorKind::kInvalidArgument,
-                fmt::format("Job '{}' is completing and can no longer be cancelled", settings_.id));
+                fmt::format("{} is about to finish and can no longer be cancelled", settings_.id));
   }
   cancel_ = true;
   if (phase_ == Phase::kQueued) phase_ = Phase::kCopying;
@@ -44,8 +53,7 @@ Status JobRun::Pause() {
   MutexLock lock(mu_);
   CHAINFS_TRY(CheckVerb(JobVerb::kPause));
   if (user_paused_ || error_paused_) {
-    return Fail(ErrorKind::kInvalidArgument,
-                fmt::format("Job '{}' is already paused", settings_.id));
+    return Fail(ErrorKind::kInvalidArgument, fmt::format("{} is already paused", settings_.id));
   }
   user_paused_ = true;
   if (phase_ == Phase::kCopying) AddLanes(true);
@@ -57,7 +65,7 @@ Status JobRun::Resume() {
   MutexLock lock(mu_);
   CHAINFS_TRY(CheckVerb(JobVerb::kResume));
   if (!user_paused_ && !error_paused_) {
-    return Fail(ErrorKind::kInvalidArgument, fmt::format("Job '{}' is not paused", settings_.id));
+    return Fail(ErrorKind::kInvalidArgument, fmt::format("{} is not paused", settings_.id));
   }
   user_paused_ = false;
   error_paused_ = false;

@@ -47,7 +47,7 @@ class PosixFile : public File {
   // Takes (F_RDLCK) or drops (F_UNLCK) the bytes of `locks`.
   Status ApplyLocks(ImageLockSet locks, short type);
   Status TestLocks(ImageLockSet locks);
-  Status TestByte(uint8_t byte, std::string_view permission, bool other_uses);
+  Status TestByte(uint8_t byte);
 
   const UniqueFd fd_;
   const bool writable_;

@@ -4,8 +4,9 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
-#include <array>
 #include <cerrno>
+#include <fstream>
+#include <string>
 
 #include "blocklayer/io/posix_file.h"
 
@@ -15,8 +16,6 @@ namespace {
 constexpr uint8_t kUsedBase = 100;
 constexpr uint8_t kUnsharedBase = 200;
 constexpr uint8_t kPermissions = 4;
-constexpr std::array<std::string_view, kPermissions> kPermissionNames = {
-    "consistent read", "write", "write unchanged", "resize"};
 
 bool HasBit(uint8_t bits, size_t index) { return (bits >> index & 1) != 0; }
 
@@ -34,6 +33,18 @@ struct flock LockRequest(uint8_t byte, short type) {
   return request;
 }
 
+// `pid`: of who holds the lock; the kernel does not tell for locks of QEMU's kind.
+std::string LockedText(const std::string& path, pid_t pid) {
+  std::string who;
+  if (pid > 0) {
+    std::string name;
+    std::getline(std::ifstream(fmt::format("/proc/{}/comm", pid)), name);
+    who = fmt::format(" ({} {})", pid, name);
+  }
+  return fmt::format("{}: locked by another process{}; stop it, and the disk appears by itself",
+                     path, who);
+}
+
 }  // namespace
 
 Status PosixFile::LockByte(uint8_t byte, short type) {
@@ -45,10 +56,7 @@ Status PosixFile::LockByte(uint8_t byte, short type) {
   if (rc == 0) return {};
   const int error = errno;
   if (error == EAGAIN || error == EACCES) {
-    return Fail(ErrorKind::kBusy,
-                fmt::format("{}: in use by another process (it holds an exclusive lock); shut it "
-                            "down or wait",
-                            path()));
+    return Fail(ErrorKind::kBusy, LockedText(path(), 0));
   }
   return FailHere(error, "lock it (does its file system support open file description locks?)");
 }
@@ -67,25 +75,23 @@ Status PosixFile::ApplyLocks(ImageLockSet locks, short type) {
   return {};
 }
 
-Status PosixFile::TestByte(uint8_t byte, std::string_view permission, bool other_uses) {
+Status PosixFile::TestByte(uint8_t byte) {
   // As F_WRLCK, because that conflicts with the shared locks of others.
   struct flock request = LockRequest(byte, F_WRLCK);
   if (::fcntl(fd_.get(), F_OFD_GETLK, &request) != 0) {
     return FailHere(errno, "test its locks");
   }
   if (request.l_type == F_UNLCK) return {};
-  return Fail(ErrorKind::kBusy,
-              fmt::format("{}: in use by another process (it {} the {} lock); shut it down or wait",
-                          path(), other_uses ? "holds" : "does not share", permission));
+  return Fail(ErrorKind::kBusy, LockedText(path(), request.l_pid));
 }
 
 Status PosixFile::TestLocks(ImageLockSet locks) {
   for (uint8_t i = 0; i < kPermissions; ++i) {
     if (HasBit(locks.used, i)) {
-      CHAINFS_TRY(TestByte(static_cast<uint8_t>(kUnsharedBase + i), kPermissionNames[i], false));
+      CHAINFS_TRY(TestByte(static_cast<uint8_t>(kUnsharedBase + i)));
     }
     if (HasBit(locks.unshared, i)) {
-      CHAINFS_TRY(TestByte(static_cast<uint8_t>(kUsedBase + i), kPermissionNames[i], true));
+      CHAINFS_TRY(TestByte(static_cast<uint8_t>(kUsedBase + i)));
     }
   }
   return {};

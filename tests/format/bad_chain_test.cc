@@ -273,7 +273,7 @@ TEST_F(BadChainTest, C12QemuAndChainfsRefuseEachOthersImages) {
   Command qemu({"qemu-io", "-f", "qcow2", At("top.qcow2")});
   ASSERT_TRUE(qemu.Write("write 0 512\n"));
   ASSERT_TRUE(qemu.WaitForOutput("wrote 512"));
-  ExpectBroken("top", ErrorKind::kBusy, "in use by another process");
+  ExpectBroken("top", ErrorKind::kBusy, "locked by another process");
   ASSERT_NE(catalog_->Find("base"), nullptr) << BrokenError("base").message;
   EXPECT_TRUE(catalog_->Find("base")->read_only()) << "QEMU's image is built on it";
   (void)qemu.Wait();

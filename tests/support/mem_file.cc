@@ -206,7 +206,7 @@ Status MemFile::SetImageLocks(ImageLockSet locks) {
   for (const auto& [holder, held] : holders) {
     if (holder == this) continue;
     if ((held.used & locks.unshared) != 0 || (held.unshared & locks.used) != 0) {
-      return Fail(ErrorKind::kBusy, fmt::format("{}: in use by another process", path()));
+      return Fail(ErrorKind::kBusy, fmt::format("{}: locked by another process", path()));
     }
   }
   holders[this] = locks;

@@ -94,15 +94,12 @@ TEST_F(ImageLockTest, WeRefuseWhatQemuWrites) {
   const auto file = Open();
   const Status active = file->SetImageLocks(kActiveLayerLocks);
   EXPECT_EQ(KindOf(active), ErrorKind::kBusy);
-  EXPECT_EQ(active.error().message,
-            Image() +
-                ": in use by another process (it does not share the write lock); shut it "
-                "down or wait");
+  const std::string locked =
+      Image() + ": locked by another process; stop it, and the disk appears by itself";
+  EXPECT_EQ(active.error().message, locked);
   const Status backing = Open(OpenMode::kReadOnly)->SetImageLocks(kBackingLayerLocks);
   EXPECT_EQ(KindOf(backing), ErrorKind::kBusy);
-  EXPECT_EQ(
-      backing.error().message,
-      Image() + ": in use by another process (it holds the write lock); shut it down or wait");
+  EXPECT_EQ(backing.error().message, locked);
   ASSERT_TRUE(qemu->Write("quit\n"));
   EXPECT_TRUE(qemu->Wait().ok());
   EXPECT_TRUE(file->SetImageLocks(kActiveLayerLocks));

@@ -100,15 +100,14 @@ TEST_F(JobRunVerbsTest, CancelDuringThePivotIsRefused) {
 TEST_F(JobRunVerbsTest, AVerbInTheWrongStateIsRefusedInQemusWords) {
   const Job job = Make({});
   EXPECT_EQ(job->CheckDismiss().error().message,
-            "Job 'job-1' in state 'created' cannot accept command verb 'dismiss'");
+            "job-1 has not finished yet; wait for it or cancel it, then dismiss it");
   job->Start();
   job.WaitEnd();
   EXPECT_TRUE(job->CheckDismiss());
   for (const Status& status : {job->Cancel(), job->Pause(), job->Resume(), job->SetSpeed(1)}) {
     EXPECT_EQ(KindOf(status), ErrorKind::kInvalidArgument);
   }
-  EXPECT_EQ(job->SetSpeed(1).error().message,
-            "Job 'job-1' in state 'concluded' cannot accept command verb 'set-speed'");
+  EXPECT_EQ(job->SetSpeed(1).error().message, "job-1 has already finished");
 }
 
 // ---- Errors.
