@@ -257,7 +257,9 @@ Status ReadBacking(HeaderBytes& bytes, const ExtensionArea& area, Qcow2Header& h
 }
 
 Status ReadBitmaps(HeaderBytes& bytes, const ExtensionArea& area, Qcow2Header& header) {
-  if (!area.bitmaps || (header.autoclear & kAutoclearBitmaps) == 0) return {};
+  if (!area.bitmaps) return {};
+  const bool in_force = (header.autoclear & kAutoclearBitmaps) != 0;
+  if (!in_force && area.bitmaps->length != kBitmapsExtensionBytes) return {};
   if (area.bitmaps->length != kBitmapsExtensionBytes) {
     return Invalid(bytes, fmt::format("bitmaps extension has {} bytes, not {}",
                                       area.bitmaps->length, kBitmapsExtensionBytes));
@@ -269,12 +271,16 @@ Status ReadBitmaps(HeaderBytes& bytes, const ExtensionArea& area, Qcow2Header& h
   const HostOffset directory(LoadBigEndian<uint64_t>(raw.data() + 16));
   if (count == 0 || count > kMaxBitmaps || directory_bytes == 0 ||
       directory_bytes > kMaxBitmapDirectoryBytes) {
+    if (!in_force) return {};
     return Invalid(bytes, fmt::format("bitmaps extension names {} bitmaps in a directory of {} "
                                       "bytes; 1 to {} in at most 64 MiB are possible",
                                       count, directory_bytes, kMaxBitmaps));
   }
-  CHAINFS_TRY(CheckTablePlace(bytes, header, "bitmap directory", directory, directory_bytes));
-  header.has_bitmaps = true;
+  Status placed = CheckTablePlace(bytes, header, "bitmap directory", directory, directory_bytes);
+  if (!placed) return in_force ? placed : Status();
+  header.bitmap_directory = directory;
+  header.bitmap_directory_bytes = directory_bytes;
+  header.has_bitmaps = in_force;
   return {};
 }
 

@@ -98,6 +98,9 @@ struct Qcow2Header {
   // Persistent bitmaps that are in force. Ones whose autoclear bit was cleared by a writer that
   // does not maintain them do not count: QEMU drops those.
   bool has_bitmaps = false;
+  // Where the extension says that bitmaps lie, in force or not; 0 bytes without one.
+  HostOffset bitmap_directory;
+  uint64_t bitmap_directory_bytes = 0;
   std::optional<std::string> data_file_name;
   // A feature that allows reading but not our writing, as a phrase for people ("it has internal
   // snapshots, ..."). The dirty bit is none: it is repaired before writing.

@@ -24,7 +24,7 @@
 // Locks: commit_mu_ (one commit at a time, held across its I/O), then mu_ (all tables in memory;
 // held across the loading of a missing slice and the zeroing of a new table, never across a
 // commit's I/O), then header_mu_ (changes of the first sector, held across their I/O) and
-// overlap_mu_ (leaf). Readers of mappings take none of them.
+// reason_mu_ and overlap_mu_ (leaves). Readers of mappings take none of them.
 #pragma once
 
 #include <atomic>
@@ -32,6 +32,8 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <string>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -57,7 +59,8 @@ class Metadata {
   // `file`, `cache` and `epoch` must outlive this.
   Metadata(File& file, MetadataCache& cache, uint64_t owner, IoEpoch& epoch, Qcow2Header header);
 
-  // Reads the L1 and refcount tables. `for_writing` also learns which clusters hold metadata.
+  // Reads the L1 and refcount tables. `for_writing` also learns which clusters hold metadata;
+  // where tables lie on one another, changes are refused from then on.
   Status Load(bool for_writing);
 
   const Geometry& geometry() const { return geometry_; }
@@ -80,13 +83,15 @@ class Metadata {
   // Sets the entry of each guest cluster from `first` on (aligned) to the given one and
   // dereferences what it replaces. The data must have been written. All or, on failure, none.
   Status SetEntries(GuestOffset first, std::span<const uint64_t> entries) EXCLUDES(mu_);
-  // Whether the cluster holds metadata, so that guest data must not be written there.
-  bool HoldsMetadata(uint64_t first_cluster, uint64_t count) const EXCLUDES(overlap_mu_);
+  // Whether guest data may be written to these clusters, which a mapping of `guest` names.
+  // kCorrupt if one holds metadata, or lies past the end of the file and nothing counts it.
+  Status CheckDataClusters(GuestOffset guest, uint64_t first_cluster, uint64_t count)
+      EXCLUDES(mu_, overlap_mu_);
 
   // Makes everything changed so far durable. Concurrent callers share commits.
   Status Commit() EXCLUDES(commit_mu_, mu_);
   // Whether so much is dirty that the writer should commit before it goes on.
-  bool WantsCommit() const { return dirty_slices_.load(std::memory_order_relaxed) > kMaxDirty; }
+  bool WantsCommit() const { return dirty_.load(std::memory_order_relaxed) > kMaxDirty; }
 
   // ---- The header.
   // Enlarges the L1 table to map `size` bytes; the virtual size stays.
@@ -100,13 +105,17 @@ class Metadata {
   Status PrepareForWriting() EXCLUDES(header_mu_);
   // Whether that was ever done, so that there may be something to commit.
   bool prepared() const { return prepared_.load(std::memory_order_acquire); }
-  // Refuses all further changes and says so in the header, as far as that can be written.
-  void MarkCorrupt() EXCLUDES(header_mu_);
+  // For broken metadata of this very image, found while changing it: refuses all further changes,
+  // makes durable what was changed before (none of it depends on what is broken), and says so in
+  // the header, as far as that can be written. `why` is what people are told.
+  void MarkCorrupt(std::string why) EXCLUDES(commit_mu_, mu_, header_mu_);
   // No change can be made durable any more.
   bool failed() const {
     return file_.poisoned() || header_uncertain_.load(std::memory_order_acquire);
   }
   bool corrupt() const { return corrupt_.load(std::memory_order_acquire); }
+  // What was found to be broken; empty unless corrupt().
+  std::string corrupt_reason() const EXCLUDES(reason_mu_);
   // Before a clean end: like Commit, and gives back what is in quarantine. No I/O may be under way.
   Status CommitAndRelease() EXCLUDES(commit_mu_, mu_);
 
@@ -130,14 +139,15 @@ class Metadata {
       return refcounts.empty() && l2.empty() && l1_sectors.empty() && reftable_sectors.empty();
     }
   };
-  using DirtySlices = std::map<uint64_t, SlicePtr>;  // by host offset
-  static constexpr size_t kMaxDirty = 1024;          // slices: 4 MiB at most
+  using DirtySlices = std::map<uint64_t, SlicePtr>;    // by host offset
+  static constexpr size_t kMaxDirty = 1024;            // slices: 4 MiB at most
+  static constexpr size_t kDereferencesPerSlice = 64;  // count as much as one dirty slice
 
   // metadata_map.cc
   Result<SlicePtr> LoadSlice(HostOffset offset);
   Result<uint64_t> EnsureL2(uint64_t l1_index) REQUIRES(mu_);
+  Result<uint64_t> UnshareL2(uint64_t l1_index, uint64_t entry) REQUIRES(mu_);
   void SetEntry(GuestOffset guest, uint64_t entry, const SlicePtr& slice) REQUIRES(mu_);
-  void Dereference(const ClusterMapping& old) REQUIRES(mu_);
   Status CorruptEntry(std::string_view what, uint64_t value) const;
   uint64_t L1Entry(uint64_t index) const;
   void StoreL1(uint64_t index, uint64_t entry) REQUIRES(mu_);
@@ -155,12 +165,34 @@ class Metadata {
   uint64_t EntryInSlice(uint64_t cluster) const;
   uint64_t EntriesPerRefcountSlice() const;
   HostOffset RefcountSliceOffset(uint64_t cluster) const REQUIRES(mu_);
+  Result<uint64_t> Refcount(uint64_t cluster) REQUIRES(mu_);
   Status ChangeRefcount(uint64_t cluster, int delta) REQUIRES(mu_);
   void MarkDirty(DirtySlices& dirty, HostOffset offset, const SlicePtr& slice) REQUIRES(mu_);
+  bool HoldsMetadata(uint64_t first_cluster, uint64_t count) const EXCLUDES(overlap_mu_);
+  void NoteWritten(uint64_t end) REQUIRES(mu_);
   void NoteMetadata(uint64_t first_cluster, uint64_t count) EXCLUDES(overlap_mu_);
   Status FindMetadataClusters(const Qcow2Header& header) REQUIRES(mu_);
 
+  // metadata_quarantine.cc
+  // The clusters that `old` refers to and `now` does not, one number a reference.
+  void AppendDropped(const ClusterMapping& old, const ClusterMapping& now,
+                     std::vector<uint64_t>& clusters) const;
+  // Each of `clusters` is about to lose a reference (two, if it is named twice). From now on they
+  // count as waiting: all, or on failure none. kCorrupt where one holds metadata or has no
+  // reference left to lose.
+  Status PlanDereferences(std::span<const uint64_t> clusters) REQUIRES(mu_);
+  void ForgetPlan(std::span<const uint64_t> clusters) REQUIRES(mu_);
+  // The clusters of a table that the header named until now.
+  void DereferenceTable(uint64_t first_cluster, uint64_t count) REQUIRES(mu_);
+  // Frees what has been in quarantine long enough.
+  void ReleaseQuarantine() REQUIRES(commit_mu_) EXCLUDES(mu_);
+  std::vector<uint64_t> TakeReleasable() REQUIRES(commit_mu_);
+  // Of the sorted `clusters`, those that lose their last reference.
+  std::vector<uint64_t> LastReferences(std::span<const uint64_t> clusters) REQUIRES(mu_);
+
   // metadata_header.cc
+  // Refuses further changes; false if they were refused before.
+  bool RefuseChanges(std::string why) EXCLUDES(reason_mu_);
   // One atomic sector write and a sync.
   Status ChangeHeader(const std::function<void(std::span<std::byte, 512>)>& change)
       EXCLUDES(header_mu_);
@@ -173,8 +205,6 @@ class Metadata {
                       std::span<const std::byte> bytes, uint64_t table_bytes);
   void PutBack(Snapshot snapshot) REQUIRES(mu_);
   void CountDirty() REQUIRES(mu_);
-  // Frees what has been in quarantine long enough.
-  void ReleaseQuarantine() REQUIRES(commit_mu_) EXCLUDES(mu_);
 
   // Constant after Load.
   File& file_;
@@ -188,8 +218,10 @@ class Metadata {
   std::atomic<bool> corrupt_ = false;
   std::atomic<bool> header_uncertain_ = false;  // a change of the header failed half-way
   std::atomic<bool> prepared_ = false;
-  std::atomic<size_t> dirty_slices_ = 0;
+  std::atomic<size_t> dirty_ = 0;  // in slices
   std::atomic<uint64_t> commit_requests_ = 0;
+  // Bytes; nothing was ever written beyond. Grows, under mu_ only.
+  std::atomic<uint64_t> file_end_ = 0;
   struct L1Table {
     explicit L1Table(size_t entries) : words(entries) {}
     std::vector<std::atomic<uint64_t>> words;  // host byte order
@@ -210,15 +242,20 @@ class Metadata {
   RefcountTable reftable_ GUARDED_BY(mu_);
   HostOffset reftable_offset_ GUARDED_BY(mu_);
   uint64_t free_hint_ GUARDED_BY(mu_) = 0;  // no free cluster lies below
-  uint64_t file_end_ GUARDED_BY(mu_) = 0;   // bytes; nothing was ever written beyond
   DirtySlices dirty_l2_ GUARDED_BY(mu_);
   DirtySlices dirty_refcounts_ GUARDED_BY(mu_);
   std::set<uint64_t> dirty_l1_sectors_ GUARDED_BY(mu_);
   std::set<uint64_t> dirty_reftable_sectors_ GUARDED_BY(mu_);
   std::vector<uint64_t> dereferenced_ GUARDED_BY(mu_);  // clusters, not yet durably
+  // References that were taken away and whose refcounts are still up: those in dereferenced_, in a
+  // commit under way, and in quarantine.
+  std::unordered_map<uint64_t, uint32_t> waiting_ GUARDED_BY(mu_);
 
   mutable Mutex header_mu_ ACQUIRED_AFTER(mu_);
   Qcow2Header header_ GUARDED_BY(header_mu_);  // as on disk
+
+  mutable Mutex reason_mu_ ACQUIRED_AFTER(header_mu_);
+  std::string corrupt_reason_ GUARDED_BY(reason_mu_);
 
   mutable SharedMutex overlap_mu_ ACQUIRED_AFTER(mu_);
   std::unordered_set<uint64_t> metadata_clusters_ GUARDED_BY(overlap_mu_);

@@ -57,7 +57,16 @@ void Metadata::MarkDirty(DirtySlices& dirty, HostOffset offset, const SlicePtr& 
 }
 
 void Metadata::CountDirty() {
-  dirty_slices_.store(dirty_l2_.size() + dirty_refcounts_.size(), std::memory_order_relaxed);
+  dirty_.store(
+      dirty_l2_.size() + dirty_refcounts_.size() + dereferenced_.size() / kDereferencesPerSlice,
+      std::memory_order_relaxed);
+}
+
+// 0 where nothing counts the cluster.
+Result<uint64_t> Metadata::Refcount(uint64_t cluster) {
+  CHAINFS_ASSIGN(const SlicePtr slice, RefcountSlice(cluster));
+  if (slice == nullptr) return uint64_t{0};
+  return LoadRefcount(slice->bytes().data(), EntryInSlice(cluster), geometry_.refcount_order);
 }
 
 Status Metadata::ChangeRefcount(uint64_t cluster, int delta) {
@@ -118,7 +127,7 @@ Result<ClusterRun> Metadata::AllocateLocked(uint64_t want) {
     MarkDirty(dirty_refcounts_, RefcountSliceOffset(run.first), slice);
     free_hint_ = run.first + run.count;
     run.beyond_file = geometry_.HostOf(run.first).value >= file_end_;
-    file_end_ = std::max(file_end_, geometry_.HostOf(run.first + run.count).value);
+    NoteWritten(geometry_.HostOf(run.first + run.count).value);
     return run;
   }
 }
@@ -158,7 +167,7 @@ Status Metadata::AddRefcountBlock(uint64_t block_index) {
     return CorruptEntry("refcount table: no block counts the metadata at", host.value);
   }
   CHAINFS_TRY(file_.ZeroRange(host, geometry_.cluster_size()));
-  file_end_ = std::max(file_end_, host.value + geometry_.cluster_size());
+  NoteWritten(host.value + geometry_.cluster_size());
   CHAINFS_ASSIGN(const SlicePtr slice, cache_.PutZeroed(owner_, host, geometry_.slice_bytes()));
   StoreRefcount(slice->bytes().data(), 0, geometry_.refcount_order, 1);
   MarkDirty(dirty_refcounts_, host, slice);
@@ -234,17 +243,14 @@ Result<uint64_t> Metadata::GrowRefcountTable(uint64_t block_index, uint64_t extr
   }));
 
   const uint64_t old_first = geometry_.ClusterOf(reftable_offset_);
-  for (uint64_t i = 0; i < old_blocks / per_cluster; ++i) dereferenced_.push_back(old_first + i);
+  const uint64_t old_clusters = old_blocks / per_cluster;
   reftable_ = std::move(table);
   reftable_offset_ = geometry_.HostOf(start);
   dirty_reftable_sectors_.clear();  // all of it was just written
-  file_end_ = std::max(file_end_, geometry_.HostOf(start + in_use).value);
+  NoteWritten(geometry_.HostOf(start + in_use).value);
   NoteMetadata(start, table_clusters);
   NoteMetadata(start + table_clusters + extra_clusters, blocks);
-  {
-    WriterLock lock(overlap_mu_);
-    for (uint64_t i = 0; i < old_blocks / per_cluster; ++i) metadata_clusters_.erase(old_first + i);
-  }
+  DereferenceTable(old_first, old_clusters);
   return start + table_clusters;
 }
 
@@ -270,8 +276,14 @@ Result<uint64_t> Metadata::AllocateContiguous(uint64_t count) {
         CorruptEntry("refcount (zero) of metadata near", geometry_.HostOf(first).value).error());
   }
   for (uint64_t i = 0; i < count; ++i) CHAINFS_TRY(ChangeRefcount(first + i, +1));
-  file_end_ = std::max(file_end_, geometry_.HostOf(first + count).value);
+  NoteWritten(geometry_.HostOf(first + count).value);
   return first;
+}
+
+void Metadata::NoteWritten(uint64_t end) {
+  if (end > file_end_.load(std::memory_order_relaxed)) {
+    file_end_.store(end, std::memory_order_release);
+  }
 }
 
 void Metadata::NoteMetadata(uint64_t first_cluster, uint64_t count) {
@@ -304,6 +316,11 @@ Status Metadata::FindMetadataClusters(const Qcow2Header& header) {
   for (uint64_t i = 0; i < header.l1_entries; ++i) {
     const uint64_t host = L1Entry(i) & kEntryOffsetMask;
     if (host != 0) CHAINFS_TRY(note("L1 entry", host, 1));
+  }
+  // What nobody maintains any more is no reason to refuse the image, but is left alone, too.
+  const uint64_t directory = header.bitmap_directory.value >> geometry_.cluster_bits;
+  for (uint64_t i = 0; i < clusters(header.bitmap_directory_bytes); ++i) {
+    known.insert(directory + i);
   }
   WriterLock lock(overlap_mu_);
   metadata_clusters_ = std::move(known);

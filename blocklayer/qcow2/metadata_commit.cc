@@ -154,49 +154,4 @@ Status Metadata::CommitAndRelease() {
   return CommitLocked();
 }
 
-void Metadata::ReleaseQuarantine() {
-  if (quarantine_.empty()) return;
-  epoch_.TryAdvance();
-  const uint64_t now = epoch_.epoch();
-  std::vector<uint64_t> free;
-  std::vector<Quarantined> still;
-  for (const Quarantined& q : quarantine_) {
-    if (now < q.epoch + 2) {
-      still.push_back(q);
-    } else {
-      free.push_back(q.cluster);
-    }
-  }
-  quarantine_.swap(still);
-  std::ranges::sort(free);
-
-  // Space goes back to the host before the clusters can be found again. A host that cannot punch
-  // holes keeps the space; that is all.
-  std::vector<uint64_t> last_references;
-  {
-    MutexLock lock(mu_);
-    for (const uint64_t cluster : free) {
-      const Result<SlicePtr> slice = RefcountSlice(cluster);
-      if (slice && *slice != nullptr &&
-          LoadRefcount((*slice)->bytes().data(), EntryInSlice(cluster), geometry_.refcount_order) ==
-              1) {
-        last_references.push_back(cluster);
-      }
-    }
-  }
-  for (size_t i = 0; i < last_references.size();) {
-    size_t j = i + 1;
-    while (j < last_references.size() && last_references[j] == last_references[j - 1] + 1) ++j;
-    if (!file_.PunchHole(geometry_.HostOf(last_references[i]), (j - i) << geometry_.cluster_bits)) {
-      break;
-    }
-    i = j;
-  }
-  MutexLock lock(mu_);
-  for (const uint64_t cluster : free) {
-    // A refcount that is wrong already cannot be lowered: the image was damaged before.
-    if (!ChangeRefcount(cluster, -1)) corrupt_.store(true, std::memory_order_release);
-  }
-}
-
 }  // namespace chainfs::qcow2

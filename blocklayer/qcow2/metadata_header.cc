@@ -76,10 +76,8 @@ Status Metadata::GrowL1For(uint64_t size) {
   l1_offset_ = geometry_.HostOf(first);
   l1_tables_.push_back(std::move(grown));  // readers may still hold the old one; it stays
   l1_.store(l1_tables_.back().get(), std::memory_order_release);
-  for (uint64_t i = 0; i < old_clusters; ++i) dereferenced_.push_back(old_first + i);
   NoteMetadata(first, clusters);
-  WriterLock overlap_lock(overlap_mu_);
-  for (uint64_t i = 0; i < old_clusters; ++i) metadata_clusters_.erase(old_first + i);
+  DereferenceTable(old_first, old_clusters);
   return {};
 }
 
@@ -118,8 +116,25 @@ Status Metadata::PrepareForWriting() {
   return {};
 }
 
-void Metadata::MarkCorrupt() {
-  if (corrupt_.exchange(true, std::memory_order_acq_rel)) return;
+bool Metadata::RefuseChanges(std::string why) {
+  // Who is told the reason knows which file it is about.
+  const std::string prefix = file_.path() + ": ";
+  if (why.starts_with(prefix)) why.erase(0, prefix.size());
+  MutexLock lock(reason_mu_);
+  if (corrupt_.load(std::memory_order_relaxed)) return false;
+  corrupt_reason_ = std::move(why);
+  corrupt_.store(true, std::memory_order_release);
+  return true;
+}
+
+std::string Metadata::corrupt_reason() const {
+  MutexLock lock(reason_mu_);
+  return corrupt_reason_;
+}
+
+void Metadata::MarkCorrupt(std::string why) {
+  if (!RefuseChanges(std::move(why))) return;
+  if (!Commit()) return;  // the file takes nothing any more, this mark included
   MutexLock lock(header_mu_);
   if (header_.version < 3) return;
   // The image is refused for writing from now on whether or not this reaches the disk.

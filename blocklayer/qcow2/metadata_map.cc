@@ -51,8 +51,15 @@ Status Metadata::Load(bool for_writing) {
 
   const uint64_t table_bytes = uint64_t{header.refcount_table_clusters} << geometry_.cluster_bits;
   CHAINFS_ASSIGN(reftable_, RefcountTable::Load(file_, reftable_offset_, table_bytes / 8));
-  CHAINFS_ASSIGN(file_end_, file_.Size());
-  return FindMetadataClusters(header);
+  CHAINFS_ASSIGN(const uint64_t file_end, file_.Size());
+  NoteWritten(file_end);
+  Status found = FindMetadataClusters(header);
+  if (!found && found.error().kind == ErrorKind::kCorrupt) {
+    // Tables that lie on one another can be read as they are, and not changed.
+    RefuseChanges(std::move(found).error().message);
+    return {};
+  }
+  return found;
 }
 
 uint64_t Metadata::L1Entry(uint64_t index) const {
@@ -109,9 +116,7 @@ Result<ClusterMapping> Metadata::Lookup(GuestOffset guest) {
 Result<uint64_t> Metadata::EnsureL2(uint64_t l1_index) {
   const uint64_t entry = L1Entry(l1_index);
   if ((entry & kEntryOffsetMask) != 0) {
-    if ((entry & kEntryCopied) == 0) {
-      return std::unexpected(CorruptEntry("L1 entry (shared L2 table)", entry).error());
-    }
+    if ((entry & kEntryCopied) == 0) return UnshareL2(l1_index, entry);
     return entry & kEntryOffsetMask;
   }
   CHAINFS_ASSIGN(const uint64_t cluster, AllocateTableCluster());
@@ -119,34 +124,48 @@ Result<uint64_t> Metadata::EnsureL2(uint64_t l1_index) {
   return geometry_.HostOf(cluster).value;
 }
 
-void Metadata::Dereference(const ClusterMapping& old) {
-  if (old.kind == ClusterKind::kNormal || old.kind == ClusterKind::kZeroAllocated) {
-    dereferenced_.push_back(geometry_.ClusterOf(old.host));
-  } else if (old.kind == ClusterKind::kCompressed) {
-    // One reference for each host cluster that the compressed bytes touch.
-    const uint64_t first = geometry_.ClusterOf(old.host);
-    const uint64_t last = geometry_.ClusterOf(old.host + (old.compressed_bytes - 1));
-    for (uint64_t cluster = first; cluster <= last; ++cluster) dereferenced_.push_back(cluster);
+// The L2 table behind an L1 entry without COPIED, which somebody else may refer to: a `qemu-img
+// snapshot` that was killed leaves such tables. It is left as it is, and a copy takes its place.
+// The refcounts of what both name stay: whoever shared the table counted its clusters too.
+Result<uint64_t> Metadata::UnshareL2(uint64_t l1_index, uint64_t entry) {
+  const HostOffset shared(entry & kEntryOffsetMask);
+  const uint64_t old = geometry_.ClusterOf(shared);
+  CHAINFS_ASSIGN(const uint64_t refcount, Refcount(old));
+  if (refcount == 0) return std::unexpected(CorruptEntry("L1 entry", entry).error());
+  if (refcount == 1) {
+    // Nobody else, after all.
+    StoreL1(l1_index, entry | kEntryCopied);
+    return shared.value;
   }
+  // Nobody has changed it, so the disk is right.
+  std::vector<std::byte> table(geometry_.cluster_size());
+  CHAINFS_TRY(file_.ReadZeroFilled(shared, table));
+  CHAINFS_ASSIGN(const ClusterRun run, AllocateLocked(1));
+  const HostOffset copy = geometry_.HostOf(run.first);
+  if (Status written = file_.WriteAt(copy, table); !written) {
+    ReleaseLocked(run);
+    return std::unexpected(std::move(written).error());
+  }
+  // Of at least two references it loses one, so it is never free while anybody may look at it.
+  ++waiting_[old];
+  dereferenced_.push_back(old);
+  NoteMetadata(run.first, 1);
+  StoreL1(l1_index, geometry_.NormalEntry(run.first));
+  return copy.value;
 }
 
 // Cannot fail: the table exists and the slice is at hand.
 void Metadata::SetEntry(GuestOffset guest, uint64_t entry, const SlicePtr& slice) {
-  const ClusterMapping old = Decode(slice, guest);
   const uint64_t index = geometry_.L2Index(guest) & (geometry_.slice_bytes() / 8 - 1);
   StoreWord(*slice, index, entry);
   const uint64_t table = L1Entry(geometry_.L1Index(guest)) & kEntryOffsetMask;
   const uint64_t within = RoundDown(geometry_.L2Index(guest) * 8, geometry_.slice_bytes());
   MarkDirty(dirty_l2_, HostOffset(table + within), slice);
-  // Keeping the same cluster under another flag is no dereference.
-  const ClusterMapping now = geometry_.Decode(entry);
-  const bool kept = old.kind != ClusterKind::kCompressed && old.host.value != 0 &&
-                    now.kind != ClusterKind::kCompressed && now.host == old.host;
-  if (!kept) Dereference(old);
 }
 
 Status Metadata::SetEntries(GuestOffset first, std::span<const uint64_t> entries) {
   std::vector<SlicePtr> slices;
+  std::vector<uint64_t> dropped;
   slices.reserve(entries.size());
   MutexLock lock(mu_);
   // First everything that can fail.
@@ -154,15 +173,38 @@ Status Metadata::SetEntries(GuestOffset first, std::span<const uint64_t> entries
     const GuestOffset guest = first + (i << geometry_.cluster_bits);
     CHAINFS_TRY(EnsureL2(geometry_.L1Index(guest)));
     CHAINFS_ASSIGN(SlicePtr slice, L2Slice(guest));
-    if (Decode(slice, guest).kind == ClusterKind::kInvalid) {
+    const ClusterMapping old = Decode(slice, guest);
+    if (old.kind == ClusterKind::kInvalid) {
       return CorruptEntry("L2 entry for guest offset", guest.value);
     }
+    AppendDropped(old, geometry_.Decode(entries[i]), dropped);
     slices.push_back(std::move(slice));
   }
+  CHAINFS_TRY(PlanDereferences(dropped));
+  dereferenced_.insert(dereferenced_.end(), dropped.begin(), dropped.end());
   for (uint64_t i = 0; i < entries.size(); ++i) {
     SetEntry(first + (i << geometry_.cluster_bits), entries[i], slices[i]);
   }
   return {};
+}
+
+Status Metadata::CheckDataClusters(GuestOffset guest, uint64_t first_cluster, uint64_t count) {
+  const uint64_t end = geometry_.HostOf(first_cluster + count).value;
+  bool sound = !HoldsMetadata(first_cluster, count);
+  if (sound && end > file_end_.load(std::memory_order_acquire)) {
+    // Legal for clusters that were allocated and never written; only then the file may grow there.
+    MutexLock lock(mu_);
+    for (uint64_t i = 0; sound && i < count; ++i) {
+      CHAINFS_ASSIGN(const uint64_t refcount, Refcount(first_cluster + i));
+      sound = refcount > 0;
+    }
+    if (sound) NoteWritten(end);
+  }
+  if (sound) return {};
+  return Fail(ErrorKind::kCorrupt,
+              fmt::format("{}: the image is corrupt: guest offset {:#x} is mapped onto metadata or "
+                          "a free cluster, at {:#x}; look at it with qemu-img check",
+                          file_.path(), guest.value, geometry_.HostOf(first_cluster).value));
 }
 
 bool Metadata::HoldsMetadata(uint64_t first_cluster, uint64_t count) const {

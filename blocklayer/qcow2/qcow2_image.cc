@@ -53,7 +53,7 @@ bool Qcow2Image::writable() const {
 std::string Qcow2Image::read_only_reason() const {
   if (opened_read_only_) return "it is opened read-only";
   if (!feature_reason_.empty()) return feature_reason_;
-  if (metadata_.corrupt()) return "its metadata is corrupt; look at it with qemu-img check";
+  if (metadata_.corrupt()) return metadata_.corrupt_reason();
   if (metadata_.failed()) return "an earlier flush failed; unmount, check it and mount again";
   if (closed_.load(std::memory_order_acquire)) return "it is closed";
   return "";
@@ -152,10 +152,28 @@ Status Qcow2Image::ReadCompressedCluster(HostOffset host, uint32_t compressed_by
   CHAINFS_ASSIGN(const size_t read, file_->ReadAt(host, compressed));
   Status status = DecompressCluster(compression_type_, std::span(compressed).first(read), out);
   if (!status) {
-    return std::unexpected(WithContext(std::move(status).error(), file_->path()));
+    // Data that cannot be decoded is as good as data that cannot be read; no table is wrong.
+    Error error = WithContext(std::move(status).error(), file_->path());
+    if (error.kind == ErrorKind::kCorrupt) error.kind = ErrorKind::kIo;
+    return std::unexpected(std::move(error));
   }
   return {};
 }
+
+namespace {
+
+// What is broken in another image fails this request, and says nothing of this image.
+Status ReadFromBelow(const BackingReader& below, GuestOffset offset, std::span<std::byte> out) {
+  Status status = below.ReadBelow(offset, out);
+  if (!status && status.error().kind == ErrorKind::kCorrupt) {
+    Error error = std::move(status).error();
+    error.kind = ErrorKind::kIo;
+    return std::unexpected(std::move(error));
+  }
+  return status;
+}
+
+}  // namespace
 
 Status Qcow2Image::ReadBefore(const ClusterMapping& mapping, GuestOffset offset,
                               std::span<std::byte> out, const BackingReader* below) {
@@ -177,7 +195,7 @@ Status Qcow2Image::ReadBefore(const ClusterMapping& mapping, GuestOffset offset,
       return {};
     }
     case ClusterKind::kUnallocated:
-      if (below != nullptr) return below->ReadBelow(offset, out);
+      if (below != nullptr) return ReadFromBelow(*below, offset, out);
       [[fallthrough]];
     default:
       std::ranges::fill(out, std::byte{0});
@@ -186,23 +204,22 @@ Status Qcow2Image::ReadBefore(const ClusterMapping& mapping, GuestOffset offset,
 }
 
 Status Qcow2Image::Flush() {
-  if (!writable()) {
-    if (metadata_.failed()) return metadata_.Commit();
-    if (metadata_.corrupt() && metadata_.prepared()) {
-      return Fail(ErrorKind::kCorrupt,
-                  fmt::format("{}: found to be corrupt while in use; what was written since the "
-                              "last flush may be lost",
-                              file_->path()));
-    }
+  if (metadata_.failed()) return metadata_.Commit();  // says why
+  // An image that turned out to be corrupt keeps what it acknowledged before.
+  if (closed_.load(std::memory_order_acquire) || opened_read_only_ || !feature_reason_.empty() ||
+      (metadata_.corrupt() && !metadata_.prepared())) {
     return {};
   }
-  return Finish(metadata_.Commit());
+  return metadata_.Commit();
 }
 
 Status Qcow2Image::Close() {
   if (closed_.load(std::memory_order_acquire)) return {};
   Status status;
-  if (writable() && metadata_.prepared()) status = metadata_.CommitAndRelease();
+  if (metadata_.prepared() && !metadata_.failed()) {
+    // Nothing of a corrupt image is freed.
+    status = metadata_.corrupt() ? metadata_.Commit() : metadata_.CommitAndRelease();
+  }
   closed_.store(true, std::memory_order_release);
   return status;
 }

@@ -74,7 +74,9 @@ class Qcow2Image final : public Image {
 
   // qcow2_write.cc
   Status PrepareToChange();
-  Status Finish(Status status);  // marks the image corrupt where the error says so
+  // Marks the image corrupt where the error says so. Nothing but broken metadata of this very image
+  // gives kCorrupt here: what lies below or cannot be decoded fails its request alone.
+  Status Finish(Status status);
   Status CommitIfMuchIsDirty();
   // Bytes from `offset` on, at most `length`, that lie in one run of in-place clusters; 0: none.
   struct InPlaceRun {

@@ -35,7 +35,9 @@ Status Qcow2Image::PrepareToChange() {
 }
 
 Status Qcow2Image::Finish(Status status) {
-  if (!status && status.error().kind == ErrorKind::kCorrupt) metadata_.MarkCorrupt();
+  if (!status && status.error().kind == ErrorKind::kCorrupt) {
+    metadata_.MarkCorrupt(status.error().message);
+  }
   return status;
 }
 
@@ -56,12 +58,7 @@ Result<Qcow2Image::InPlaceRun> Qcow2Image::FindInPlace(GuestOffset offset, uint6
     } else if (host != run.host + run.length) {
       break;
     }
-    if (metadata_.HoldsMetadata(geometry.ClusterOf(mapping.host), 1)) {
-      return Fail(ErrorKind::kCorrupt,
-                  fmt::format("{}: guest offset {} is mapped onto metadata; look at the image with "
-                              "qemu-img check",
-                              file_->path(), position.value));
-    }
+    CHAINFS_TRY(metadata_.CheckDataClusters(position, geometry.ClusterOf(mapping.host), 1));
     run.length += std::min(length - run.length,
                            geometry.cluster_size() - position.Within(geometry.cluster_size()));
   }
@@ -137,9 +134,8 @@ Result<uint64_t> Qcow2Image::WriteLinking(GuestOffset offset, std::span<const st
   ClusterRun run{.first = geometry.ClusterOf(before[0].host), .count = before.size()};
   if (fresh) {
     CHAINFS_ASSIGN(run, metadata_.Allocate(before.size()));
-  } else if (metadata_.HoldsMetadata(run.first, run.count)) {
-    return Fail(ErrorKind::kCorrupt, fmt::format("{}: guest offset {} is mapped onto metadata",
-                                                 file_->path(), offset.value));
+  } else {
+    CHAINFS_TRY(metadata_.CheckDataClusters(first, run.first, run.count));
   }
   const uint64_t bytes = std::min<uint64_t>(
       data.size(), (run.count << geometry.cluster_bits) - offset.Within(geometry.cluster_size()));

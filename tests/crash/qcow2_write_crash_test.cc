@@ -12,6 +12,9 @@
 
 #include <cstdlib>
 
+#include "blocklayer/base/endian.h"
+#include "blocklayer/qcow2/geometry.h"
+#include "blocklayer/qcow2/header.h"
 #include "blocklayer/qcow2/qcow2_image.h"
 #include "tests/support/command.h"
 #include "tests/support/crash_enumerator.h"
@@ -27,6 +30,8 @@ struct Case {
   const char* options;
   uint64_t size;  // bytes of the disk
   bool backing;   // the initial contents lie below, not in the image
+  // The tables look like after a `qemu-img snapshot -c` that was killed: counted twice, no COPIED.
+  bool shared = false;
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
@@ -67,6 +72,27 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
     auto host = MemHost::Create();
     EXPECT_TRUE(host->ImportFrom(dir.path()));
     return host;
+  }
+
+  // 16-bit refcounts, one refcount block.
+  static void Share(const std::shared_ptr<MemHost>& host) {
+    std::vector<std::byte> bytes = host->Contents("a.qcow2");
+    const auto get = [&](uint64_t at) { return LoadBigEndian<uint64_t>(bytes.data() + at); };
+    const auto l1_entries = LoadBigEndian<uint32_t>(bytes.data() + kOffsetL1Size);
+    const uint64_t cluster = 1ull << LoadBigEndian<uint32_t>(bytes.data() + kOffsetClusterBits);
+    const uint64_t block = get(get(kOffsetRefcountTable));
+    const auto share = [&](uint64_t at) {
+      const uint64_t host_offset = get(at) & ~qcow2::kEntryCopied;
+      if (host_offset == 0) return host_offset;
+      StoreBigEndian(bytes.data() + at, host_offset);
+      StoreBigEndian(bytes.data() + block + host_offset / cluster * 2, uint16_t{2});
+      return host_offset;
+    };
+    for (uint64_t i = 0; i < l1_entries; ++i) {
+      const uint64_t table = share(get(kOffsetL1Table) + i * 8);
+      for (uint64_t j = 0; table != 0 && j < cluster / 8; ++j) share(table + j * 8);
+    }
+    host->PutFile("a.qcow2", bytes);
   }
 
   Status RandomOperation(Image& image, SectorModel& model, Random& random) {
@@ -174,6 +200,13 @@ TEST_P(Qcow2WriteCrash, EveryStateIsOldOrNew) {
       ASSERT_TRUE(image->Write(GuestOffset(0), initial, nullptr));
       ASSERT_TRUE(image->Flush());
     }
+    if (GetParam().shared) {
+      ASSERT_TRUE(image->Close());
+      image.reset();
+      Share(host);
+      image = Open(host);
+      ASSERT_NE(image, nullptr);
+    }
     host->StartRecording();
     for (int i = 0; i < 24; ++i) {
       const Status done = RandomOperation(*image, model, random);
@@ -207,7 +240,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"c4k_lazy", "cluster_size=4k,lazy_refcounts=on", 64 << 10, true},
                       Case{"c4k_v2", "cluster_size=4k,compat=0.10", 64 << 10, false},
                       Case{"c512_v2_backing", "cluster_size=512,compat=0.10", 64 << 10, true},
-                      Case{"c64k_backing", "cluster_size=64k", 512 << 10, true}),
+                      Case{"c64k_backing", "cluster_size=64k", 512 << 10, true},
+                      Case{"c4k_shared", "cluster_size=4k", 64 << 10, false, true},
+                      Case{"c1k_shared", "cluster_size=1k", 64 << 10, false, true}),
     [](const auto& param) { return param.param.name; });
 
 }  // namespace
