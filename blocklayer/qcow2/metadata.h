@@ -20,6 +20,9 @@
 // A crash before the last step leaves leaks; in its midst, entries that are old or new, each valid:
 // a new L2 table was zeroed before the first sync, so an L1 entry without its L2 slices reads as
 // unallocated, which is the old state. After it, quarantined clusters may go.
+// A new refcount table or L1 table goes to the disk past commits, with all refcounts that are not
+// known to be there: the dirty ones and those of a commit under way. That commit may still write
+// its older copies over them; these count all that it links, and the rest is dirty.
 //
 // Locks: commit_mu_ (one commit at a time, held across its I/O), then mu_ (all tables in memory;
 // held across the loading of a missing slice and the zeroing of a new table, never across a
@@ -204,6 +207,7 @@ class Metadata {
   Status WriteSectors(HostOffset table, const std::set<uint64_t>& sectors,
                       std::span<const std::byte> bytes, uint64_t table_bytes);
   void PutBack(Snapshot snapshot) REQUIRES(mu_);
+  Status WriteRefcountSlices() REQUIRES(mu_);
   void CountDirty() REQUIRES(mu_);
 
   // Constant after Load.
@@ -244,6 +248,8 @@ class Metadata {
   uint64_t free_hint_ GUARDED_BY(mu_) = 0;  // no free cluster lies below
   DirtySlices dirty_l2_ GUARDED_BY(mu_);
   DirtySlices dirty_refcounts_ GUARDED_BY(mu_);
+  // What the commit under way has taken; null without one. Its refcounts may not be on disk yet.
+  const Snapshot* in_flight_ GUARDED_BY(mu_) = nullptr;
   std::set<uint64_t> dirty_l1_sectors_ GUARDED_BY(mu_);
   std::set<uint64_t> dirty_reftable_sectors_ GUARDED_BY(mu_);
   std::vector<uint64_t> dereferenced_ GUARDED_BY(mu_);  // clusters, not yet durably

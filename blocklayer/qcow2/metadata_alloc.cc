@@ -218,11 +218,8 @@ Result<uint64_t> Metadata::GrowRefcountTable(uint64_t block_index, uint64_t extr
                                .error());
   }
 
-  // Blocks that the table already names, as they are now; a commit under way may write an older
-  // copy of them afterwards, which still counts all that is on disk by then.
-  for (const auto& [offset, slice] : dirty_refcounts_) {
-    CHAINFS_TRY(file_.WriteAt(HostOffset(offset), slice->bytes()));
-  }
+  // The blocks that the table already names.
+  CHAINFS_TRY(WriteRefcountSlices());
   RefcountTable table = reftable_;
   table.Grow(table_clusters * per_cluster);
   for (uint64_t b = 0; b < blocks; ++b) {

@@ -76,6 +76,22 @@ void Metadata::PutBack(Snapshot snapshot) {
   CountDirty();
 }
 
+// All refcounts that may not be on disk, as they are now.
+Status Metadata::WriteRefcountSlices() {
+  const auto write = [this](HostOffset offset, const SlicePtr& slice) {
+    return file_.WriteAt(offset, slice->bytes());
+  };
+  if (in_flight_ != nullptr) {
+    for (const SliceWrite& taken : in_flight_->refcounts) {
+      CHAINFS_TRY(write(taken.offset, taken.slice));
+    }
+  }
+  for (const auto& [offset, slice] : dirty_refcounts_) {
+    CHAINFS_TRY(write(HostOffset(offset), slice));
+  }
+  return {};
+}
+
 Status Metadata::WriteSectors(HostOffset table, const std::set<uint64_t>& sectors,
                               std::span<const std::byte> bytes, uint64_t table_bytes) {
   for (const uint64_t sector : sectors) {
@@ -124,12 +140,15 @@ Status Metadata::CommitLocked() {
   {
     MutexLock lock(mu_);
     snapshot = TakeSnapshot();
+    in_flight_ = &snapshot;
   }
-  if (Status written = WriteSnapshot(snapshot); !written) {
+  Status written = WriteSnapshot(snapshot);
+  {
     MutexLock lock(mu_);
-    PutBack(std::move(snapshot));
-    return written;
+    in_flight_ = nullptr;
+    if (!written) PutBack(std::move(snapshot));
   }
+  CHAINFS_TRY(std::move(written));
   const uint64_t epoch = epoch_.epoch();
   for (const uint64_t cluster : snapshot.dereferenced) quarantine_.push_back({cluster, epoch});
   return {};

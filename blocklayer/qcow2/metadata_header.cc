@@ -61,9 +61,7 @@ Status Metadata::GrowL1For(uint64_t size) {
   }
   // Durable before the switch: the counts of the new table and of the blocks that hold them, then
   // their table entries, and the table itself.
-  for (const auto& [offset, slice] : dirty_refcounts_) {
-    CHAINFS_TRY(file_.WriteAt(HostOffset(offset), slice->bytes()));
-  }
+  CHAINFS_TRY(WriteRefcountSlices());
   CHAINFS_TRY(file_.WriteAt(geometry_.HostOf(first), raw));
   CHAINFS_TRY(file_.DataSync());
   CHAINFS_TRY(WriteRefcountTable());
