@@ -7,12 +7,11 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <thread>
 
 #include "blocklayer/base/endian.h"
+#include "blocklayer/base/sync.h"
 #include "blocklayer/qcow2/create.h"
 #include "blocklayer/qcow2/header.h"
 #include "blocklayer/qcow2/qcow2_image.h"
@@ -36,57 +35,60 @@ class Actor {
   void Start() {
     thread_ = std::thread([this] {
       {
-        const std::lock_guard lock(mu_);
+        MutexLock lock(mu_);
         id_ = std::this_thread::get_id();
       }
       const Status done = work_();
-      const std::lock_guard lock(mu_);
+      MutexLock lock(mu_);
       EXPECT_TRUE(done) << done.error().message;
       done_ = true;
-      changed_.notify_all();
+      changed_.NotifyAll();
     });
   }
   // From the hook of the host.
   void OnCall(const HostCall& call) {
-    std::unique_lock lock(mu_);
+    MutexLock lock(mu_);
     if (std::this_thread::get_id() != id_) return;
     if (calls_.size() == stop_) {
       stopped_ = true;
-      changed_.notify_all();
-      changed_.wait(lock, [&] { return stop_ == SIZE_MAX; });
+      changed_.NotifyAll();
+      while (stop_ != SIZE_MAX) changed_.Wait(mu_);
     }
     calls_.push_back(call);
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
   // Until it stopped, ended or made `calls` calls; or a while, if it waits for somebody else.
   void WaitFor(size_t calls, std::chrono::milliseconds limit) {
-    std::unique_lock lock(mu_);
-    changed_.wait_for(lock, limit, [&] { return stopped_ || done_ || calls_.size() >= calls; });
+    const auto deadline = std::chrono::steady_clock::now() + limit;
+    MutexLock lock(mu_);
+    while (!stopped_ && !done_ && calls_.size() < calls) {
+      if (!changed_.WaitUntil(mu_, deadline)) return;
+    }
   }
   void GoOn() {
-    const std::lock_guard lock(mu_);
+    MutexLock lock(mu_);
     stop_ = SIZE_MAX;
     stopped_ = false;
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
   void Finish() {
     GoOn();
     if (thread_.joinable()) thread_.join();
   }
   std::vector<HostCall> calls() {
-    const std::lock_guard lock(mu_);
+    MutexLock lock(mu_);
     return calls_;
   }
 
  private:
   const std::function<Status()> work_;
-  std::mutex mu_;
-  std::condition_variable changed_;
-  std::thread::id id_;
-  size_t stop_;
-  bool stopped_ = false;
-  bool done_ = false;
-  std::vector<HostCall> calls_;
+  Mutex mu_;
+  CondVar changed_;
+  std::thread::id id_ GUARDED_BY(mu_);
+  size_t stop_ GUARDED_BY(mu_);
+  bool stopped_ GUARDED_BY(mu_) = false;
+  bool done_ GUARDED_BY(mu_) = false;
+  std::vector<HostCall> calls_ GUARDED_BY(mu_);
   std::thread thread_;
 };
 
