@@ -147,10 +147,17 @@ Result<Place> Roots::Find(std::string_view path, std::span<const std::string> ex
     if (!permitted.empty()) permitted += ", ";
     permitted += root.directory->path();
   }
+  if (IsKnownToBeMissing(normal)) {
+    return Fail(ErrorKind::kNotFound, EscapeText(fmt::format("{}: does not exist", normal)));
+  }
+  // All of the host is never the right thing to permit.
+  const std::string directory = DirectoryOf(normal);
+  const std::string cure =
+      directory == "/" ? "move it beneath one of them"
+                       : fmt::format("to permit it, mount with -o backing_dir={}", directory);
   return Fail(ErrorKind::kAccess,
-              EscapeText(fmt::format("{}: outside the permitted directories ({}); to permit it, "
-                                     "mount with -o backing_dir={}",
-                                     normal, permitted, DirectoryOf(normal))));
+              EscapeText(fmt::format("{}: outside the permitted directories ({}); {}", normal,
+                                     permitted, cure)));
 }
 
 Result<Place> Roots::Resolve(const Place& overlay, std::string_view backing,

@@ -10,17 +10,38 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <exception>
 #include <functional>
 #include <memory>
 
 #include "ctl/commands.h"
+#include "ctl/nearest.h"
 #include "ctl/output.h"
 
 namespace chainfs {
 namespace {
 
+// Verbs that send a command, so that there is a setfattr line to print.
+constexpr std::array kCommandVerbs = {"stream", "snapshot", "flush",   "cancel",
+                                      "pause",  "resume",   "dismiss", "speed"};
+// Verbs that say nothing but their result.
+constexpr std::array kWordlessVerbs = {"info", "chain", "map", "events"};
+
+template <size_t N>
+bool IsOneOf(const std::array<const char*, N>& verbs, std::string_view name) {
+  return std::ranges::any_of(verbs, [&](const char* verb) { return name == verb; });
+}
+
 using Action = std::function<Result<ExitCode>()>;
+
+// CLI11 would call the two words "LIMIT(1x)".
+class SpeedHelp : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App* /*app*/, std::string /*name*/) const override {
+    return "Usage: chainctl speed [OPTIONS] DISK [ID] LIMIT\n";
+  }
+};
 
 // What the parse leaves behind: which verb was given, and how to run it.
 struct Chosen {
@@ -62,10 +83,14 @@ CLI::App* Verbs::Add(const std::string& name, const std::string& help,
   CLI::App* const verb = app_.add_subcommand(name, help);
   auto common = std::make_shared<CommonOptions>();
   verb->add_flag("--json", common->json, "Print JSON");
-  verb->add_flag("-v,--verbose", common->verbose, "Print the equivalent setfattr line");
-  verb->add_flag("-q,--quiet", common->quiet, "No progress and no remarks");
-  verb->callback([this, name, options, common, run = std::move(run)] {
-    chosen_ = {.verb = name, .run = [options, common, run] { return run(*options, *common); }};
+  if (IsOneOf(kCommandVerbs, name)) {
+    verb->add_flag("-v,--verbose", common->verbose, "Print the equivalent setfattr line");
+  }
+  if (!IsOneOf(kWordlessVerbs, name)) {
+    verb->add_flag("-q,--quiet", common->quiet, "No progress and no remarks");
+  }
+  verb->callback([&chosen = chosen_, name, options, common, run = std::move(run)] {
+    chosen = {.verb = name, .run = [options, common, run] { return run(*options, *common); }};
   });
   return verb;
 }
@@ -81,14 +106,14 @@ void Verbs::AddWaiting(CLI::App* verb, WaitingOptions& waiting) {
 
 void Verbs::AddShowing() {
   auto list = std::make_shared<ListOptions>();
-  Add<ListOptions>("list", "Chains of a mount, or of all", list, RunList)
+  Add<ListOptions>("list", "List the disks of a mount (default: of all mounts)", list, RunList)
       ->add_option("MNT", list->mount, "Mount point");
   auto info = std::make_shared<std::string>();
-  Add<std::string>("info", "One disk", info, RunInfo)
+  Add<std::string>("info", "Show one disk", info, RunInfo)
       ->add_option("DISK", *info, "Mounted file")
       ->required();
   auto chain = std::make_shared<std::string>();
-  Add<std::string>("chain", "The layers of a disk, active layer first", chain, RunChain)
+  Add<std::string>("chain", "Show the layers of a disk, active layer first", chain, RunChain)
       ->add_option("DISK", *chain, "Mounted file")
       ->required();
 }
@@ -96,35 +121,38 @@ void Verbs::AddShowing() {
 void Verbs::AddMap() {
   auto options = std::make_shared<MapOptions>();
   CLI::App* const verb =
-      Add<MapOptions>("map", "A picture: which layer serves which part", options, RunMap);
+      Add<MapOptions>("map", "Draw which layer serves which part of a disk", options, RunMap);
   verb->add_option("DISK", options->disk, "Mounted file")->required();
-  verb->add_option("--svg", options->svg, "Write a drawing to FILE (- for stdout)")
+  verb->add_option("--svg", options->svg, "Write a drawing to FILE (-: to stdout)")
       ->type_name("FILE");
-  verb->add_option("--width", options->width, "Characters across (terminal)")
+  verb->add_option("--width", options->width, "Width in characters (default: the terminal's)")
       ->type_name("N")
       ->check(CLI::Range(20, 10000));
   verb->add_flag_callback(
-      "--lanes", [options] { options->style = PictureStyle::kLanes; }, "One line a layer");
+      "--lanes", [options] { options->style = PictureStyle::kLanes; }, "One line per layer");
   verb->add_flag_callback(
-      "--bar", [options] { options->style = PictureStyle::kBar; }, "One bar, a letter a layer");
+      "--bar", [options] { options->style = PictureStyle::kBar; }, "One bar, one letter per layer");
 }
 
 void Verbs::AddStream() {
   auto options = std::make_shared<StreamOptions>();
   CLI::App* const verb = Add<StreamOptions>(
-      "stream", "Copy what lies between base and top into top", options, RunStream);
+      "stream", "Merge the layers between base and top into top", options, RunStream);
   verb->add_option("DISK", options->disk, "Mounted file")->required();
-  verb->add_option("--base", options->base, "Layer that stays below (none: flatten)")
+  verb->add_option("--base", options->base, "Layer that stays below (default: none, merge all)")
       ->type_name("LAYER");
-  verb->add_option("--top", options->top, "Layer to copy into (active)")->type_name("LAYER");
-  verb->add_option("--speed", options->speed, "Limit, bytes a second (k M G = 1024)")
+  verb->add_option("--top", options->top, "Layer to merge into (default: the active layer)")
+      ->type_name("LAYER");
+  verb->add_option("--speed", options->speed, "Limit in bytes per second (k, M, G: powers of 1024)")
       ->type_name("RATE");
-  verb->add_option("--on-error", options->on_error, "report, ignore, stop or enospc")
+  verb->add_option("--on-error", options->on_error,
+                   "report (default), ignore, stop or enospc: pause if space is short")
       ->check(CLI::IsMember({"report", "ignore", "stop", "enospc"}));
   verb->add_option("--id", options->id, "Name of the job");
-  verb->add_option("--generation", options->generation, "Refuse if the chain is not at N (exit 5)")
+  verb->add_option("--generation", options->generation,
+                   "Refuse if the chain has another generation (exit 5)")
       ->type_name("N");
-  verb->add_flag("--dry-run", options->dry_run, "Say what would be copied");
+  verb->add_flag("--dry-run", options->dry_run, "Only estimate what would be copied");
   verb->add_flag("-b,--background", options->waiting.background, "Print the id and return");
   AddWaiting(verb, options->waiting);
 }
@@ -132,27 +160,28 @@ void Verbs::AddStream() {
 void Verbs::AddSnapshot() {
   auto options = std::make_shared<SnapshotOptions>();
   CLI::App* const verb = Add<SnapshotOptions>(
-      "snapshot", "Freeze the active layer, go on in a new one", options, RunSnapshot);
+      "snapshot", "Freeze the active layer and go on in a new one", options, RunSnapshot);
   verb->add_option("DISK", options->disk, "Mounted file")->required();
   verb->add_option("--target", options->target,
-                   "New active layer (NAME.N.qcow2); a relative name is beside the old")
+                   "New active layer (default: NAME.N.qcow2 beside the old one)")
       ->type_name("FILE");
-  verb->add_option("-o", options->format_options, "Format options, as cluster_size=128k")
+  verb->add_option("-o", options->format_options, "Format options, such as cluster_size=128k")
       ->type_name("KEY=VALUE,...")
       ->allow_extra_args(false);
   verb->add_option("--id", options->id, "Name of the job");
-  verb->add_option("--generation", options->generation, "Refuse if the chain is not at N (exit 5)")
+  verb->add_option("--generation", options->generation,
+                   "Refuse if the chain has another generation (exit 5)")
       ->type_name("N");
   verb->add_flag("--dry-run", options->dry_run, "Only say whether it can be made");
   auto flush = std::make_shared<std::string>();
-  Add<std::string>("flush", "Make the image files complete on their own", flush, RunFlush)
+  Add<std::string>("flush", "Write all cached data and metadata to the images", flush, RunFlush)
       ->add_option("DISK", *flush, "Mounted file")
       ->required();
 }
 
 void Verbs::AddJobs() {
   auto jobs = std::make_shared<JobsOptions>();
-  Add<JobsOptions>("jobs", "Jobs of a disk, a mount, or all", jobs,
+  Add<JobsOptions>("jobs", "List the jobs of a disk or mount (default: of all mounts)", jobs,
                    [](const JobsOptions& options, const CommonOptions& common) {
                      JobsOptions wanted = options;
                      wanted.ids_only = common.quiet && !common.json;
@@ -165,7 +194,9 @@ void Verbs::AddJobs() {
         auto options = std::make_shared<JobOptions>();
         CLI::App* const verb = Add<JobOptions>(name, help, options, std::move(run));
         verb->add_option("DISK", options->disk, "Mounted file")->required();
-        verb->add_option("ID", options->id, "Job (default: the newest that has not finished)");
+        verb->add_option("ID", options->id,
+                         name == "dismiss" ? "Job (default: the newest that has finished)"
+                                           : "Job (default: the newest that has not finished)");
         return std::pair(verb, options);
       };
   const auto [wait, wait_options] =
@@ -178,7 +209,7 @@ void Verbs::AddJobs() {
                    "Do not wait until it has stopped");
   for (const auto& [name, help] :
        {std::pair("pause", "Pause a job"), std::pair("resume", "Resume a paused job"),
-        std::pair("dismiss", "Forget a concluded job")}) {
+        std::pair("dismiss", "Forget a finished job")}) {
     add(name, help,
         [verb = std::string(name)](const JobOptions& options, const CommonOptions& common) {
           return RunJobVerb(verb, options, common);
@@ -193,14 +224,16 @@ void Verbs::AddSpeed() {
   };
   auto options = std::make_shared<SpeedOptions>();
   CLI::App* const verb =
-      Add<SpeedOptions>("speed", "Limit a job: DISK [ID] LIMIT", options,
+      Add<SpeedOptions>("speed", "Limit the speed of a job: DISK [ID] LIMIT", options,
                         [](const SpeedOptions& given, const CommonOptions& common) {
                           JobOptions job{.disk = given.disk, .id = {}, .waiting = {}};
                           if (given.words.size() == 2) job.id = given.words[0];
                           return RunSpeed(job, given.words.back(), common);
                         });
   verb->add_option("DISK", options->disk, "Mounted file")->required();
-  verb->add_option("LIMIT", options->words, "Bytes a second (k M G = 1024), 0: no limit")
+  verb->formatter(std::make_shared<SpeedHelp>());
+  verb->add_option("LIMIT", options->words,
+                   "Bytes per second (k, M, G: powers of 1024); 0: no limit")
       ->type_name("[ID] LIMIT")
       ->required()
       ->expected(1, 2);
@@ -208,27 +241,32 @@ void Verbs::AddSpeed() {
 
 void Verbs::AddMountVerbs() {
   auto events = std::make_shared<EventsOptions>();
-  CLI::App* const verb =
-      Add<EventsOptions>("events", "Events as JSON Lines, then new ones", events, RunEvents);
-  verb->add_option("MNT", events->mount, "Mount point (all)");
-  verb->add_flag("--follow,!--no-follow", events->follow, "Go on with new ones (default), or not");
+  CLI::App* const verb = Add<EventsOptions>(
+      "events", "Print past events as JSON lines, then follow", events, RunEvents);
+  verb->add_option("MNT", events->mount, "Mount point (default: all)");
+  verb->add_flag("--follow,!--no-follow", events->follow,
+                 "Go on with new events (default), or not");
   auto umount = std::make_shared<UmountOptions>();
   CLI::App* const unmount =
       Add<UmountOptions>("umount", "Unmount and wait for the daemon to end", umount, RunUmount);
   unmount->add_option("MNT", umount->mount, "Mount point")->required();
-  unmount->add_option("--timeout", umount->timeout, "Give up waiting after SECONDS (60; exit 4)")
+  unmount
+      ->add_option("--timeout", umount->timeout,
+                   "Give up waiting after SECONDS (default: 60; exit 4)")
       ->type_name("SECONDS")
       ->check(CLI::NonNegativeNumber);
 }
 
 void Verbs::AddCreate() {
   auto options = std::make_shared<CreateOptions>();
-  CLI::App* const verb = Add<CreateOptions>("create", "A new qcow2 image", options, RunCreate);
+  CLI::App* const verb = Add<CreateOptions>("create", "Create a qcow2 image", options, RunCreate);
   verb->add_option("IMAGE", options->image, "File to create")->required();
-  verb->add_option("--size", options->size, "Size of the disk, as 20G (the backing's)")
+  verb->add_option("--size", options->size,
+                   "Size of the disk, such as 20G (default: the backing image's)")
       ->type_name("SIZE");
   verb->add_option("--backing", options->backing, "Image to build on")->type_name("FILE");
-  verb->add_option("--backing-format", options->backing_format, "qcow2 or raw")
+  verb->add_option("--backing-format", options->backing_format,
+                   "Format of the backing image: qcow2 or raw")
       ->type_name("FORMAT");
   verb->add_option("-o", options->format_options,
                    "cluster_size, compat, lazy_refcounts, refcount_bits, compression_type")
@@ -252,8 +290,23 @@ int FailUsage(const std::string& message) {
   std::string line = message;
   while (!line.empty() && line.back() == '\n') line.pop_back();
   std::ranges::replace(line, '\n', ' ');
-  Note(SafeText(line) + "; see `chainctl --help`");
+  if (!line.ends_with('?')) line += ';';
+  Note(SafeText(line) + " see `chainctl --help`");
   return static_cast<int>(ExitCode::kUsage);
+}
+
+// CLI11 only says that a subcommand is required.
+std::optional<int> RefuseUnknownVerb(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2) return FailUsage("no command is given");
+  const std::string word = argv[1];
+  if (word.starts_with('-')) return std::nullopt;
+  std::vector<std::string> known;
+  for (const CLI::App* verb : app.get_subcommands([](const CLI::App*) { return true; }))
+    known.push_back(verb->get_name());
+  if (std::ranges::find(known, word) != known.end()) return std::nullopt;
+  const std::optional<std::string> nearest = NearestWord(word, known);
+  return FailUsage(fmt::format("unknown command '{}'{}", word,
+                               nearest ? fmt::format(", did you mean '{}'?", *nearest) : ""));
 }
 
 int RunParsed(const Chosen& chosen) {
@@ -277,6 +330,7 @@ int RunChainctl(int argc, char** argv) {
         "      6 not a chainfs file or the daemon is gone, 7 not permitted.");
     Chosen chosen;
     Verbs(app, chosen).AddAll();
+    if (const std::optional<int> refused = RefuseUnknownVerb(app, argc, argv)) return *refused;
     try {
       app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {

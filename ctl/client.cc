@@ -39,7 +39,8 @@ std::unexpected<Error> FailAt(int saved_errno, std::string_view path) {
 
 std::unexpected<Error> FailNotOurs(std::string_view path) {
   return FailMounted(
-      ENODATA, fmt::format("{}: not in a chainfs mount; `chainctl list` shows what is", path));
+      ENODATA,
+      fmt::format("{}: not in a chainfs mount; `chainctl list` shows what is mounted", path));
 }
 
 Result<std::string> RealPath(const std::string& path) {
@@ -49,7 +50,7 @@ Result<std::string> RealPath(const std::string& path) {
   const int saved_errno = errno;
   // After an unmount the files are simply not there: the same case as a file that is not ours.
   if (saved_errno == ENOENT || saved_errno == ENOTDIR) {
-    return FailMounted(ENODATA, fmt::format("{}: no such file; is the chainfs mount there?", path));
+    return FailMounted(ENODATA, fmt::format("{}: No such file or directory; is it mounted?", path));
   }
   return FailAt(saved_errno, path);
 }
@@ -113,7 +114,9 @@ Result<std::string> ReadAttribute(const std::string& path, std::string_view name
     // The path was there when it was resolved: it has been unmounted since.
     if (saved_errno == ENOENT || saved_errno == ENOTDIR) {
       return FailMounted(
-          ENOTCONN, fmt::format("{}: is no longer mounted; jobs resume with the next mount", path));
+          ENOTCONN,
+          fmt::format("{}: is no longer mounted; unfinished jobs resume with the next mount",
+                      path));
     }
     return FailAt(saved_errno, path);
   }
@@ -145,8 +148,8 @@ Result<DiskPath> FindDisk(const std::string& path) {
   if (!info) {
     if (info.error().sys_errno != ENODATA) return std::unexpected(info.error());
     if (ReadAttribute(real, "version")) {
-      return FailMounted(
-          ENODATA, fmt::format("{}: is a chainfs mount point; name one of the disks in it", path));
+      return FailMounted(ENODATA,
+                         fmt::format("{}: is a mount point; name one of the disks in it", path));
     }
     return FailNotOurs(path);
   }

@@ -47,7 +47,8 @@ Result<bool> Drain(EventsReader& reader, bool tagged) {
 Result<ExitCode> RunEvents(const EventsOptions& options, const CommonOptions&) {
   CHAINFS_ASSIGN(const std::vector<std::string> mounts, MountsOrAll(options.mount));
   if (mounts.empty()) {
-    return FailMounted(ENODATA, "nothing is mounted; `chainfs SOURCE MOUNTPOINT` does that");
+    return FailMounted(ENODATA,
+                       "nothing is mounted; mount something with `chainfs SOURCE MOUNTPOINT`");
   }
   const bool tagged = mounts.size() > 1;
   std::vector<EventsReader> readers;

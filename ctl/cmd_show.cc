@@ -50,6 +50,14 @@ std::string JobsOf(const json& jobs, const std::string& disk) {
   return fmt::format("{} {:.0f}%{}", active[0].type, active[0].percent(), state);
 }
 
+// The path once: most errors begin with it.
+std::string BrokenText(const json& broken) {
+  const std::string path = SafeText(TextOf(broken, "path"));
+  std::string error = SafeText(TextOf(broken, "error"));
+  if (!error.starts_with(path)) error = fmt::format("{}: {}", path, error);
+  return fmt::format("{}: {}", SafeText(TextOf(broken, "name")), error);
+}
+
 std::string ListingText(const Listing& listing, const Painter& painter) {
   Table table;
   table.AddColumn("DISK")
@@ -71,9 +79,7 @@ std::string ListingText(const Listing& listing, const Painter& painter) {
   std::string text;
   if (!table.empty()) text += table.Render(painter);
   for (const json& broken : ArrayOf(listing.chains, "broken")) {
-    text += fmt::format("{} {} ({}): {}\n", painter.Paint(Colour::kRed, "broken:"),
-                        SafeText(TextOf(broken, "name")), SafeText(TextOf(broken, "path")),
-                        SafeText(TextOf(broken, "error")));
+    text += fmt::format("{} {}\n", painter.Paint(Colour::kRed, "broken:"), BrokenText(broken));
   }
   for (const json& note : ArrayOf(listing.chains, "notes")) {
     if (note.is_string()) text += "note: " + SafeText(note.get<std::string>()) + "\n";
@@ -86,7 +92,7 @@ std::string ListingText(const Listing& listing, const Painter& painter) {
 Result<ExitCode> RunList(const ListOptions& options, const CommonOptions& common) {
   CHAINFS_ASSIGN(const std::vector<std::string> mounts, MountsOrAll(options.mount));
   if (mounts.empty() && !common.json && !common.quiet) {
-    Note("list: nothing is mounted; `chainfs SOURCE MOUNTPOINT` does that");
+    Note("list: nothing is mounted; mount something with `chainfs SOURCE MOUNTPOINT`");
   }
   const Painter painter = Painter::For(stdout);
   json all = json::array();

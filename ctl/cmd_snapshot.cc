@@ -86,7 +86,7 @@ Result<ExitCode> RunFlush(const std::string& path, const CommonOptions& common) 
   if (common.json) {
     Print(OneLine({{"disk", disk.path}, {"flushed", true}}) + "\n");
   } else if (!common.quiet) {
-    Print(fmt::format("{}: flushed; the image files are complete\n", disk.shown));
+    Print(fmt::format("{}: all cached data and metadata is in the images\n", disk.shown));
   }
   return ExitCode::kDone;
 }

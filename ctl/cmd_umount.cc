@@ -93,7 +93,7 @@ std::unexpected<Error> FailBusy(const std::string& mount, const std::vector<Hold
 }
 
 // Unmounts; what is only passing (a look of another program, readers of events) is waited for.
-Status UnmountWhenFree(const std::string& mount, const std::string& device, bool verbose) {
+Status UnmountWhenFree(const std::string& mount, const std::string& device) {
   const auto until = steady_clock::now() + kLetGoWithin;
   bool asked = false;
   while (true) {
@@ -113,9 +113,7 @@ Status UnmountWhenFree(const std::string& mount, const std::string& device, bool
     if (!asked && std::ranges::any_of(holders, &Holder::events)) {
       asked = true;
       const DiskPath root{.path = mount, .mount = mount, .shown = mount};
-      AskBriefly([&] {
-        return Send(root, {.verb = "release-events", .value = "", .verbose = verbose}) ? 1 : 0;
-      });
+      AskBriefly([&] { return Send(root, {.verb = "release-events", .value = ""}) ? 1 : 0; });
     }
     std::this_thread::sleep_for(milliseconds(50));
   }
@@ -138,7 +136,7 @@ Result<ExitCode> RunUmount(const UmountOptions& options, const CommonOptions& co
   CHAINFS_ASSIGN(const std::string mount, FindMountPoint(options.mount));
   const std::string device = DeviceOfMount(mount);
   const Daemon daemon = FindDaemon(mount, device);
-  CHAINFS_TRY(UnmountWhenFree(mount, device, common.verbose));
+  CHAINFS_TRY(UnmountWhenFree(mount, device));
   const bool seen = static_cast<bool>(daemon.handle);
   // Bounded so that poll's int cannot overflow.
   const double seconds = std::clamp(options.timeout.value_or(kDefaultTimeout), 0.0, 1e6);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One function a verb. Each prints its result (stdout; people's notes go to stderr) and says how it
-// ended; an Error is printed by the caller as "chainctl: VERB: message".
+// One function per verb. Each prints its result (stdout; people's notes go to stderr) and says how
+// it ended; an Error is printed by the caller as "chainctl: VERB: message".
 #pragma once
 
 #include <optional>

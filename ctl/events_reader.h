@@ -22,7 +22,7 @@ class EventsReader {
   bool at_end() const { return at_end_; }
   // The daemon went without a word (killed).
   bool died() const { return died_; }
-  // What is there, one event a line, without the newlines; nothing when there is no news.
+  // What is there, one event per line, without the newlines; nothing when there is no news.
   Result<std::vector<std::string>> Read();
 
  private:

@@ -93,7 +93,7 @@ std::string UseText(const LayerUse& use) {
 }
 
 std::string DrawLanes(const DiskMap& map, const MapUse& use, const PictureOptions& options) {
-  size_t name_width = 7;  // "nothing"
+  size_t name_width = TextWidth("unallocated");
   for (const std::string& layer : map.layers) {
     name_width = std::max(name_width, TextWidth(Shorten(layer, kLongestName, options.utf8)));
   }
@@ -117,8 +117,12 @@ std::string DrawLanes(const DiskMap& map, const MapUse& use, const PictureOption
                         FormatSize(use.layers[depth].total()), kSizeWidth);
   }
   text += fmt::format("{}{}\n", std::string(2 + name_width + 2, ' '), Ruler(map.size, cells));
-  text += fmt::format("  {} no layer has {}; it reads as zeros\n", Padded("nothing", name_width),
-                      FormatSize(use.absent));
+  if (use.absent > 0) {
+    text += fmt::format("  unallocated: {} (reads as zeros)\n", FormatSize(use.absent));
+  }
+  if (std::ranges::any_of(use.layers, [](const LayerUse& layer) { return layer.zero > 0; })) {
+    text += "  - a layer says that this part is zero\n";
+  }
   return text;
 }
 
@@ -160,8 +164,11 @@ std::string Legend(const DiskMap& map, const MapUse& use, const PictureOptions& 
                         UseText(use.layers[depth]));
   }
   if (use.absent > 0) {
-    text += fmt::format("  .  {}  {}\n", Padded("in no layer, reads as zeros", kLongestName),
+    text += fmt::format("  .  {}  {}\n", Padded("unallocated (reads as zeros)", kLongestName),
                         FormatSize(use.absent));
+  }
+  if (std::ranges::any_of(use.layers, [](const LayerUse& layer) { return layer.zero > 0; })) {
+    text += "  -  a layer says that this part is zero\n";
   }
   if (idle > 0) {
     text += fmt::format("     {} {} nothing of the disk\n", idle,

@@ -57,7 +57,7 @@ std::vector<MapCell> Rasterize(const DiskMap& map, size_t cells);
 
 enum class PictureStyle : unsigned char {
   kAuto,   // lanes while they fit on a screen, else bar
-  kLanes,  // a line a layer; shade = how much of the cell it serves
+  kLanes,  // a line per layer; shade = how much of the cell it serves
   kBar,    // one bar; letter = the layer that serves most of the cell
 };
 struct PictureOptions {

@@ -106,7 +106,7 @@ std::string DrawSvg(const DiskMap& map) {
   const size_t foot = kHead + use.layers.size() * kRow + 14;
   text += fmt::format(
       "<text x=\"{}\" y=\"{}\">0</text>\n<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\n"
-      "<text x=\"8\" y=\"{}\">in no layer: {}</text>\n</svg>\n",
+      "<text x=\"8\" y=\"{}\">unallocated: {} (reads as zeros)</text>\n</svg>\n",
       kNameRoom, foot, kNameRoom + kColumns, foot, FormatSize(map.size), foot,
       FormatSize(use.absent));
   return text;

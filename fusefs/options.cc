@@ -11,6 +11,7 @@
 #include <charconv>
 #include <functional>
 #include <map>
+#include <memory>
 
 #include "fusefs/source_spec.h"
 #include "fusefs/text_values.h"
@@ -38,7 +39,8 @@ Options of -o, separated by commas (\, is a literal comma):
   control_gid=GROUP            its members may give commands and read MOUNTPOINT/.chainfs
   list_xattrs                  show the status attributes to listxattr
 Words of fstab (rw, defaults, noauto, nofail, _netdev, x-...) are accepted; nosuid and nodev
-always hold.)";
+always hold.
+)";
 
 // Accepted and without effect: what mount(8), fstab and systemd write, and what holds anyway.
 constexpr std::array kIgnoredWords = {"rw",         "defaults",
@@ -241,9 +243,17 @@ struct CommandLine {
   bool version = false;
 };
 
+class Help : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App* /*app*/, std::string /*name*/) const override {
+    return "Usage: chainfs [OPTIONS] SOURCE... MOUNTPOINT\n";
+  }
+};
+
 void Describe(CLI::App* app, CommandLine* line, Options* options) {
   app->name("chainfs");
   app->footer(kFooter);
+  app->formatter(std::make_shared<Help>());
   app->set_help_flag("-h,--help", "Print this help and exit");
   app->add_flag("-V,--version", line->version, "Print the version and exit");
   app->add_flag("-f,--foreground", options->foreground, "Stay in the foreground");

@@ -283,4 +283,15 @@ Result<std::unique_ptr<Directory>> OpenPosixDirectory(const std::string& path) {
   return std::make_unique<PosixDirectory>(std::move(absolute), std::move(fd));
 }
 
+bool IsKnownToBeMissing(const std::string& path) {
+  open_how how = {};
+  how.flags = O_PATH | O_CLOEXEC;
+  how.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
+  const auto fd =
+      static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how));
+  const bool missing = fd < 0 && (errno == ENOENT || errno == ENOTDIR);
+  if (fd >= 0) ::close(fd);
+  return missing;
+}
+
 }  // namespace chainfs

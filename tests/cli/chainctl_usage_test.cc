@@ -76,6 +76,36 @@ TEST(ChainctlUsageTest, TheUnknownOptionIsNamed) {
   EXPECT_NE(result.err.find("--frob"), std::string::npos) << result.Describe();
 }
 
+TEST(ChainctlUsageTest, TheNearestVerbIsOffered) {
+  EXPECT_EQ(Chainctl({"foo"}).err, "chainctl: unknown command 'foo'; see `chainctl --help`\n");
+  EXPECT_EQ(Chainctl({"unmount", "/mnt"}).err,
+            "chainctl: unknown command 'unmount', did you mean 'umount'? see `chainctl --help`\n");
+  ExpectOneLineError(Chainctl({"unmount", "/mnt"}), 2);
+  ExpectOneLineError(Chainctl({"\x1b[2J"}), 2);
+}
+
+// An option that does nothing is not offered.
+TEST(ChainctlUsageTest, VerboseOnlyWhereThereIsACommandToPrint) {
+  for (const std::string& verb : kVerbs) {
+    const bool sends = verb == "stream" || verb == "snapshot" || verb == "flush" ||
+                       verb == "cancel" || verb == "pause" || verb == "resume" ||
+                       verb == "dismiss" || verb == "speed" || verb == "revert";
+    const CommandResult help = Chainctl({verb, "--help"});
+    EXPECT_EQ(help.out.find("--verbose") != std::string::npos, sends) << verb;
+  }
+  ExpectOneLineError(Chainctl({"list", "-v"}), 2);
+}
+
+TEST(ChainctlUsageTest, HelpIsPlainEnglish) {
+  for (const std::string& verb : kVerbs) {
+    const std::string help = Chainctl({verb, "--help"}).out;
+    for (const std::string word : {"a second", "a layer\n", ", as ", "(1x)", "concluded"}) {
+      EXPECT_EQ(help.find(word), std::string::npos) << help;
+    }
+  }
+  EXPECT_NE(Chainctl({"speed", "--help"}).out.find("DISK [ID] LIMIT"), std::string::npos);
+}
+
 TEST(ChainctlUsageTest, FilesThatAreNotOursExitSix) {
   const TempDir dir;
   const std::string file = dir / "plain.raw";

@@ -87,6 +87,13 @@ TEST_F(BadChainTest, C3ABackingFileOutside) {
   ::close(fd);
 }
 
+// To permit all of the host is no advice, and least of all for a file that is not there.
+TEST_F(BadChainTest, C3ABackingFileOutsideThatIsNotThere) {
+  MakeOverlay("top.qcow2", "/no-such-file-of-this-name.qcow2");
+  ExpectBroken("top", ErrorKind::kNotFound, "/no-such-file-of-this-name.qcow2: does not exist");
+  EXPECT_EQ(BrokenError("top").message.find("backing_dir="), std::string::npos);
+}
+
 TEST_F(BadChainTest, C3ParentNamesAreFineBeneathARoot) {
   ASSERT_EQ(::mkdir(At("sub").c_str(), 0700), 0);
   MakeOverlay("sub/over.qcow2", "../good.qcow2");

@@ -111,7 +111,7 @@ TEST(RasterizeTest, HugeAndEmptyDisks) {
   EXPECT_EQ(BytesIn(Rasterize({"x", 10, {"a"}, {{5, 100, 0, Kind::kData}}}, 2), 0), 5U);
 }
 
-TEST(LanesTest, OneLineALayer) {
+TEST(LanesTest, OneLinePerLayer) {
   const std::string text = DrawPicture(Small(), {.style = PictureStyle::kLanes, .width = 45});
   EXPECT_EQ(text,
             "vm1  64 MiB, 3 layers; one cell is 3.2 MiB\n"
@@ -119,7 +119,8 @@ TEST(LanesTest, OneLineALayer) {
             "B vm1.1.qcow2 |                    |      0 B\n"
             "C base.raw    |     #####          |   16 MiB\n"
             "               0             64 MiB\n"
-            "  nothing     no layer has 16 MiB; it reads as zeros\n")
+            "  unallocated: 16 MiB (reads as zeros)\n"
+            "  - a layer says that this part is zero\n")
       << text;
 }
 
