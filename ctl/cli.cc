@@ -23,10 +23,10 @@ namespace chainfs {
 namespace {
 
 // Verbs that send a command, so that there is a setfattr line to print.
-constexpr std::array kCommandVerbs = {"stream", "snapshot", "flush",   "cancel",
-                                      "pause",  "resume",   "dismiss", "speed"};
+constexpr std::array kCommandVerbs = {"stream", "snapshot", "flush", "cancel", "pause",
+                                      "resume", "dismiss",  "speed", "revert"};
 // Verbs that say nothing but their result.
-constexpr std::array kWordlessVerbs = {"info", "chain", "map", "events"};
+constexpr std::array kWordlessVerbs = {"info", "chain", "map", "events", "layers"};
 
 template <size_t N>
 bool IsOneOf(const std::array<const char*, N>& verbs, std::string_view name) {
@@ -71,6 +71,7 @@ class Verbs {
   void AddSpeed();
   void AddMountVerbs();
   void AddCreate();
+  void AddLayers();
 
   CLI::App& app_;
   Chosen& chosen_;
@@ -153,6 +154,7 @@ void Verbs::AddStream() {
                    "Refuse if the chain has another generation (exit 5)")
       ->type_name("N");
   verb->add_flag("--dry-run", options->dry_run, "Only estimate what would be copied");
+  verb->add_flag("--delete", options->remove, "Then delete the layers that nobody needs any more");
   verb->add_flag("-b,--background", options->waiting.background, "Print the id and return");
   AddWaiting(verb, options->waiting);
 }
@@ -274,6 +276,22 @@ void Verbs::AddCreate() {
       ->allow_extra_args(false);
 }
 
+void Verbs::AddLayers() {
+  auto layers = std::make_shared<LayersOptions>();
+  Add<LayersOptions>("layers", "List the layers: who is built on them, what may be deleted", layers,
+                     RunLayers)
+      ->add_option("MNT", layers->place,
+                   "Mount point, or directory of images (default: all mounts)")
+      ->type_name("[MNT|DIR]");
+  auto revert = std::make_shared<RevertOptions>();
+  CLI::App* const verb =
+      Add<RevertOptions>("revert", "Undo snapshots: go back to an older layer, drop the newer ones",
+                         revert, RunRevert);
+  verb->add_option("DISK", revert->disk, "Mounted file")->required();
+  verb->add_option("LAYER", revert->layer, "Layer that is active afterwards")->required();
+  verb->add_flag("-y,--yes", revert->yes, "Do not ask");
+}
+
 void Verbs::AddAll() {
   AddShowing();
   AddMap();
@@ -283,6 +301,7 @@ void Verbs::AddAll() {
   AddSpeed();
   AddMountVerbs();
   AddCreate();
+  AddLayers();
 }
 
 // CLI11's words may come in several lines; ours is one.

@@ -3,7 +3,12 @@
 // stream: start the job, wait for it.
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
 #include "ctl/command_value.h"
+#include "ctl/json_access.h"
+#include "ctl/layers.h"
 #include "ctl/output.h"
 #include "ctl/size.h"
 #include "ctl/waiting.h"
@@ -20,9 +25,38 @@ Result<Command> StreamCommand(const StreamOptions& options, const std::string& i
       .AddIf("speed", speed)
       .AddIf("on-error", options.on_error);
   if (options.generation) value.Add("generation", std::to_string(*options.generation));
+  if (options.remove) value.Add("delete", "yes");
   if (options.dry_run) value.Add("dry-run", "yes");
   value.Add("id", id);
   return Command{.verb = "stream", .value = value.text(), .verbose = common.verbose};
+}
+
+// Paths, top first; nothing when they cannot all be told.
+std::vector<std::string> LayersOf(const DiskPath& disk) {
+  std::vector<std::string> paths;
+  const Result<nlohmann::json> chain = ReadJsonAttribute(disk.path, "chain");
+  if (!chain) return paths;
+  for (const nlohmann::json& layer : *chain) {
+    if (FlagOf(layer, "truncated")) return {};
+    paths.push_back(TextOf(layer, "filename"));
+  }
+  return paths;
+}
+
+// Tells which of the layers that were merged nobody needs any more.
+void ReportUnneeded(const DiskPath& disk, const std::vector<std::string>& before) {
+  const std::vector<std::string> after = LayersOf(disk);
+  if (before.empty() || after.empty()) return;
+  std::vector<std::string> left_out;
+  for (const std::string& path : before) {
+    if (std::ranges::find(after, path) == after.end()) left_out.push_back(path);
+  }
+  const Result<std::vector<LayerFacts>> layers = ReadLayers(disk.mount);
+  if (!layers) return;
+  for (const LayerFacts& layer : NoLongerNeeded(*layers, left_out)) {
+    Print(fmt::format("no image in view needs {} any more ({})\n", SafeText(layer.path),
+                      FormatSize(layer.actual_size)));
+  }
 }
 
 }  // namespace
@@ -32,6 +66,7 @@ Result<ExitCode> RunStream(const StreamOptions& options, const CommonOptions& co
   const std::string id = options.id.value_or(NewJobId("stream"));
   CHAINFS_ASSIGN(const Command command, StreamCommand(options, id, common));
   CHAINFS_ASSIGN(const DiskPath disk, FindDisk(options.disk));
+  const std::vector<std::string> before = LayersOf(disk);
   WaitSignals signals;
   CHAINFS_TRY(Send(disk, command));
   if (options.dry_run) {
@@ -51,8 +86,13 @@ Result<ExitCode> RunStream(const StreamOptions& options, const CommonOptions& co
     }
     return ExitCode::kDone;
   }
-  return WaitAndReport("stream", disk, id, signals, OnInterrupt::kCancelJob, options.waiting,
-                       common);
+  CHAINFS_ASSIGN(
+      const ExitCode code,
+      WaitAndReport("stream", disk, id, signals, OnInterrupt::kCancelJob, options.waiting, common));
+  if (code == ExitCode::kDone && !common.json && !common.quiet && !options.remove) {
+    ReportUnneeded(disk, before);
+  }
+  return code;
 }
 
 }  // namespace chainfs

@@ -48,6 +48,7 @@ struct StreamOptions {
   std::optional<std::string> base, top, speed, on_error, id;
   std::optional<uint64_t> generation;
   bool dry_run = false;
+  bool remove = false;  // what nobody needs afterwards
   WaitingOptions waiting;
 };
 Result<ExitCode> RunStream(const StreamOptions& options, const CommonOptions& common);
@@ -93,6 +94,18 @@ struct CreateOptions {
   std::vector<std::string> format_options;  // KEY=VALUE[,KEY=VALUE]
 };
 Result<ExitCode> RunCreate(const CreateOptions& options, const CommonOptions& common);
+
+struct LayersOptions {
+  std::optional<std::string> place;  // a mount, or a directory of images; all mounts
+};
+Result<ExitCode> RunLayers(const LayersOptions& options, const CommonOptions& common);
+
+struct RevertOptions {
+  std::string disk;
+  std::string layer;  // as `chain` shows it, or its file name
+  bool yes = false;   // do not ask
+};
+Result<ExitCode> RunRevert(const RevertOptions& options, const CommonOptions& common);
 
 struct UmountOptions {
   std::string mount;

@@ -25,8 +25,8 @@ _chainctl() {
         cword=$COMP_CWORD
     }
     local verbs='list info chain map stream snapshot jobs wait cancel pause resume speed dismiss
-        flush events create umount'
-    local common='--help --json --verbose --quiet'
+        flush events create umount layers revert'
+    local common='--help --json'
     local waiting='--timeout --progress'
 
     local verb='' disk='' index=1 count=0
@@ -87,22 +87,30 @@ _chainctl() {
     if [[ $cur == -* ]]; then
         local options=$common
         case $verb in
+            stream | snapshot | flush | cancel | pause | resume | dismiss | speed | revert)
+                options+=' --verbose --quiet'
+                ;;
+            info | chain | map | events | layers) ;;
+            *) options+=' --quiet' ;;
+        esac
+        case $verb in
             map) options+=' --svg --width --lanes --bar' ;;
             stream) options+=" --base --top --speed --on-error --id --generation --dry-run
-                --background $waiting" ;;
+                --delete --background $waiting" ;;
             snapshot) options+=' --target -o --id --generation --dry-run' ;;
             wait) options+=" $waiting" ;;
             cancel) options+=" --background $waiting" ;;
             events) options+=' --follow --no-follow' ;;
             create) options+=' --size --backing --backing-format -o' ;;
             umount) options+=' --timeout' ;;
+            revert) options+=' --yes' ;;
         esac
         _chainctl_reply -W "$(printf '%s\n' $options)"
         return
     fi
 
     case $verb in
-        list | events | umount)
+        list | events | umount | layers)
             ((count == 0)) && _chainctl_reply -W "$(_chainctl_mounts)"
             ;;
         wait | cancel | pause | resume | dismiss | speed)
@@ -111,6 +119,15 @@ _chainctl() {
                 compopt -o filenames 2> /dev/null
             elif ((count == 1)); then
                 _chainctl_reply -W "$(chainctl jobs -q "$disk" 2> /dev/null)"
+            fi
+            ;;
+        revert)
+            if ((count == 1)); then
+                _chainctl_reply -W "$(chainctl chain --json "$disk" 2> /dev/null |
+                    grep -o '"filename":"[^"]*"' | cut -d'"' -f4 | sed 's|.*/||')"
+            elif ((count == 0)); then
+                _chainctl_reply -f
+                compopt -o filenames 2> /dev/null
             fi
             ;;
         *)

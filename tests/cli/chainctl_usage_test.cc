@@ -31,9 +31,10 @@ void ExpectOneLineError(const CommandResult& result, int exit_code) {
   EXPECT_TRUE(result.err.ends_with("\n")) << result.Describe();
 }
 
-const std::vector<std::string> kVerbs = {
-    "list",  "info",   "chain", "map",     "stream", "snapshot", "jobs",   "wait",  "cancel",
-    "pause", "resume", "speed", "dismiss", "flush",  "events",   "create", "umount"};
+const std::vector<std::string> kVerbs = {"list",     "info",   "chain",   "map",    "stream",
+                                         "snapshot", "jobs",   "wait",    "cancel", "pause",
+                                         "resume",   "speed",  "dismiss", "flush",  "events",
+                                         "create",   "umount", "layers",  "revert"};
 
 TEST(ChainctlUsageTest, HelpListsEveryVerb) {
   const CommandResult result = Chainctl({"--help"});

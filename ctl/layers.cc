@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/layers.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "ctl/client.h"
+#include "ctl/json_access.h"
+
+namespace chainfs {
+
+using nlohmann::json;
+
+std::vector<LayerFacts> LayersFromJson(const json& value) {
+  std::vector<LayerFacts> layers;
+  for (const json& entry : ArrayOf(value, "layers")) {
+    LayerFacts facts{.path = TextOf(entry, "path"),
+                     .format = TextOf(entry, "format"),
+                     .actual_size = NumberOf(entry, "actual-size"),
+                     .built_on_by = {},
+                     .needed = FlagOf(entry, "needed"),
+                     .reason = TextOf(entry, "reason")};
+    for (const json& name : ArrayOf(entry, "built-on-by")) {
+      if (name.is_string()) facts.built_on_by.push_back(name.get<std::string>());
+    }
+    layers.push_back(std::move(facts));
+  }
+  return layers;
+}
+
+std::vector<LayerFacts> LayersFromChains(const json& value) {
+  std::map<std::string, LayerFacts> by_path;
+  for (const json& chain : ArrayOf(value, "chains")) {
+    std::string above;
+    for (const json& layer : ArrayOf(chain, "layers")) {
+      std::string path = TextOf(layer, "filename");
+      LayerFacts& facts = by_path[path];
+      facts.path = path;
+      facts.format = TextOf(layer, "format");
+      facts.actual_size = NumberOf(layer, "actual-size");
+      if (above.empty()) {
+        facts.reason = "active layer of " + TextOf(chain, "name");
+      } else if (std::ranges::find(facts.built_on_by, above) == facts.built_on_by.end()) {
+        facts.built_on_by.push_back(above);
+      }
+      above = std::move(path);
+    }
+  }
+  std::vector<LayerFacts> layers;
+  layers.reserve(by_path.size());
+  for (auto& [path, facts] : by_path) layers.push_back(std::move(facts));
+  return layers;
+}
+
+Result<std::vector<LayerFacts>> ReadLayers(const std::string& mount) {
+  const Result<json> told = ReadJsonFile(mount, "layers.json");
+  if (told) return LayersFromJson(*told);
+  if (told.error().sys_errno != ENOENT) return std::unexpected(told.error());
+  CHAINFS_ASSIGN(const json chains, ReadJsonFile(mount, "chains.json"));
+  return LayersFromChains(chains);
+}
+
+json LayersToJson(const std::vector<LayerFacts>& layers) {
+  json all = json::array();
+  for (const LayerFacts& layer : layers) {
+    all.push_back({{"path", layer.path},
+                   {"format", layer.format},
+                   {"actual-size", layer.actual_size},
+                   {"built-on-by", layer.built_on_by},
+                   {"needed", layer.needed},
+                   {"reason", layer.reason}});
+  }
+  return all;
+}
+
+std::vector<LayerFacts> NoLongerNeeded(const std::vector<LayerFacts>& layers,
+                                       const std::vector<std::string>& left_out) {
+  std::set<std::string> free_paths;
+  std::vector<LayerFacts> unneeded;
+  // From the top down: what is built on a layer comes before it.
+  for (const std::string& path : left_out) {
+    const auto found = std::ranges::find(layers, path, &LayerFacts::path);
+    if (found == layers.end()) continue;
+    const bool built_on = std::ranges::any_of(found->built_on_by, [&](const std::string& overlay) {
+      return !free_paths.contains(overlay);
+    });
+    if (built_on && found->needed) continue;
+    free_paths.insert(path);
+    unneeded.push_back(*found);
+  }
+  return unneeded;
+}
+
+}  // namespace chainfs
