@@ -3,12 +3,16 @@
 // list, info, chain: what is mounted, and what it is made of.
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "ctl/client.h"
 #include "ctl/commands.h"
+#include "ctl/holders.h"
 #include "ctl/job_report.h"
 #include "ctl/json_access.h"
+#include "ctl/layers.h"
 #include "ctl/output.h"
 #include "ctl/size.h"
 
@@ -50,12 +54,56 @@ std::string JobsOf(const json& jobs, const std::string& disk) {
   return fmt::format("{} {:.0f}%{}", active[0].type, active[0].percent(), state);
 }
 
-// The path once: most errors begin with it.
+// The path once: most errors begin with it. The daemon cannot say whose lock it met; /proc can.
 std::string BrokenText(const json& broken) {
-  const std::string path = SafeText(TextOf(broken, "path"));
-  std::string error = SafeText(TextOf(broken, "error"));
+  const std::string path = TextOf(broken, "path");
+  std::string error = TextOf(broken, "error");
   if (!error.starts_with(path)) error = fmt::format("{}: {}", path, error);
-  return fmt::format("{}: {}", SafeText(TextOf(broken, "name")), error);
+  constexpr std::string_view kLocked = "locked by another process;";
+  if (const size_t at = error.find(kLocked); at != std::string::npos) {
+    const std::string file = error.substr(0, error.find(": locked by"));
+    if (const std::vector<Holder> openers = OpenersOf(file); !openers.empty()) {
+      error.insert(at + kLocked.size() - 1,
+                   fmt::format(" ({} {})", openers.front().pid, openers.front().command));
+    }
+  }
+  return SafeText(fmt::format("{}: {}", TextOf(broken, "name"), error));
+}
+
+// "base: read-only: mid.qcow2 and vm2.qcow2 are built on it", or their number.
+std::string BuiltOnText(const std::vector<std::string>& overlays) {
+  constexpr size_t kMostNamed = 3;
+  if (overlays.size() > kMostNamed)
+    return fmt::format("{} images are built on it", overlays.size());
+  std::string names;
+  for (size_t i = 0; i < overlays.size(); ++i) {
+    if (i > 0) names += i + 1 == overlays.size() ? " and " : ", ";
+    names += BaseName(overlays[i]);
+  }
+  return fmt::format("{} {} built on it", names, overlays.size() == 1 ? "is" : "are");
+}
+
+// The daemon's notes; where it names one user of a read-only base, all direct ones instead.
+std::vector<std::string> NotesOf(const json& value) {
+  std::map<std::string, std::string> built_on;  // disk -> the better note
+  const std::vector<LayerFacts> layers = LayersFromChains(value);
+  for (const json& chain : ArrayOf(value, "chains")) {
+    const auto layer = std::ranges::find(layers, TextOf(chain, "active"), &LayerFacts::path);
+    if (layer == layers.end() || layer->built_on_by.empty()) continue;
+    built_on[TextOf(chain, "name")] = BuiltOnText(layer->built_on_by);
+  }
+  std::vector<std::string> notes;
+  for (const json& note : ArrayOf(value, "notes")) {
+    if (!note.is_string()) continue;
+    auto text = note.get<std::string>();
+    const size_t name_end = text.find(": read-only: ");
+    if (name_end != std::string::npos && text.ends_with(" is built on it")) {
+      const auto better = built_on.find(text.substr(0, name_end));
+      if (better != built_on.end()) text = better->first + ": read-only: " + better->second;
+    }
+    notes.push_back(SafeText(text));
+  }
+  return notes;
 }
 
 std::string ListingText(const Listing& listing, const Painter& painter) {
@@ -81,9 +129,7 @@ std::string ListingText(const Listing& listing, const Painter& painter) {
   for (const json& broken : ArrayOf(listing.chains, "broken")) {
     text += fmt::format("{} {}\n", painter.Paint(Colour::kRed, "broken:"), BrokenText(broken));
   }
-  for (const json& note : ArrayOf(listing.chains, "notes")) {
-    if (note.is_string()) text += "note: " + SafeText(note.get<std::string>()) + "\n";
-  }
+  for (const std::string& note : NotesOf(listing.chains)) text += "note: " + note + "\n";
   return text.empty() ? "no images\n" : text;
 }
 
@@ -148,7 +194,10 @@ Result<ExitCode> RunInfo(const std::string& disk, const CommonOptions& common) {
   text += line("mount", path.mount);
   text += line("virtual size", fmt::format("{} ({} bytes)", FormatSize(size), size));
   text += line("used", FormatSize(NumberOf(info, "actual-size")));
-  text += line("writable", FlagOf(info, "read-only") ? "no" : "yes");
+  const std::string reason = TextOf(info, "read-only-reason");
+  text += line("writable", !FlagOf(info, "read-only") ? "yes"
+                           : reason.empty()           ? "no"
+                                                      : "no: " + reason);
   text += line("layers", std::to_string(NumberOf(info, "depth")));
   text += line("active layer", TextOf(info, "active"));
   text += line("format", TextOf(info, "format"));

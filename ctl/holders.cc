@@ -274,6 +274,18 @@ std::vector<Holder> FindHolders(const std::string& mount, const std::string& dev
   return Search(mount, device, roots).Run();
 }
 
+std::vector<Holder> OpenersOf(const std::string& path, const HolderRoots& roots) {
+  std::vector<Holder> openers;
+  for (const int pid : ProcessesIn(roots.proc)) {
+    const std::string process = fmt::format("{}/{}", roots.proc, pid);
+    const std::vector<std::string> fds = NamesIn(process + "/fd");
+    const bool has = std::ranges::any_of(
+        fds, [&](const std::string& fd) { return LinkText(process + "/fd/" + fd) == path; });
+    if (has) openers.push_back({.pid = pid, .command = FirstLine(process + "/comm"), .what = path});
+  }
+  return openers;
+}
+
 std::string HoldersText(const std::vector<Holder>& holders) {
   std::string text;
   for (size_t i = 0; i < std::min(holders.size(), kMostShown); ++i) {

@@ -36,6 +36,8 @@ int DaemonOf(const std::string& device, const HolderRoots& roots = {});
 // `mount` is the path that is to be freed; processes of this program itself are left out.
 std::vector<Holder> FindHolders(const std::string& mount, const std::string& device,
                                 const HolderRoots& roots = {});
+// Processes that have the host file open, for an image that somebody has locked.
+std::vector<Holder> OpenersOf(const std::string& path, const HolderRoots& roots = {});
 // "qemu-system-x86 (pid 4711: /mnt/vm1.raw), /dev/loop0 (on /mnt/vm2.raw)"; a few, then how many
 // more.
 std::string HoldersText(const std::vector<Holder>& holders);

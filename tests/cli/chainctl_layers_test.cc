@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // chainctl layers and revert, and what a stream says about the layers that it has left out.
+#include <fmt/core.h>
+
 #include "tests/cli/chainctl_fixture.h"
 
 namespace chainfs {
@@ -28,6 +30,31 @@ TEST_F(ChainctlLayersTest, TellsWhoIsBuiltOnALayerDirectly) {
   const CommandResult text = Chainctl({"layers", daemon_->path()});
   EXPECT_EQ(text.exit_code, 0) << text.Describe();
   EXPECT_NE(text.out.find("mid.qcow2"), std::string::npos) << text.out;
+}
+
+// Not some disk above it, and never a long list.
+TEST_F(ChainctlLayersTest, ListNamesTheDirectOverlaysOrTheirNumber) {
+  EXPECT_NE(
+      Chainctl({"list", daemon_->path()}).out.find("base: read-only: mid.qcow2 is built on it"),
+      std::string::npos)
+      << Chainctl({"list", daemon_->path()}).Describe();
+  for (int i = 0; i < 4; ++i) {
+    CreateQcow2(dir_ / fmt::format("more{}.qcow2", i), {.backing = "base.qcow2"});
+  }
+  EXPECT_TRUE(Eventually([&] {
+    return Chainctl({"list", daemon_->path()})
+               .out.find("base: read-only: 5 images are built on it") != std::string::npos;
+  }));
+}
+
+TEST_F(ChainctlLayersTest, ListNamesWhoHasLockedAnImage) {
+  CreateQcow2(dir_ / "held.qcow2", {.size = "1M"});
+  Command qemu({"qemu-io", "-f", "qcow2", dir_ / "held.qcow2"});
+  EXPECT_TRUE(Eventually([&] {
+    return Chainctl({"list", daemon_->path()})
+               .out.find(fmt::format("locked by another process ({} qemu-io); stop it",
+                                     qemu.pid())) != std::string::npos;
+  })) << Chainctl({"list", daemon_->path()}).Describe();
 }
 
 TEST_F(ChainctlLayersTest, ADirectoryThatNoMountShows) {
