@@ -36,8 +36,9 @@ BackingReference ReferenceBetween(std::string_view overlay_path,
 Catalog::Impl::Impl(CatalogOptions options)
     : options_(std::move(options)),
       context_(std::make_shared<BlockContext>(options_.memory)),
+      repairs_([this] { (void)Rescan(); }),
       roots_(options_.open_directory),
-      pool_(context_, options_.read_only),
+      pool_(context_, options_.read_only, &repairs_),
       sources_(roots_) {}
 
 Catalog::Impl::~Impl() { (void)Close(); }
@@ -49,7 +50,7 @@ Status Catalog::Impl::Start(const std::vector<SourceSpec>& specs) {
       CHAINFS_TRY(roots_.Add(directory));
     }
     for (const SourceSpec& spec : specs) CHAINFS_TRY(sources_.Add(spec));
-    CHAINFS_TRY(ScanLocked());
+    CHAINFS_TRY(ScanLocked(ScanKind::kFull));
   }
   DeliverEvents();
   return {};
@@ -57,9 +58,10 @@ Status Catalog::Impl::Start(const std::vector<SourceSpec>& specs) {
 
 Status Catalog::Impl::Rescan() {
   Status scanned = [&]() -> Status {
+    const MutexLock one_scan(scan_mu_);
     const MutexLock lock(mu_);
     if (closed_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
-    return ScanLocked();
+    return ScanLocked(ScanKind::kFull);
   }();
   DeliverEvents();
   return scanned;
@@ -88,8 +90,21 @@ DiskPtr Catalog::Impl::Find(std::string_view name) const {
 }
 
 std::vector<BrokenImage> Catalog::Impl::Broken() const {
+  std::vector<BrokenImage> broken = [&] {
+    const MutexLock lock(list_mu_);
+    return broken_;
+  }();
+  for (BrokenImage& image : broken) {
+    if (!image.being_checked) continue;
+    image.error.message += fmt::format(" ({} % done)", repairs_.Percent(*image.being_checked));
+  }
+  return broken;
+}
+
+bool Catalog::Impl::BeingChecked(std::string_view name) const {
   const MutexLock lock(list_mu_);
-  return broken_;
+  return std::ranges::any_of(
+      broken_, [&](const BrokenImage& image) { return image.being_checked && image.name == name; });
 }
 
 std::vector<ImageNote> Catalog::Impl::Notes() const {
@@ -151,7 +166,9 @@ Result<std::vector<Catalog::Record>> Catalog::Impl::ReadRecords(std::string_view
 }
 
 Status Catalog::Impl::Close() {
-  const MutexLock lock(mu_);
+  closing_ = true;
+  repairs_.Stop();
+  const Turn turn(*this);
   if (closed_) return {};
   closed_ = true;
   return pool_.CloseAll();
@@ -197,6 +214,7 @@ std::vector<std::string> Catalog::WatchedDirectories() const { return impl_->Wat
 std::vector<DiskPtr> Catalog::Disks() const { return impl_->Disks(); }
 DiskPtr Catalog::Find(std::string_view name) const { return impl_->Find(name); }
 std::vector<BrokenImage> Catalog::Broken() const { return impl_->Broken(); }
+bool Catalog::BeingChecked(std::string_view name) const { return impl_->BeingChecked(name); }
 std::vector<ImageNote> Catalog::Notes() const { return impl_->Notes(); }
 const CatalogOptions& Catalog::options() const { return impl_->options(); }
 BlockContext& Catalog::context() { return impl_->context(); }

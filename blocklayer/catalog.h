@@ -14,7 +14,10 @@
 // Disks and layers may be let go of after the catalog, but not used any more.
 //
 // Threads: all methods, any thread. mu_ serializes scans and changes of chains, and is held across
-// their I/O; Find, Disks, Broken and Notes take only list_mu_, never held across I/O.
+// their I/O; Find, Disks, Broken and Notes take only list_mu_, never held across I/O. A scan lets
+// whoever changes a chain go first before each image that it opens; what takes longer, checking an
+// image with the dirty bit, is left to threads of the catalog's own (BackgroundRepairs), which have
+// the sources looked at again when they are done.
 #pragma once
 
 #include <functional>
@@ -49,6 +52,8 @@ struct BrokenImage {
   std::string name;  // as its chain would be called
   std::string path;
   Error error;
+  // The file that is being checked after an unclean end: the disk appears by itself.
+  std::optional<FileId> being_checked = {};
 };
 
 // Something that people should know of a disk that works.
@@ -95,6 +100,8 @@ class Catalog {
   std::vector<DiskPtr> Disks() const;         // sorted by name
   DiskPtr Find(std::string_view name) const;  // null when there is none
   std::vector<BrokenImage> Broken() const;
+  // Whether the disk called `name` will appear when its image has been checked.
+  bool BeingChecked(std::string_view name) const;
   std::vector<ImageNote> Notes() const;  // sorted by name
   const CatalogOptions& options() const;
   BlockContext& context();

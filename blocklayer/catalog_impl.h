@@ -12,7 +12,9 @@
 // top is frozen. C3 a file is the top of at most one disk that can be written. C4 a record says
 // which layer is active before the first guest write goes there.
 //
-// Locks: mu_, held across the I/O of scans and changes; below it list_mu_ and events_mu_, leaves.
+// Locks: scan_mu_, held by Rescan, so that one scan goes on at a time although it lets others in;
+// below it mu_, held across the I/O of scans and changes (through Turn by all but scans); below it
+// list_mu_ and events_mu_, leaves.
 // Observers are called with none of them held, in the order of the changes.
 #pragma once
 
@@ -25,6 +27,7 @@
 #include <string>
 #include <vector>
 
+#include "blocklayer/background_repairs.h"
 #include "blocklayer/base/sync.h"
 #include "blocklayer/block_context.h"
 #include "blocklayer/catalog.h"
@@ -54,6 +57,7 @@ class Catalog::Impl {
   std::vector<DiskPtr> Disks() const EXCLUDES(list_mu_);
   DiskPtr Find(std::string_view name) const EXCLUDES(list_mu_);
   std::vector<BrokenImage> Broken() const EXCLUDES(list_mu_);
+  bool BeingChecked(std::string_view name) const EXCLUDES(list_mu_);
   std::vector<ImageNote> Notes() const EXCLUDES(list_mu_);
   std::vector<std::string> DisksUsing(const Layer& layer) const EXCLUDES(list_mu_);
   const CatalogOptions& options() const { return options_; }
@@ -73,15 +77,32 @@ class Catalog::Impl {
   Status Close() EXCLUDES(mu_);
 
  private:
+  // mu_ for somebody who does not want to wait for a whole scan.
+  class SCOPED_CAPABILITY Turn {
+   public:
+    explicit Turn(Impl& impl) ACQUIRE(impl.mu_) : impl_(impl) {
+      ++impl_.waiting_;
+      impl_.mu_.Lock();
+      --impl_.waiting_;
+    }
+    ~Turn() RELEASE() { impl_.mu_.Unlock(); }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    Impl& impl_;
+  };
+
   struct Entry {
     Candidate candidate;
     std::string name;
     std::optional<FileStat> stat;  // of its file, when last looked at
     WalkedChain walked;            // until it has a disk
-    DiskPtr disk;                  // null: `error` says why
+    DiskPtr disk;                  // null: `error` says why, or it was not tried yet
     std::optional<Error> error;
     bool failed_to_open = false;      // the error came after the walk
     std::vector<FileStat> opened_as;  // the files of the chain when that happened
+    std::optional<FileId> being_checked;
     bool frozen = false;
     std::string frozen_because;  // for people
     std::string hint;            // for people; constant once it has a disk
@@ -93,9 +114,18 @@ class Catalog::Impl {
   using LayerUsers = std::map<FileId, std::string>;
 
   // catalog_scan.cc
-  Status ScanLocked() REQUIRES(mu_);
+  enum class ScanKind : uint8_t {
+    kFull,   // lets others in before each image that it opens
+    kQuick,  // leaves what would have to be opened to the next full one
+  };
+  Status ScanLocked(ScanKind kind) REQUIRES(mu_);
   // Whether anything was opened.
-  bool Reconcile(Inventory inventory) REQUIRES(mu_);
+  bool Reconcile(Inventory inventory, ScanKind kind) REQUIRES(mu_);
+  bool OpenEntries(ChainOpener& opener, ScanKind kind) REQUIRES(mu_);
+  bool IsQuicklyOpened(const Entry& entry) const REQUIRES(mu_);
+  // Whether somebody was: then everything may be different.
+  bool LetOthersIn() REQUIRES(mu_);
+  void ForgetRepairs() REQUIRES(mu_);
   Entries MatchCandidates(Inventory inventory, ChainOpener& opener, Entries& old) REQUIRES(mu_);
   Entry MatchCandidate(Candidate candidate, ChainOpener& opener, Entries& old) REQUIRES(mu_);
   static bool StillTheSame(const Entry& entry, const Candidate& candidate,
@@ -160,12 +190,18 @@ class Catalog::Impl {
   const std::shared_ptr<BlockContext> context_;
   std::atomic<CatalogObserver*> observer_ = nullptr;
 
+  BackgroundRepairs repairs_;
+  std::atomic<uint32_t> waiting_ = 0;  // for a Turn
+  std::atomic<bool> closing_ = false;  // scans end early
+
+  Mutex scan_mu_ ACQUIRED_BEFORE(mu_);
   Mutex mu_ ACQUIRED_BEFORE(list_mu_, events_mu_);
   Roots roots_ GUARDED_BY(mu_);
   LayerPool pool_ GUARDED_BY(mu_);
   Entries entries_ GUARDED_BY(mu_);
   std::vector<std::weak_ptr<Disk>> ghosts_ GUARDED_BY(mu_);
   bool closed_ GUARDED_BY(mu_) = false;
+  uint64_t scans_ GUARDED_BY(mu_) = 0;
   Sources sources_;  // constant after Start but for Collect, which needs mu_
 
   mutable Mutex list_mu_;

@@ -52,8 +52,16 @@ Result<bool> Catalog::Impl::IsUnusedOverlay(const Entry& entry, const Place& pla
   if (!backing || backing->path != entry.candidate.path) return false;
   const uint64_t virtual_size = (*image)->virtual_size();
   if (virtual_size == 0) return true;
-  const auto extent = (*image)->Map(GuestOffset(0), virtual_size, MapDetail::kFast);
-  return extent && extent->kind == ExtentKind::kUnallocated && extent->length == virtual_size;
+  // Long enough for any overlay that chainfs makes; what takes longer is somebody's.
+  constexpr int kMaxExtents = 4096;
+  uint64_t position = 0;
+  for (int i = 0; i < kMaxExtents && position < virtual_size; ++i) {
+    const auto extent =
+        (*image)->Map(GuestOffset(position), virtual_size - position, MapDetail::kFast);
+    if (!extent || extent->kind != ExtentKind::kUnallocated) return false;
+    position += extent->length;
+  }
+  return position >= virtual_size;
 }
 
 Status Catalog::Impl::FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) {

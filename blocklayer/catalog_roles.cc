@@ -115,12 +115,12 @@ void Catalog::Impl::UpdateRoles(const LayerUsers& backed) {
 }
 
 Status Catalog::Impl::LockStreamTarget(const LayerPtr& layer) {
-  const MutexLock lock(mu_);
+  const Turn turn(*this);
   return pool_.AddStreamTarget(layer);
 }
 
 void Catalog::Impl::UnlockStreamTarget(const LayerPtr& layer) {
-  const MutexLock lock(mu_);
+  const Turn turn(*this);
   pool_.RemoveStreamTarget(layer);
 }
 
@@ -138,7 +138,7 @@ void Catalog::Impl::DropLayersBetween(const LayerPtr& top, const LayerPtr& base)
     return true;
   };
   {
-    const MutexLock lock(mu_);
+    const Turn turn(*this);
     for (auto& [path, entry] : entries_) {
       if (entry.disk == nullptr || !shorten(*entry.disk)) continue;
       Queue([disk = entry.disk](CatalogObserver& observer) { observer.ChainChanged(disk); });

@@ -10,6 +10,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <set>
+#include <thread>
 #include <tuple>
 
 #include "blocklayer/catalog_impl.h"
@@ -37,19 +40,23 @@ bool IsPassing(const Error& error) {
 
 }  // namespace
 
-Status Catalog::Impl::ScanLocked() {
+Status Catalog::Impl::ScanLocked(ScanKind kind) {
   for (int attempt = 1;; ++attempt) {
     CHAINFS_ASSIGN(Inventory inventory, sources_.Collect());
     const std::string texts = inventory.record_texts;
     const std::vector<InterruptedSnapshot> interrupted = inventory.interrupted;
-    const bool opened = Reconcile(std::move(inventory));
+    const uint64_t number = ++scans_;
+    const bool opened = Reconcile(std::move(inventory), kind);
+    if (closing_) break;
     if (opened && attempt < kMaxScanAttempts) {
       CHAINFS_ASSIGN(const std::string texts_now, sources_.RecordTexts());
       if (texts_now != texts) continue;
     }
-    FinishInterrupted(interrupted);
+    // What was let in meanwhile may have changed the records, and has looked after them itself.
+    if (number == scans_) FinishInterrupted(interrupted);
     break;
   }
+  ForgetRepairs();
   PublishLists();
   return {};
 }
@@ -179,6 +186,7 @@ void Catalog::Impl::OpenEntry(Entry& entry, ChainOpener& opener, const LayerUser
                          entry.walked.error || !SameFiles(files, entry.opened_as);
   if (!try_again) return;
   entry.failed_to_open = false;
+  entry.being_checked.reset();
   entry.error = entry.walked.error;
   if (entry.error) return;
   if (Status openable = CheckOpenable(entry, written); !openable) {
@@ -192,6 +200,13 @@ void Catalog::Impl::OpenEntry(Entry& entry, ChainOpener& opener, const LayerUser
       was_busy ? opener.OpenIfUnlocked(entry.walked, role_of) : opener.Open(entry.walked, role_of);
   if (!layers) {
     entry.error = std::move(layers).error();
+    for (const LayerFile& file : files) {
+      const bool checked =
+          file.peek.dirty && repairs_.Look(file.stat).state == BackgroundRepairs::State::kUnderWay;
+      if (checked) entry.being_checked = file.stat.id;
+    }
+    // It is looked at again at each scan, which costs nothing until it is done.
+    if (entry.being_checked) return;
     entry.failed_to_open = true;
     entry.opened_as.clear();
     for (const LayerFile& file : files) entry.opened_as.push_back(file.stat);
@@ -227,7 +242,60 @@ void Catalog::Impl::MakeDisk(Entry& entry, Layers layers, const LayerUsers& back
   Queue([disk = entry.disk](CatalogObserver& observer) { observer.DiskAdded(disk); });
 }
 
-bool Catalog::Impl::Reconcile(Inventory inventory) {
+bool Catalog::Impl::LetOthersIn() {
+  constexpr std::chrono::milliseconds kPatience(200);
+  if (waiting_ == 0) return false;
+  mu_.Unlock();
+  // The lock is not fair: without a pause it would be taken again before they are awake.
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (waiting_ > 0 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+  }
+  mu_.Lock();
+  return true;
+}
+
+bool Catalog::Impl::IsQuicklyOpened(const Entry& entry) const {
+  return entry.walked.error || std::ranges::all_of(entry.walked.files, [&](const LayerFile& file) {
+           return pool_.Find(file.stat.id) != nullptr;
+         });
+}
+
+bool Catalog::Impl::OpenEntries(ChainOpener& opener, ScanKind kind) {
+  std::vector<std::string> paths;
+  for (const auto& [path, entry] : entries_) {
+    if (entry.disk == nullptr) paths.push_back(path);
+  }
+  LayerUsers backed = BackedLayers();
+  LayerUsers written = WrittenLayers();
+  bool opened = false;
+  for (const std::string& path : paths) {
+    if (closing_) break;
+    if (kind == ScanKind::kFull && LetOthersIn()) {
+      backed = BackedLayers();
+      written = WrittenLayers();
+    }
+    const auto found = entries_.find(path);
+    if (found == entries_.end() || found->second.disk != nullptr) continue;
+    if (kind == ScanKind::kQuick && !IsQuicklyOpened(found->second)) continue;
+    OpenEntry(found->second, opener, backed, written);
+    opened = opened || found->second.disk != nullptr;
+  }
+  return opened;
+}
+
+void Catalog::Impl::ForgetRepairs() {
+  std::set<FileId> dirty;
+  for (const auto& [path, entry] : entries_) {
+    if (entry.stat) dirty.insert(entry.stat->id);
+    for (const LayerFile& file : entry.walked.files) dirty.insert(file.stat.id);
+    if (entry.disk == nullptr) continue;
+    for (const LayerPtr& layer : entry.disk->chain()->AllLayers()) dirty.insert(layer->id);
+  }
+  repairs_.KeepOnly(dirty);
+}
+
+bool Catalog::Impl::Reconcile(Inventory inventory, ScanKind kind) {
   ChainOpener opener(
       roots_, pool_,
       {.assume_backing_format = options_.assume_backing_format, .max_depth = options_.max_depth});
@@ -236,16 +304,8 @@ bool Catalog::Impl::Reconcile(Inventory inventory) {
   for (auto& [path, entry] : old) Retire(entry);
   NameEntries(entries_);
 
-  const LayerUsers backed = BackedLayers();
-  UpdateRoles(backed);
-  const LayerUsers written = WrittenLayers();
-  bool opened = false;
-  for (auto& [path, entry] : entries_) {
-    if (entry.disk != nullptr) continue;
-    OpenEntry(entry, opener, backed, written);
-    opened = opened || entry.disk != nullptr;
-  }
-  return opened;
+  UpdateRoles(BackedLayers());
+  return OpenEntries(opener, kind);
 }
 
 std::string Catalog::Impl::ReplacedLayer(const Disk& disk) const {
@@ -277,13 +337,16 @@ void Catalog::Impl::PublishLists() {
       }
       continue;
     }
-    BrokenImage image{.name = EscapeText(entry.name), .path = EscapeText(path), .error = {}};
-    if (entry.error) image.error = *entry.error;
+    BrokenImage image{.name = EscapeText(entry.name),
+                      .path = EscapeText(path),
+                      .error = entry.error.value_or(Error{}),
+                      .being_checked = entry.being_checked};
     image.error.message = EscapeText(image.error.message);
     for (const LayerFile& file : entry.walked.files) {
       broken_uses.emplace_back(image.name, file.stat.id);
     }
-    broken.push_back(std::move(image));
+    // Without an error it was only not tried yet.
+    if (entry.error) broken.push_back(std::move(image));
   }
   std::ranges::sort(broken, {}, &BrokenImage::name);
   std::ranges::sort(notes, [](const ImageNote& a, const ImageNote& b) {

@@ -115,7 +115,7 @@ Result<Catalog::Impl::SnapshotPlan> Catalog::Impl::Plan(const DiskPtr& disk,
 
 Result<std::string> Catalog::Impl::PlanSnapshot(const DiskPtr& disk,
                                                 const SnapshotRequest& request) {
-  const MutexLock lock(mu_);
+  const Turn turn(*this);
   CHAINFS_ASSIGN(const SnapshotPlan plan, Plan(disk, request));
   return plan.target.path;
 }
@@ -226,7 +226,7 @@ Result<LayerPtr> Catalog::Impl::SnapshotLocked(const DiskPtr& disk,
   (void)pool_.SetRole(frozen, LayerRole::kBacking);
   Queue([disk](CatalogObserver& observer) { observer.ChainChanged(disk); });
   // What was active shows up as a disk of its own. The snapshot stands even if this fails.
-  if (!ScanLocked()) PublishLists();
+  if (!ScanLocked(ScanKind::kQuick)) PublishLists();
   return overlay;
 }
 
@@ -260,7 +260,7 @@ void Catalog::Impl::MoveEntry(Entry& entry, const Place& target, const Layer& ov
 
 Result<LayerPtr> Catalog::Impl::Snapshot(const DiskPtr& disk, const SnapshotRequest& request) {
   Result<LayerPtr> overlay = [&] {
-    const MutexLock lock(mu_);
+    const Turn turn(*this);
     return SnapshotLocked(disk, request);
   }();
   DeliverEvents();

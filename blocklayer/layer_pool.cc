@@ -20,6 +20,13 @@ void CloseLayer(Layer* layer) {
   delete layer;
 }
 
+std::unexpected<Error> BeingChecked(const LayerFile& file) {
+  return Fail(ErrorKind::kBusy,
+              EscapeText(fmt::format("{}: was not closed cleanly and is being checked; its disk "
+                                     "appears by itself",
+                                     file.place.path)));
+}
+
 bool CannotBeWritten(const Error& error) {
   return error.kind == ErrorKind::kPermission || error.kind == ErrorKind::kReadOnly ||
          error.sys_errno == ETXTBSY;
@@ -104,12 +111,13 @@ Result<std::unique_ptr<File>> LayerPool::OpenUnwritable(const LayerFile& file) {
 }
 
 Result<std::unique_ptr<Image>> LayerPool::OpenImage(std::unique_ptr<File> file,
-                                                    const LayerFile& described, bool read_only,
-                                                    uint64_t owner) {
-  if (described.format == ImageFormat::kRaw) return OpenRawImage(std::move(file), read_only);
+                                                    const LayerFile& described,
+                                                    Qcow2OpenOptions options) {
+  if (described.format == ImageFormat::kRaw) {
+    return OpenRawImage(std::move(file), options.read_only);
+  }
   CHAINFS_ASSIGN(std::unique_ptr<Image> image,
-                 OpenQcow2Image(std::move(file), context_->metadata(),
-                                Qcow2OpenOptions{.read_only = read_only, .owner = owner}));
+                 OpenQcow2Image(std::move(file), context_->metadata(), options));
   if (image->backing() != described.peek.backing) {
     return Fail(
         ErrorKind::kInvalidFormat,
@@ -120,8 +128,34 @@ Result<std::unique_ptr<Image>> LayerPool::OpenImage(std::unique_ptr<File> file,
   return image;
 }
 
+std::optional<BackgroundRepairs::Verdict> LayerPool::RepairVerdict(const LayerFile& file) const {
+  if (repairs_ == nullptr || read_only_ || !file.peek.dirty) return std::nullopt;
+  return repairs_->Look(file.stat);
+}
+
+Status LayerPool::StartRepair(const LayerFile& described, LayerRole role,
+                              std::unique_ptr<File>& file) {
+  if (Status locked = file->SetImageLocks(kActiveLayerLocks); !locked) {
+    if (role == LayerRole::kActive) return locked;
+    return {};
+  }
+  (void)repairs_->Start(std::move(file));
+  return BeingChecked(described);
+}
+
 Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
-  CHAINFS_ASSIGN(std::unique_ptr<File> file, OpenFile(described));
+  using RepairState = BackgroundRepairs::State;
+  const std::optional<BackgroundRepairs::Verdict> repair = RepairVerdict(described);
+  Qcow2OpenOptions options;
+  if (repair) {
+    if (repair->state == RepairState::kUnderWay || repair->state == RepairState::kWaiting) {
+      return BeingChecked(described);
+    }
+    options.unrepaired = repair->reason.empty() ? "it was not closed cleanly" : repair->reason;
+  }
+  const bool hopeless = repair && !repair->reason.empty();
+  CHAINFS_ASSIGN(std::unique_ptr<File> file,
+                 hopeless ? OpenUnwritable(described) : OpenFile(described));
   CHAINFS_ASSIGN(const FileStat stat, file->Stat());
   if (stat.id != described.stat.id) {
     return Fail(ErrorKind::kBusy, EscapeText(fmt::format("{}: replaced while it was being opened",
@@ -129,7 +163,11 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   }
   bool writable = file->writable();
   if (!writable) role = LayerRole::kBacking;
-  const bool repairs = writable && described.peek.dirty;
+  if (writable && repair && repair->state == RepairState::kUnknown) {
+    CHAINFS_TRY(StartRepair(described, role, file));
+    writable = false;
+  }
+  const bool repairs = writable && described.peek.dirty && !repair;
   const LayerRole first_role = repairs ? LayerRole::kActive : role;
   Status locked = file->SetImageLocks(LocksFor(first_role, 0));
   if (!locked && repairs && role == LayerRole::kBacking) {
@@ -145,7 +183,9 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   layer->directory = described.place.directory;
   layer->id = stat.id;
   layer->owner_id = context_->metadata().NewOwner();
-  CHAINFS_ASSIGN(layer->image, OpenImage(std::move(file), described, !writable, layer->owner_id));
+  options.read_only = !writable;
+  options.owner = layer->owner_id;
+  CHAINFS_ASSIGN(layer->image, OpenImage(std::move(file), described, options));
   if (!layer->image->writable()) role = LayerRole::kBacking;
   if (role != first_role) {
     CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, 0)));

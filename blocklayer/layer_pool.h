@@ -7,7 +7,8 @@
 // own disk; a backing layer is only read. A *stream target* is a layer that a job fills meanwhile.
 //
 // Invariants: P1 a file's locks are held from before its metadata is first read until it is closed.
-// P2 an image with the dirty bit is repaired only under the locks of an active layer. P3 a file is
+// P2 an image with the dirty bit is repaired only under the locks of an active layer, in the
+// background where there is somebody for it, and is no layer until then. P3 a file is
 // either raw or qcow2 for the whole daemon.
 //
 // A layer closes (Image::Close) when the last chain lets go of it, on whatever thread that is.
@@ -20,10 +21,12 @@
 #include <optional>
 #include <vector>
 
+#include "blocklayer/background_repairs.h"
 #include "blocklayer/block_context.h"
 #include "blocklayer/catalog_peek.h"
 #include "blocklayer/catalog_roots.h"
 #include "blocklayer/layer.h"
+#include "blocklayer/qcow2/qcow2_image.h"
 
 namespace chainfs {
 
@@ -39,12 +42,14 @@ struct LayerFile {
 
 class LayerPool {
  public:
-  // Every layer keeps `context` alive.
-  LayerPool(std::shared_ptr<BlockContext> context, bool read_only)
-      : context_(std::move(context)), read_only_(read_only) {}
+  // Every layer keeps `context` alive. `repairs` outlives this; null: dirty images are repaired
+  // while they are opened.
+  LayerPool(std::shared_ptr<BlockContext> context, bool read_only,
+            BackgroundRepairs* repairs = nullptr)
+      : context_(std::move(context)), read_only_(read_only), repairs_(repairs) {}
 
   // The layer of `file`, in `role`; opened unless it is open. An image that cannot be opened for
-  // writing is opened read-only, as a backing layer.
+  // writing is opened read-only, as a backing layer. kBusy while it is checked in the background.
   Result<LayerPtr> Get(const LayerFile& file, LayerRole role);
   // Null when it is not open.
   LayerPtr Find(const FileId& id) const;
@@ -68,11 +73,17 @@ class LayerPool {
   Result<std::unique_ptr<File>> OpenFile(const LayerFile& file);
   Result<std::unique_ptr<File>> OpenUnwritable(const LayerFile& file);
   Result<std::unique_ptr<Image>> OpenImage(std::unique_ptr<File> file, const LayerFile& described,
-                                           bool read_only, uint64_t owner);
+                                           Qcow2OpenOptions options);
+  // What the background found; nothing for an image that needs no repair.
+  std::optional<BackgroundRepairs::Verdict> RepairVerdict(const LayerFile& file) const;
+  // Hands it over when its locks can be had: kBusy in any case, or nothing when somebody else reads
+  // it, too, and it is only to be read here: then `file` is still there, without locks.
+  Status StartRepair(const LayerFile& described, LayerRole role, std::unique_ptr<File>& file);
   Result<LayerPtr> Open(const LayerFile& file, LayerRole role);
 
   const std::shared_ptr<BlockContext> context_;
   const bool read_only_;
+  BackgroundRepairs* const repairs_;
   std::map<FileId, Entry> entries_;
 };
 

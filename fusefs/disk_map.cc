@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // map/NAME.json. Extents that continue each other (same layer, same kind, adjacent in the file) are
-// shown as one, wherever the metadata happens to be cut.
+// shown as one, wherever the metadata happens to be cut; unless finding the end of one takes long:
+// then it is shown in parts, so that whoever reads gets something and can be interrupted.
 #include <fmt/format.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -18,8 +20,15 @@ class MapProducer {
 
   // About one extent a call.
   Result<bool> Next(std::string* text) {
+    constexpr std::chrono::milliseconds kLongest(100);
+    const auto deadline = std::chrono::steady_clock::now() + kLongest;
     if (position_ == 0 && !held_) *text += '[';
     while (position_ < size_) {
+      if (held_ && std::chrono::steady_clock::now() > deadline) {
+        Put(text);
+        held_.reset();
+        return true;
+      }
       CHAINFS_ASSIGN(const StackExtent extent,
                      disk_->Map(GuestOffset(position_), size_ - position_, MapDetail::kPrecise));
       const uint64_t start = position_;

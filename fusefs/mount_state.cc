@@ -159,6 +159,7 @@ void MountState::DiskAdded(const DiskPtr& disk) {
   if (!inodes.Add(disk)) return;
   spdlog::info("disk {} appeared", disk->name());
   invalidator.Entry(kRootInode, disk->name() + ".raw");
+  watcher.DiskAppeared();
 }
 
 void MountState::DiskRemoved(const DiskPtr& disk) {

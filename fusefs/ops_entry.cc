@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Names and directories. A name that is unknown while the sources have news waits for the scan, so
-// that an image is there for whoever made it; absence is never remembered by the kernel.
+// Names and directories. A name that is unknown while the sources have news waits for the scan, for
+// a moment, so that an image is there for whoever made it; absence is never remembered by the
+// kernel.
 #include <sys/statvfs.h>
 
+#include <chrono>
 #include <memory>
 #include <string>
 
@@ -31,6 +33,23 @@ int ReplyEntry(MountState& mount, fuse_req_t req, const NodePtr& node) {
   return kReplied;
 }
 
+// How long a request waits for a scan; then it is answered with what is known.
+constexpr std::chrono::milliseconds kLookupPatience(2000);
+constexpr std::chrono::milliseconds kListPatience(500);
+
+// Who waits at the watcher: who is killed meanwhile is let go at once.
+uint64_t TicketOf(MountState& mount, fuse_req_t req) {
+  const uint64_t ticket = mount.watcher.NewTicket();
+  // Before it waits: once it does, it may be answered, and gone, at any moment.
+  fuse_req_interrupt_func(
+      req,
+      [](fuse_req_t interrupted, void* data) {
+        MountOf(interrupted).watcher.Hurry(reinterpret_cast<uintptr_t>(data));
+      },
+      reinterpret_cast<void*>(ticket));
+  return ticket;
+}
+
 int Lookup(MountState& mount, fuse_req_t req, fuse_ino_t directory, const char* name) {
   const NodePtr parent = mount.inodes.Find(directory);
   if (parent == nullptr) return ENOENT;
@@ -41,12 +60,18 @@ int Lookup(MountState& mount, fuse_req_t req, fuse_ino_t directory, const char* 
   if (node != nullptr || kind != NodeKind::kRoot || !wanted.ends_with(".raw")) {
     return ReplyEntry(mount, req, node);
   }
-  const bool waits = mount.watcher.AfterScan([req, wanted] {
+  const auto answer = [req, wanted] {
     Serve(req, "lookup", [&](MountState& after) {
       return ReplyEntry(after, req, after.inodes.FindByName(NodeKind::kRoot, wanted));
     });
-  });
-  return waits ? kReplied : ENOENT;
+  };
+  const uint64_t ticket = TicketOf(mount, req);
+  const bool checked = mount.catalog.BeingChecked(wanted.substr(0, wanted.size() - 4));
+  const bool waits = checked ? mount.watcher.AfterNewDisk(ticket, kLookupPatience, answer)
+                             : mount.watcher.AfterScan(ticket, kLookupPatience, answer);
+  // It may have appeared since.
+  return waits ? kReplied
+               : ReplyEntry(mount, req, mount.inodes.FindByName(NodeKind::kRoot, wanted));
 }
 
 int ReplyOpenDirectory(MountState& mount, fuse_req_t req, const NodePtr& node,
@@ -64,10 +89,11 @@ int OpenDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, const fuse_
   if (node == nullptr) return ENOENT;
   if (node->kind == NodeKind::kRoot) {
     const fuse_file_info kept = info;
-    const bool waits = mount.watcher.AfterScan([req, node, kept] {
-      Serve(req, "opendir",
-            [&](MountState& after) { return ReplyOpenDirectory(after, req, node, kept); });
-    });
+    const bool waits =
+        mount.watcher.AfterScan(TicketOf(mount, req), kListPatience, [req, node, kept] {
+          Serve(req, "opendir",
+                [&](MountState& after) { return ReplyOpenDirectory(after, req, node, kept); });
+        });
     if (waits) return kReplied;
   }
   return ReplyOpenDirectory(mount, req, node, info);

@@ -7,8 +7,10 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 
 namespace chainfs {
 namespace {
@@ -51,28 +53,36 @@ SourceWatcher::~SourceWatcher() { Stop(); }
 
 void SourceWatcher::Start() {
   thread_ = std::thread([this] { Loop(); });
+  impatient_ = std::thread([this] { EndWaits(); });
 }
 
 void SourceWatcher::Stop() {
-  std::vector<Continuation> waiting;
+  std::vector<Waiting> waiting;
   {
     const MutexLock lock(mu_);
     stop_ = true;
     waiting.swap(waiting_);
+    waiting_changed_.NotifyAll();
   }
   Kick();
-  for (const Continuation& continuation : waiting) continuation();
+  for (const Waiting& one : waiting) one.continuation();
   if (thread_.joinable()) thread_.join();
+  if (impatient_.joinable()) impatient_.join();
 }
 
-bool SourceWatcher::AfterScan(const Continuation& continuation) {
+bool SourceWatcher::AfterScan(uint64_t ticket, milliseconds patience,
+                              const Continuation& continuation) {
   const bool news = NewsPending();
   bool queued = false;
   {
     const MutexLock lock(mu_);
     if (stop_) return false;
     if ((news || dirty_ || scanning_) && waiting_.size() < kMaxWaiting) {
-      waiting_.push_back(continuation);
+      waiting_.push_back({.ticket = ticket,
+                          .scan = scans_ + 1,
+                          .deadline = steady_clock::now() + patience,
+                          .continuation = continuation});
+      waiting_changed_.NotifyAll();
       queued = true;
     } else {
       if (wanted_ || steady_clock::now() - last_scan_ < kFresh) return false;
@@ -81,6 +91,69 @@ bool SourceWatcher::AfterScan(const Continuation& continuation) {
   }
   Kick();
   return queued;
+}
+
+bool SourceWatcher::AfterNewDisk(uint64_t ticket, milliseconds patience,
+                                 const Continuation& continuation) {
+  const MutexLock lock(mu_);
+  if (stop_ || waiting_.size() >= kMaxWaiting) return false;
+  waiting_.push_back({.ticket = ticket,
+                      .scan = kNoScan,
+                      .deadline = steady_clock::now() + patience,
+                      .continuation = continuation});
+  waiting_changed_.NotifyAll();
+  return true;
+}
+
+void SourceWatcher::DiskAppeared() {
+  const MutexLock lock(mu_);
+  for (Waiting& one : waiting_) {
+    if (one.scan == kNoScan) one.deadline = steady_clock::now();
+  }
+  waiting_changed_.NotifyAll();
+}
+
+bool SourceWatcher::ScanIsWaitedFor() const {
+  return std::ranges::any_of(waiting_, [](const Waiting& one) { return one.scan != kNoScan; });
+}
+
+void SourceWatcher::Hurry(uint64_t ticket) {
+  const MutexLock lock(mu_);
+  for (Waiting& one : waiting_) {
+    if (one.ticket == ticket) one.deadline = steady_clock::now();
+  }
+  waiting_changed_.NotifyAll();
+}
+
+std::vector<SourceWatcher::Waiting> SourceWatcher::TakeWaiting(
+    const std::function<bool(const Waiting&)>& over) {
+  const auto taken =
+      std::ranges::stable_partition(waiting_, [&](const Waiting& one) { return !over(one); });
+  std::vector<Waiting> result(std::make_move_iterator(taken.begin()),
+                              std::make_move_iterator(taken.end()));
+  waiting_.erase(taken.begin(), taken.end());
+  return result;
+}
+
+void SourceWatcher::EndWaits() {
+  for (;;) {
+    std::vector<Waiting> over;
+    {
+      const MutexLock lock(mu_);
+      if (stop_) return;
+      const auto now = steady_clock::now();
+      over = TakeWaiting([&](const Waiting& one) { return one.deadline <= now; });
+      if (over.empty()) {
+        const auto first = std::ranges::min_element(waiting_, {}, &Waiting::deadline);
+        if (first == waiting_.end()) {
+          waiting_changed_.Wait(mu_);
+        } else {
+          waiting_changed_.WaitUntil(mu_, first->deadline);
+        }
+      }
+    }
+    for (const Waiting& one : over) one.continuation();
+  }
 }
 
 void SourceWatcher::Loop() {
@@ -92,7 +165,7 @@ bool SourceWatcher::WaitForNews() {
     {
       const MutexLock lock(mu_);
       if (stop_) return false;
-      if (wanted_ || dirty_ || !waiting_.empty()) return true;
+      if (wanted_ || dirty_ || ScanIsWaitedFor()) return true;
     }
     std::array<pollfd, 2> fds = {{{.fd = kick_.get(), .events = POLLIN, .revents = 0},
                                   {.fd = inotify_.get(), .events = POLLIN, .revents = 0}}};
@@ -117,14 +190,13 @@ void SourceWatcher::CollectNews() {
 }
 
 void SourceWatcher::ScanOnce() {
-  std::vector<Continuation> waiting;
   {
     const MutexLock lock(mu_);
     scanning_ = true;
     wanted_ = false;
     dirty_ = false;
     // Who comes during the scan waits for the next one: this one may have passed his file already.
-    waiting.swap(waiting_);
+    ++scans_;
   }
   DrainNews();
   if (const Status status = catalog_.Rescan(); !status) {
@@ -132,12 +204,14 @@ void SourceWatcher::ScanOnce() {
   }
   AddWatches();
   after_scan_();
+  std::vector<Waiting> served;
   {
     const MutexLock lock(mu_);
     scanning_ = false;
     last_scan_ = steady_clock::now();
+    served = TakeWaiting([&](const Waiting& one) { return one.scan <= scans_; });
   }
-  for (const Continuation& continuation : waiting) continuation();
+  for (const Waiting& one : served) one.continuation();
 }
 
 void SourceWatcher::AddWatches() {

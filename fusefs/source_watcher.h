@@ -5,12 +5,14 @@
 // makes on a network file system, so openers who ask for something unknown can also ask for a look.
 //
 // A look-up that arrives while news is pending waits for the scan without holding a thread: the
-// request is parked as a continuation (AfterScan). The wait is bounded by the scan itself.
+// request is parked as a continuation (AfterScan). It waits for so long and no longer, whatever the
+// scan does, and not at all once it was interrupted (Hurry).
 //
-// Threads: all methods, any thread. One thread of its own scans, with no lock held; mu_ is held for
-// list operations only.
+// Threads: all methods, any thread. Two threads of its own: one scans, with no lock held, one ends
+// the waiting of those who have waited long enough; mu_ is held for list operations only.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <thread>
@@ -34,15 +36,34 @@ class SourceWatcher {
   // Runs what waits, without a scan. Nothing may be queued afterwards.
   void Stop() EXCLUDES(mu_);
 
+  // Who waits; never 0, never given twice.
+  uint64_t NewTicket() { return ++tickets_; }
   // When the sources may have changed since the last scan, takes `continuation`, runs it after
-  // one, and returns true. Otherwise false, and it is the caller's to go on; a scan that is merely
-  // due is started then.
-  bool AfterScan(const Continuation& continuation) EXCLUDES(mu_);
+  // one, or when `patience` is over, and returns true. Otherwise false, and it is the caller's to
+  // go on; a scan that is merely due is started then.
+  bool AfterScan(uint64_t ticket, std::chrono::milliseconds patience,
+                 const Continuation& continuation) EXCLUDES(mu_);
+  // Runs `continuation` when a disk has appeared, or `patience` is over. False after Stop.
+  bool AfterNewDisk(uint64_t ticket, std::chrono::milliseconds patience,
+                    const Continuation& continuation) EXCLUDES(mu_);
+  void DiskAppeared() EXCLUDES(mu_);
+  // Its patience is over. Nothing happens when it does not wait.
+  void Hurry(uint64_t ticket) EXCLUDES(mu_);
 
  private:
   static constexpr size_t kMaxWaiting = 1024;
+  static constexpr uint64_t kNoScan = UINT64_MAX;  // no scan serves it
+  struct Waiting {
+    uint64_t ticket;
+    uint64_t scan;  // the number of the first one that serves it
+    std::chrono::steady_clock::time_point deadline;
+    Continuation continuation;
+  };
 
   void Loop();
+  void EndWaits() EXCLUDES(mu_);
+  // Takes out those that `over` holds for.
+  std::vector<Waiting> TakeWaiting(const std::function<bool(const Waiting&)>& over) REQUIRES(mu_);
   // Waits for news; false when it is time to stop. True: scan now.
   bool WaitForNews() EXCLUDES(mu_);
   // Reads news away until it is quiet or somebody waits.
@@ -50,6 +71,7 @@ class SourceWatcher {
   void ScanOnce() EXCLUDES(mu_);
   void AddWatches();
   bool NewsPending() const;
+  bool ScanIsWaitedFor() const REQUIRES(mu_);
   void DrainNews() const;
   void Kick() const;
 
@@ -58,15 +80,20 @@ class SourceWatcher {
   UniqueFd inotify_;  // invalid when the host allows no more
   UniqueFd kick_;     // eventfd: somebody waits, or stop
 
+  std::atomic<uint64_t> tickets_ = 0;
+
   Mutex mu_;
+  CondVar waiting_changed_;
   bool stop_ GUARDED_BY(mu_) = false;
   bool scanning_ GUARDED_BY(mu_) = false;
   bool dirty_ GUARDED_BY(mu_) = false;   // news was read from inotify, and no scan has begun since
   bool wanted_ GUARDED_BY(mu_) = false;  // a scan is due although inotify is silent
   std::chrono::steady_clock::time_point last_scan_ GUARDED_BY(mu_);
-  std::vector<Continuation> waiting_ GUARDED_BY(mu_);
+  uint64_t scans_ GUARDED_BY(mu_) = 0;  // begun
+  std::vector<Waiting> waiting_ GUARDED_BY(mu_);
 
   std::thread thread_;
+  std::thread impatient_;
 };
 
 }  // namespace chainfs

@@ -26,7 +26,8 @@ class TextStream {
   explicit TextStream(std::string whole) : text_(std::move(whole)), ended_(true) {}
   explicit TextStream(Producer producer) : producer_(std::move(producer)) {}
 
-  // Up to `size` bytes at `offset`; fewer only at the end. kInvalidArgument for what has been let
+  // Up to `size` bytes at `offset`; fewer at the end, where there are none, and when making them
+  // takes long. kInvalidArgument for what has been let
   // go already.
   Result<std::string> Read(uint64_t offset, size_t size) EXCLUDES(mu_);
 

@@ -95,7 +95,8 @@ class Image {
   IoEpoch& io_epoch() { return io_epoch_; }
 
   // The extent that begins at `offset`, at most `length` (> 0) bytes long. Adjacent clusters that
-  // continue each other in the file come as one extent. May load metadata.
+  // continue each other in the file come as one extent, as far as a bounded number of them goes.
+  // May load metadata.
   virtual Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail detail) = 0;
   // Decodes the compressed cluster that contains `cluster_start` (aligned to cluster_size) as named
   // by `extent` (whose host offset Map gave) into `out`, exactly cluster_size bytes.

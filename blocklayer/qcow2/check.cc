@@ -10,6 +10,8 @@ namespace chainfs {
 namespace qcow2 {
 namespace {
 
+constexpr uint64_t kMaxClusters = 1ull << 27;
+
 // The refcounts on disk, block by block.
 class RefcountReader {
  public:
@@ -36,8 +38,8 @@ class RefcountReader {
   std::vector<std::byte> bytes_;
 };
 
-Status CheckCopiedFlags(File& file, const Geometry& geometry, References& references,
-                        RefcountReader& refcounts) {
+Status CheckCopiedFlags(File& file, const Geometry& geometry, const Qcow2Header& header,
+                        References& references, RefcountReader& refcounts) {
   const auto check = [&](std::string_view what, uint64_t entry, uint64_t host) -> Status {
     const uint64_t cluster = host >> geometry.cluster_bits;
     if (cluster >= references.clusters()) return {};
@@ -48,9 +50,9 @@ Status CheckCopiedFlags(File& file, const Geometry& geometry, References& refere
     }
     return {};
   };
-  for (const uint64_t l1 : references.l1()) {
+  return References::ForEachL1(file, header, [&](uint64_t, uint64_t l1) -> Status {
     const uint64_t table = l1 & kEntryOffsetMask;
-    if (table == 0 || table % geometry.cluster_size() != 0) continue;
+    if (table == 0 || table % geometry.cluster_size() != 0) return {};
     CHAINFS_TRY(check("L1 entry", l1, table));
     CHAINFS_ASSIGN(const std::vector<uint64_t> entries,
                    References::ReadTable(file, HostOffset(table), geometry.l2_entries()));
@@ -60,8 +62,8 @@ Status CheckCopiedFlags(File& file, const Geometry& geometry, References& refere
         CHAINFS_TRY(check("L2 entry", entry, mapping.host.value));
       }
     }
-  }
-  return {};
+    return {};
+  });
 }
 
 }  // namespace
@@ -69,7 +71,12 @@ Status CheckCopiedFlags(File& file, const Geometry& geometry, References& refere
 
 Result<Qcow2CheckReport> CheckQcow2(File& file) {
   CHAINFS_ASSIGN(const Qcow2Header header, ReadQcow2Header(file));
-  CHAINFS_ASSIGN(qcow2::References references, qcow2::References::Count(file, header));
+  CHAINFS_ASSIGN(const uint64_t size, file.Size());
+  if (size >> header.cluster_bits > qcow2::kMaxClusters) {
+    return Fail(ErrorKind::kNoMemory,
+                fmt::format("{}: too large to check here; use qemu-img check", file.path()));
+  }
+  CHAINFS_ASSIGN(qcow2::References references, qcow2::References::Count(file, header, {}));
   const qcow2::Geometry geometry{.version = header.version,
                                  .cluster_bits = header.cluster_bits,
                                  .refcount_order = header.refcount_order};
@@ -97,7 +104,7 @@ Result<Qcow2CheckReport> CheckQcow2(File& file) {
           fmt::format("cluster {}: refcount {}, references {}", cluster, refcount, expected));
     }
   }
-  CHAINFS_TRY(qcow2::CheckCopiedFlags(file, geometry, references, refcounts));
+  CHAINFS_TRY(qcow2::CheckCopiedFlags(file, geometry, header, references, refcounts));
   report.corruptions = references.problem_count();
   report.messages = references.problems();
   return report;

@@ -18,7 +18,9 @@ Result<std::unique_ptr<Image>> OpenQcow2Image(std::unique_ptr<File> file, Metada
   CHAINFS_ASSIGN(Qcow2Header header, ReadQcow2Header(*file));
   const bool may_write = !options.read_only && file->writable();
   const bool dirty = (header.incompatible & kIncompatibleDirty) != 0;
-  if (dirty && may_write && !header.read_only_reason) {
+  if (dirty && may_write && !header.read_only_reason && options.unrepaired) {
+    header.read_only_reason = options.unrepaired;
+  } else if (dirty && may_write && !header.read_only_reason) {
     CHAINFS_TRY(qcow2::RebuildRefcounts(*file));
     CHAINFS_ASSIGN(header, ReadQcow2Header(*file));
   }
@@ -37,7 +39,7 @@ Qcow2Image::Qcow2Image(std::unique_ptr<File> file, MetadataCache& cache,
       owner_(options.owner),
       opened_read_only_(options.read_only || !file_->writable()),
       compression_type_(header.compression_type),
-      feature_reason_(header.read_only_reason.value_or("")),
+      feature_reason_(header.read_only_reason.value_or(options.unrepaired.value_or(""))),
       opened_with_backing_(header.backing.has_value()),
       metadata_(*file_, cache, options.owner, io_epoch_, std::move(header)) {}
 
@@ -51,8 +53,8 @@ bool Qcow2Image::writable() const {
 }
 
 std::string Qcow2Image::read_only_reason() const {
-  if (opened_read_only_) return "it is opened read-only";
   if (!feature_reason_.empty()) return feature_reason_;
+  if (opened_read_only_) return "it is opened read-only";
   if (metadata_.corrupt()) return metadata_.corrupt_reason();
   if (metadata_.failed()) return "an earlier flush failed; unmount, check it and mount again";
   if (closed_.load(std::memory_order_acquire)) return "it is closed";
@@ -73,6 +75,9 @@ Status Qcow2Image::CheckRange(GuestOffset offset, uint64_t length) const {
 }
 
 namespace {
+
+// Table entries that one Map looks at: a longer extent comes in parts.
+constexpr uint32_t kMaxMapSteps = 16384;
 
 Extent ExtentOf(const ClusterMapping& mapping, uint64_t within, uint64_t length) {
   Extent extent;
@@ -108,7 +113,7 @@ Result<Extent> Qcow2Image::Map(GuestOffset offset, uint64_t length, MapDetail /*
   GuestOffset position = offset;
   SlicePtr slice;
   uint64_t slice_end = 0;  // guest bytes up to which `slice` serves
-  while (length > 0) {
+  for (uint32_t steps = 0; length > 0 && steps < kMaxMapSteps; ++steps) {
     if (position.value >= slice_end) {
       CHAINFS_ASSIGN(slice, metadata_.L2Slice(position));
       slice_end = position.AlignDown(slice == nullptr ? table_span : slice_span).value +

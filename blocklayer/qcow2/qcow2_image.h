@@ -3,8 +3,11 @@
 // Opening and checking a qcow2 image. See README.md for the invariants and FORMAT.md for the bytes.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,11 +23,22 @@ struct Qcow2OpenOptions {
   bool read_only = false;
   // Key in `cache`; unique to this open image.
   uint64_t owner = 0;
+  // When given, an image with the dirty bit is not repaired, but comes back with writable() false
+  // and this reason.
+  std::optional<std::string> unrepaired = {};
 };
 
 // Takes the file over. kInvalidFormat, kUnsupported (naming the feature), kCorrupt, kIo.
 Result<std::unique_ptr<Image>> OpenQcow2Image(std::unique_ptr<File> file, MetadataCache& cache,
                                               const Qcow2OpenOptions& options);
+
+struct Qcow2RepairControl {
+  const std::atomic<bool>* stop = nullptr;          // true: ends soon, with kCancelled
+  std::function<void(uint32_t done)> percent = {};  // called often
+};
+// What opening for writing does to an image with the dirty bit, for somebody who does it elsewhere
+// first; see RebuildRefcounts. The file has the locks of a writer.
+Status RepairQcow2(File& file, const Qcow2RepairControl& control);
 
 // What `qemu-img check` would say, by our own reckoning.
 struct Qcow2CheckReport {

@@ -74,6 +74,8 @@ TEST(ReadOnlyTest, AWritableMountRepairsWhatIsDirty) {
   SetUnknownAutoclearBit(dir / "clear.qcow2");
   Daemon daemon({dir.path()});
   ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  // It is repaired in the background.
+  EXPECT_TRUE(Eventually([&] { return ::access((daemon / "dirty.raw").c_str(), W_OK) == 0; }));
   for (const std::string name : {"dirty.raw", "clear.raw"}) {
     const OpenedFile file(daemon / name, O_RDWR);
     ASSERT_TRUE(file.valid()) << daemon.Log();
