@@ -62,10 +62,43 @@ struct MetadataCache::Shard {
 };
 
 MetadataCache::MetadataCache(uint64_t limit_bytes)
-    : shard_limit_(std::max<uint64_t>(limit_bytes / kShards, uint64_t{2} * kMaxSliceBytes)),
-      shards_(new Shard[kShards]) {}
+    : limit_(limit_bytes), shards_(new Shard[kShards]) {}
 
 MetadataCache::~MetadataCache() = default;
+
+uint64_t MetadataCache::ShardLimit() const {
+  const uint64_t charged = charged_.load(std::memory_order_relaxed);
+  const uint64_t left = limit_ > charged ? limit_ - charged : 0;
+  return std::max<uint64_t>(left / kShards, uint64_t{2} * kMaxSliceBytes);
+}
+
+bool MetadataCache::Charge(uint64_t already_charged_by_image, uint64_t more) {
+  const uint64_t limit = std::max(limit_, kLeastChargeable);
+  if (already_charged_by_image + more > limit / 2) return false;
+  uint64_t charged = charged_.load(std::memory_order_relaxed);
+  do {
+    if (charged + more > limit) return false;
+  } while (!charged_.compare_exchange_weak(charged, charged + more, std::memory_order_relaxed));
+  return true;
+}
+
+void MetadataCache::Discharge(uint64_t bytes) {
+  charged_.fetch_sub(bytes, std::memory_order_relaxed);
+}
+
+void MetadataCache::Forget(uint64_t owner, HostOffset offset, uint64_t length,
+                           uint32_t slice_bytes) {
+  for (uint64_t done = 0; done < length; done += slice_bytes) {
+    const Key key{owner, offset.value + done};
+    Shard& shard = ShardOf(key);
+    MutexLock lock(shard.mu);
+    const auto found = shard.entries.find(key);
+    if (found == shard.entries.end() || found->second.slice == nullptr) continue;
+    shard.used -= found->second.bytes + kEntryOverhead;
+    shard.lru.erase(found->second.lru);
+    shard.entries.erase(found);
+  }
+}
 
 size_t MetadataCache::HashOf(const Key& key) {
   uint64_t hash = key.offset * 0x9E3779B97F4A7C15ull ^ (key.owner * 0xC2B2AE3D27D4EB4Full);
@@ -112,7 +145,7 @@ Result<SlicePtr> MetadataCache::Get(uint64_t owner, HostOffset offset, uint32_t 
     shard.entries.erase(key);
     return std::unexpected(std::move(status).error());
   }
-  shard.Insert(key, slice, bytes, shard_limit_);
+  shard.Insert(key, slice, bytes, ShardLimit());
   return slice;
 }
 
@@ -140,7 +173,7 @@ void MetadataCache::DropOwner(uint64_t owner) {
 }
 
 uint64_t MetadataCache::UsedBytes() const {
-  uint64_t used = 0;
+  uint64_t used = charged_.load(std::memory_order_relaxed);
   for (size_t i = 0; i < kShards; ++i) {
     MutexLock lock(shards_[i].mu);
     used += shards_[i].used;

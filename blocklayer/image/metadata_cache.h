@@ -24,6 +24,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "blocklayer/base/endian.h"
 #include "blocklayer/base/result.h"
 #include "blocklayer/base/sync.h"
 #include "blocklayer/base/types.h"
@@ -36,6 +37,16 @@ class MetadataSlice {
   explicit MetadataSlice(size_t bytes) : words_(bytes / 8) {}
   std::span<std::byte> bytes() { return std::as_writable_bytes(std::span(words_)); }
   std::span<uint64_t> words() { return words_; }
+  // In host byte order. Readers race with the writer of another word, or of this one: each word is
+  // whole.
+  uint64_t LoadWord(uint64_t index) const {
+    std::atomic_ref<uint64_t> word(const_cast<uint64_t&>(words_[index]));
+    return BigEndian(word.load(std::memory_order_acquire));
+  }
+  void StoreWord(uint64_t index, uint64_t value) {
+    std::atomic_ref<uint64_t> word(words_[index]);
+    word.store(BigEndian(value), std::memory_order_release);
+  }
 
  private:
   std::vector<uint64_t> words_;
@@ -62,8 +73,16 @@ class MetadataCache {
   Result<SlicePtr> PutZeroed(uint64_t owner, HostOffset offset, uint32_t bytes);
   // Forgets every slice of `owner`, which must not use them any more.
   void DropOwner(uint64_t owner);
+  // Forgets the slices of `slice_bytes` within a range that is about to hold another table. Who
+  // still holds one keeps it.
+  void Forget(uint64_t owner, HostOffset offset, uint64_t length, uint32_t slice_bytes);
 
-  // Bytes held, for metrics and tests.
+  // Memory of tables that are not slices, within the same limit: slices make room. False, and
+  // nothing charged, if all images together, or this one, would charge too much.
+  bool Charge(uint64_t already_charged_by_image, uint64_t more);
+  void Discharge(uint64_t bytes);
+
+  // Bytes held, charged ones included, for metrics and tests.
   uint64_t UsedBytes() const;
   uint64_t hits() const { return hits_.load(std::memory_order_relaxed); }
   uint64_t misses() const { return misses_.load(std::memory_order_relaxed); }
@@ -75,11 +94,15 @@ class MetadataCache {
     uint64_t offset;
     bool operator==(const Key&) const = default;
   };
+  // Half of the limit a single image, so that one does not leave others without.
+  static constexpr uint64_t kLeastChargeable = 4ull << 20;
+  uint64_t ShardLimit() const;
   static size_t HashOf(const Key& key);
   Shard& ShardOf(const Key& key);
 
   static constexpr size_t kShards = 16;
-  const uint64_t shard_limit_;
+  const uint64_t limit_;
+  std::atomic<uint64_t> charged_ = 0;
   const std::unique_ptr<Shard[]> shards_;
   std::atomic<uint64_t> next_owner_ = 1;
   std::atomic<uint64_t> hits_ = 0;

@@ -30,6 +30,7 @@
 // reason_mu_ and overlap_mu_ (leaves). Readers of mappings take none of them.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <map>
@@ -37,13 +38,13 @@
 #include <set>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "blocklayer/base/sync.h"
 #include "blocklayer/image/io_epoch.h"
 #include "blocklayer/image/metadata_cache.h"
 #include "blocklayer/io/file.h"
+#include "blocklayer/qcow2/cluster_set.h"
 #include "blocklayer/qcow2/geometry.h"
 #include "blocklayer/qcow2/header.h"
 #include "blocklayer/qcow2/refcount_table.h"
@@ -62,9 +63,10 @@ class Metadata {
   // `file`, `cache` and `epoch` must outlive this.
   Metadata(File& file, MetadataCache& cache, uint64_t owner, IoEpoch& epoch, Qcow2Header header);
 
-  // Reads the L1 and refcount tables. `for_writing` also learns which clusters hold metadata;
-  // where tables lie on one another, changes are refused from then on.
-  Status Load(bool for_writing);
+  ~Metadata();
+  // `for_writing` learns from small images at once where their tables lie, so that it is known
+  // early if those lie on one another; then changes are refused. Holds next to nothing in memory.
+  Status Load(bool for_writing) EXCLUDES(mu_);
 
   const Geometry& geometry() const { return geometry_; }
   Qcow2Header header() const EXCLUDES(header_mu_);
@@ -73,6 +75,8 @@ class Metadata {
   // ---- Mappings; any thread, no lock.
   // The slice that holds the L2 entry of `guest`; null when there is no L2 table.
   Result<SlicePtr> L2Slice(GuestOffset guest);
+  // Where that is null: guest bytes from `guest` on of which the same is known.
+  Result<uint64_t> BytesWithoutL2(GuestOffset guest);
   // Decodes the entry of `guest` within its slice (null: unallocated).
   ClusterMapping Decode(const SlicePtr& slice, GuestOffset guest) const;
   // Both in one.
@@ -104,8 +108,10 @@ class Metadata {
   Status CanSetBacking(const std::optional<BackingReference>& backing) EXCLUDES(header_mu_);
   Status SetBacking(const std::optional<BackingReference>& backing) EXCLUDES(header_mu_);
   std::optional<BackingReference> backing() const EXCLUDES(header_mu_);
-  // Before the first change of an image: clears autoclear bits, none of which we maintain.
-  Status PrepareForWriting() EXCLUDES(header_mu_);
+  // Before the first change of an image: learns where the tables lie, and clears autoclear bits,
+  // none of which we maintain. kCorrupt: tables lie on one another, changes are refused.
+  // kNoMemory: the tables of all images together are more than the cache may hold.
+  Status PrepareForWriting() EXCLUDES(mu_, header_mu_);
   // Whether that was ever done, so that there may be something to commit.
   bool prepared() const { return prepared_.load(std::memory_order_acquire); }
   // For broken metadata of this very image, found while changing it: refuses all further changes,
@@ -132,14 +138,13 @@ class Metadata {
   struct Snapshot {
     std::vector<SliceWrite> refcounts;
     std::vector<SliceWrite> l2;
-    std::set<uint64_t> l1_sectors;
+    std::vector<SliceWrite> l1;
     std::set<uint64_t> reftable_sectors;
-    std::vector<std::byte> l1_bytes;        // one sector each, in the order of the set
-    std::vector<std::byte> reftable_bytes;  // likewise
+    std::vector<std::byte> reftable_bytes;  // one sector each, in the order of the set
     HostOffset reftable_offset;
     std::vector<uint64_t> dereferenced;
     bool empty() const {
-      return refcounts.empty() && l2.empty() && l1_sectors.empty() && reftable_sectors.empty();
+      return refcounts.empty() && l2.empty() && l1.empty() && reftable_sectors.empty();
     }
   };
   using DirtySlices = std::map<uint64_t, SlicePtr>;    // by host offset
@@ -150,10 +155,29 @@ class Metadata {
   Result<SlicePtr> LoadSlice(HostOffset offset);
   Result<uint64_t> EnsureL2(uint64_t l1_index) REQUIRES(mu_);
   Result<uint64_t> UnshareL2(uint64_t l1_index, uint64_t entry) REQUIRES(mu_);
-  void SetEntry(GuestOffset guest, uint64_t entry, const SlicePtr& slice) REQUIRES(mu_);
+  void SetEntry(GuestOffset guest, uint64_t entry, HostOffset table, const SlicePtr& slice)
+      REQUIRES(mu_);
   Status CorruptEntry(std::string_view what, uint64_t value) const;
-  uint64_t L1Entry(uint64_t index) const;
-  void StoreL1(uint64_t index, uint64_t entry) REQUIRES(mu_);
+
+  // metadata_tables.cc
+  struct L1Place;
+  Result<SlicePtr> L1Slice(const L1Place& place, uint64_t index);
+  // 0 past the end of the table.
+  Result<uint64_t> L1Entry(uint64_t index);
+  // The slice of `index`, to be changed by StoreL1; fetched before anything else is changed.
+  Result<SlicePtr> L1SliceToChange(uint64_t index) REQUIRES(mu_);
+  void StoreL1(uint64_t index, uint64_t entry, const SlicePtr& slice) REQUIRES(mu_);
+  // Copies the table as it is in memory to `to`, which reads as zeros.
+  Status CopyL1(const L1Place& from, HostOffset to) REQUIRES(mu_);
+  void PublishL1(HostOffset offset, uint64_t entries) REQUIRES(mu_);
+  Status LearnTables() REQUIRES(mu_);
+  Status FindMetadataClusters() REQUIRES(mu_);
+  template <typename Visit>
+  Status VisitL1OnDisk(const Visit& visit) REQUIRES(mu_);
+  Status ChargeTables(uint64_t bytes) REQUIRES(mu_);
+  void ForgetTables() REQUIRES(mu_);
+  // Slices of what the cluster held before, if it was a table, must not be taken for the new one's.
+  void ForgetSlices(uint64_t first_cluster, uint64_t count);
 
   // metadata_alloc.cc
   Result<ClusterRun> AllocateLocked(uint64_t want) REQUIRES(mu_);
@@ -174,7 +198,6 @@ class Metadata {
   bool HoldsMetadata(uint64_t first_cluster, uint64_t count) const EXCLUDES(overlap_mu_);
   void NoteWritten(uint64_t end) REQUIRES(mu_);
   void NoteMetadata(uint64_t first_cluster, uint64_t count) EXCLUDES(overlap_mu_);
-  Status FindMetadataClusters(const Qcow2Header& header) REQUIRES(mu_);
 
   // metadata_quarantine.cc
   // The clusters that `old` refers to and `now` does not, one number a reference.
@@ -205,7 +228,8 @@ class Metadata {
   Snapshot TakeSnapshot() REQUIRES(mu_);
   Status WriteSnapshot(const Snapshot& snapshot) REQUIRES(commit_mu_);
   Status WriteSectors(HostOffset table, const std::set<uint64_t>& sectors,
-                      std::span<const std::byte> bytes, uint64_t table_bytes);
+                      std::span<const std::byte> bytes);
+  Status WriteSlices(const std::vector<SliceWrite>& slices, uint64_t end);
   void PutBack(Snapshot snapshot) REQUIRES(mu_);
   Status WriteRefcountSlices() REQUIRES(mu_);
   void CountDirty() REQUIRES(mu_);
@@ -226,15 +250,21 @@ class Metadata {
   std::atomic<uint64_t> commit_requests_ = 0;
   // Bytes; nothing was ever written beyond. Grows, under mu_ only.
   std::atomic<uint64_t> file_end_ = 0;
-  struct L1Table {
-    explicit L1Table(size_t entries) : words(entries) {}
-    std::vector<std::atomic<uint64_t>> words;  // host byte order
+  // Where an L1 table lies. Its slices live in the cache; the first ones, which map all of most
+  // disks, are held once used, and read without asking the cache.
+  struct L1Place {
+    L1Place(HostOffset where, uint64_t count) : offset(where), entries(count) {}
+    static constexpr size_t kHeld = 4;
+    const HostOffset offset;
+    const uint64_t entries;
+    mutable std::array<std::atomic<MetadataSlice*>, kHeld> slices = {};
+    mutable Mutex mu;
+    mutable std::array<SlicePtr, kHeld> holders GUARDED_BY(mu);
   };
-  std::atomic<const L1Table*> l1_ = nullptr;
+  std::atomic<const L1Place*> l1_ = nullptr;
 
   mutable Mutex commit_mu_ ACQUIRED_BEFORE(mu_);
   uint64_t commits_covered_ GUARDED_BY(commit_mu_) = 0;  // requests that the last commit served
-  HostOffset l1_offset_ GUARDED_BY(commit_mu_);
   struct Quarantined {
     uint64_t cluster;
     uint64_t epoch;  // when its dereference was durable
@@ -242,7 +272,9 @@ class Metadata {
   std::vector<Quarantined> quarantine_ GUARDED_BY(commit_mu_);
 
   Mutex mu_;
-  std::vector<std::unique_ptr<L1Table>> l1_tables_ GUARDED_BY(mu_);  // the last one is current
+  std::vector<std::unique_ptr<L1Place>> l1_places_ GUARDED_BY(mu_);  // the last one is current
+  bool tables_known_ GUARDED_BY(mu_) = false;
+  uint64_t charged_ GUARDED_BY(mu_) = 0;  // bytes, to the cache
   RefcountTable reftable_ GUARDED_BY(mu_);
   HostOffset reftable_offset_ GUARDED_BY(mu_);
   uint64_t free_hint_ GUARDED_BY(mu_) = 0;  // no free cluster lies below
@@ -250,7 +282,7 @@ class Metadata {
   DirtySlices dirty_refcounts_ GUARDED_BY(mu_);
   // What the commit under way has taken; null without one. Its refcounts may not be on disk yet.
   const Snapshot* in_flight_ GUARDED_BY(mu_) = nullptr;
-  std::set<uint64_t> dirty_l1_sectors_ GUARDED_BY(mu_);
+  DirtySlices dirty_l1_ GUARDED_BY(mu_);
   std::set<uint64_t> dirty_reftable_sectors_ GUARDED_BY(mu_);
   std::vector<uint64_t> dereferenced_ GUARDED_BY(mu_);  // clusters, not yet durably
   // References that were taken away and whose refcounts are still up: those in dereferenced_, in a
@@ -264,7 +296,7 @@ class Metadata {
   std::string corrupt_reason_ GUARDED_BY(reason_mu_);
 
   mutable SharedMutex overlap_mu_ ACQUIRED_AFTER(mu_);
-  std::unordered_set<uint64_t> metadata_clusters_ GUARDED_BY(overlap_mu_);
+  ClusterSet metadata_clusters_ GUARDED_BY(overlap_mu_);
 };
 
 }  // namespace chainfs::qcow2

@@ -147,6 +147,7 @@ void Metadata::ReleaseLocked(const ClusterRun& run) {
 // A cluster for a table, zeroed on disk and noted as metadata.
 Result<uint64_t> Metadata::AllocateTableCluster() {
   CHAINFS_ASSIGN(const ClusterRun run, AllocateLocked(1));
+  ForgetSlices(run.first, 1);
   if (Status zeroed = file_.ZeroRange(geometry_.HostOf(run.first), geometry_.cluster_size());
       !zeroed) {
     ReleaseLocked(run);
@@ -166,6 +167,7 @@ Status Metadata::AddRefcountBlock(uint64_t block_index) {
   if (HoldsMetadata(cluster, 1)) {
     return CorruptEntry("refcount table: no block counts the metadata at", host.value);
   }
+  ForgetSlices(cluster, 1);
   CHAINFS_TRY(file_.ZeroRange(host, geometry_.cluster_size()));
   NoteWritten(host.value + geometry_.cluster_size());
   CHAINFS_ASSIGN(const SlicePtr slice, cache_.PutZeroed(owner_, host, geometry_.slice_bytes()));
@@ -218,6 +220,7 @@ Result<uint64_t> Metadata::GrowRefcountTable(uint64_t block_index, uint64_t extr
                                .error());
   }
 
+  ForgetSlices(start, in_use);
   // The blocks that the table already names.
   CHAINFS_TRY(WriteRefcountSlices());
   RefcountTable table = reftable_;
@@ -272,6 +275,7 @@ Result<uint64_t> Metadata::AllocateContiguous(uint64_t count) {
     return std::unexpected(
         CorruptEntry("refcount (zero) of metadata near", geometry_.HostOf(first).value).error());
   }
+  ForgetSlices(first, count);
   for (uint64_t i = 0; i < count; ++i) CHAINFS_TRY(ChangeRefcount(first + i, +1));
   NoteWritten(geometry_.HostOf(first + count).value);
   return first;
@@ -285,43 +289,7 @@ void Metadata::NoteWritten(uint64_t end) {
 
 void Metadata::NoteMetadata(uint64_t first_cluster, uint64_t count) {
   WriterLock lock(overlap_mu_);
-  for (uint64_t i = 0; i < count; ++i) metadata_clusters_.insert(first_cluster + i);
-}
-
-// Learns where the metadata lies, and refuses tables that lie on one another.
-Status Metadata::FindMetadataClusters(const Qcow2Header& header) {
-  const uint64_t l1_bytes = uint64_t{header.l1_entries} * 8;
-  const auto clusters = [&](uint64_t bytes) { return DivRoundUp(bytes, geometry_.cluster_size()); };
-  std::unordered_set<uint64_t> known;
-  const auto note = [&](std::string_view what, uint64_t host, uint64_t count) -> Status {
-    if ((host & (geometry_.cluster_size() - 1)) != 0) return CorruptEntry(what, host);
-    for (uint64_t i = 0; i < count; ++i) {
-      if (!known.insert((host >> geometry_.cluster_bits) + i).second) {
-        return CorruptEntry(what, host);
-      }
-    }
-    return {};
-  };
-  CHAINFS_TRY(note("header", 0, 1));
-  CHAINFS_TRY(note("L1 table offset", header.l1_offset.value, clusters(l1_bytes)));
-  CHAINFS_TRY(
-      note("refcount table offset", reftable_offset_.value, clusters(reftable_.size() * 8)));
-  for (const uint64_t entry : reftable_.used()) {
-    const uint64_t host = entry & kRefcountOffsetMask;
-    if (host != 0) CHAINFS_TRY(note("refcount table entry", host, 1));
-  }
-  for (uint64_t i = 0; i < header.l1_entries; ++i) {
-    const uint64_t host = L1Entry(i) & kEntryOffsetMask;
-    if (host != 0) CHAINFS_TRY(note("L1 entry", host, 1));
-  }
-  // What nobody maintains any more is no reason to refuse the image, but is left alone, too.
-  const uint64_t directory = header.bitmap_directory.value >> geometry_.cluster_bits;
-  for (uint64_t i = 0; i < clusters(header.bitmap_directory_bytes); ++i) {
-    known.insert(directory + i);
-  }
-  WriterLock lock(overlap_mu_);
-  metadata_clusters_ = std::move(known);
-  return {};
+  metadata_clusters_.Add(first_cluster, count);
 }
 
 }  // namespace chainfs::qcow2

@@ -42,10 +42,7 @@ Metadata::Snapshot Metadata::TakeSnapshot() {
   };
   copy(dirty_l2_, snapshot.l2);
   copy(dirty_refcounts_, snapshot.refcounts);
-  const L1Table& l1 = *l1_tables_.back();
-  snapshot.l1_bytes = CopySectors(dirty_l1_sectors_, l1.words.size(), [&](uint64_t index) {
-    return l1.words[index].load(std::memory_order_relaxed);
-  });
+  copy(dirty_l1_, snapshot.l1);
   const std::span<const uint64_t> reftable = reftable_.used();
   snapshot.reftable_bytes = CopySectors(dirty_reftable_sectors_, reftable.size(),
                                         [&](uint64_t index) { return reftable[index]; });
@@ -53,7 +50,7 @@ Metadata::Snapshot Metadata::TakeSnapshot() {
   // Nothing below can fail.
   dirty_l2_.clear();
   dirty_refcounts_.clear();
-  snapshot.l1_sectors.swap(dirty_l1_sectors_);
+  dirty_l1_.clear();
   snapshot.reftable_sectors.swap(dirty_reftable_sectors_);
   snapshot.dereferenced.swap(dereferenced_);
   CountDirty();
@@ -66,7 +63,7 @@ void Metadata::PutBack(Snapshot snapshot) {
   for (SliceWrite& write : snapshot.refcounts) {
     dirty_refcounts_.try_emplace(write.offset.value, write.slice);
   }
-  dirty_l1_sectors_.merge(snapshot.l1_sectors);
+  for (SliceWrite& write : snapshot.l1) dirty_l1_.try_emplace(write.offset.value, write.slice);
   // A table that has grown meanwhile was written whole.
   if (snapshot.reftable_offset == reftable_offset_) {
     dirty_reftable_sectors_.merge(snapshot.reftable_sectors);
@@ -93,34 +90,38 @@ Status Metadata::WriteRefcountSlices() {
 }
 
 Status Metadata::WriteSectors(HostOffset table, const std::set<uint64_t>& sectors,
-                              std::span<const std::byte> bytes, uint64_t table_bytes) {
+                              std::span<const std::byte> bytes) {
   for (const uint64_t sector : sectors) {
-    // The last sector of a small table may be shorter.
-    const uint64_t length = std::min(kSector, table_bytes - sector * kSector);
-    CHAINFS_TRY(file_.WriteAt(table + sector * kSector, bytes.first(length)));
+    CHAINFS_TRY(file_.WriteAt(table + sector * kSector, bytes.first(kSector)));
     bytes = bytes.subspan(kSector);
   }
   return {};
 }
 
-Status Metadata::WriteSnapshot(const Snapshot& snapshot) {
-  for (const SliceWrite& write : snapshot.refcounts) {
-    CHAINFS_TRY(file_.WriteAt(write.offset, write.bytes));
+// What lies past `end` is not theirs.
+Status Metadata::WriteSlices(const std::vector<SliceWrite>& slices, uint64_t end) {
+  for (const SliceWrite& write : slices) {
+    const uint64_t length = std::min<uint64_t>(write.bytes.size(), end - write.offset.value);
+    CHAINFS_TRY(file_.WriteAt(write.offset, std::span(write.bytes).first(length)));
   }
+  return {};
+}
+
+Status Metadata::WriteSnapshot(const Snapshot& snapshot) {
+  CHAINFS_TRY(WriteSlices(snapshot.refcounts, UINT64_MAX));
   if (!snapshot.empty()) CHAINFS_TRY(file_.DataSync());
 
   if (!snapshot.reftable_sectors.empty()) {
-    CHAINFS_TRY(WriteSectors(snapshot.reftable_offset, snapshot.reftable_sectors,
-                             snapshot.reftable_bytes, UINT64_MAX));
+    CHAINFS_TRY(
+        WriteSectors(snapshot.reftable_offset, snapshot.reftable_sectors, snapshot.reftable_bytes));
     CHAINFS_TRY(file_.DataSync());
   }
 
-  if (!snapshot.l2.empty() || !snapshot.l1_sectors.empty()) {
-    for (const SliceWrite& write : snapshot.l2) {
-      CHAINFS_TRY(file_.WriteAt(write.offset, write.bytes));
-    }
-    CHAINFS_TRY(WriteSectors(l1_offset_, snapshot.l1_sectors, snapshot.l1_bytes,
-                             l1_.load(std::memory_order_acquire)->words.size() * 8));
+  if (!snapshot.l2.empty() || !snapshot.l1.empty()) {
+    CHAINFS_TRY(WriteSlices(snapshot.l2, UINT64_MAX));
+    // The table moves only while no commit is under way.
+    const L1Place& l1 = *l1_.load(std::memory_order_acquire);
+    CHAINFS_TRY(WriteSlices(snapshot.l1, l1.offset.value + l1.entries * 8));
     return file_.DataSync();
   }
   // Overwrites of linked clusters, and nothing else.

@@ -43,26 +43,20 @@ Status Metadata::GrowL1For(uint64_t size) {
                             file_.path(), size, geometry_.cluster_size()));
   }
   MutexLock commit_lock(commit_mu_);
-  if (entries <= l1_.load(std::memory_order_acquire)->words.size()) return {};
+  const L1Place& old = *l1_.load(std::memory_order_acquire);
+  if (entries <= old.entries) return {};
   // What is dirty now goes to the old table first, so that the copy below is all there is.
   CHAINFS_TRY(CommitLocked());
 
   MutexLock lock(mu_);
-  const uint64_t old_clusters =
-      DivRoundUp(l1_tables_.back()->words.size() * 8, geometry_.cluster_size());
+  const uint64_t old_clusters = DivRoundUp(old.entries * 8, geometry_.cluster_size());
   const uint64_t clusters = DivRoundUp(entries * 8, geometry_.cluster_size());
   CHAINFS_ASSIGN(const uint64_t first, AllocateContiguous(clusters));
-  auto grown = std::make_unique<L1Table>(entries);
-  std::vector<std::byte> raw(clusters << geometry_.cluster_bits);
-  for (size_t i = 0; i < l1_tables_.back()->words.size(); ++i) {
-    const uint64_t entry = l1_tables_.back()->words[i].load(std::memory_order_relaxed);
-    grown->words[i].store(entry, std::memory_order_relaxed);
-    StoreBigEndian(raw.data() + i * 8, entry);
-  }
   // Durable before the switch: the counts of the new table and of the blocks that hold them, then
   // their table entries, and the table itself.
   CHAINFS_TRY(WriteRefcountSlices());
-  CHAINFS_TRY(file_.WriteAt(geometry_.HostOf(first), raw));
+  CHAINFS_TRY(file_.ZeroRange(geometry_.HostOf(first), clusters << geometry_.cluster_bits));
+  CHAINFS_TRY(CopyL1(old, geometry_.HostOf(first)));
   CHAINFS_TRY(file_.DataSync());
   CHAINFS_TRY(WriteRefcountTable());
   CHAINFS_TRY(ChangeHeader([&](std::span<std::byte, 512> sector) {
@@ -70,12 +64,10 @@ Status Metadata::GrowL1For(uint64_t size) {
     StoreBigEndian(sector.data() + kOffsetL1Table, geometry_.HostOf(first).value);
   }));
 
-  const uint64_t old_first = geometry_.ClusterOf(l1_offset_);
-  l1_offset_ = geometry_.HostOf(first);
-  l1_tables_.push_back(std::move(grown));  // readers may still hold the old one; it stays
-  l1_.store(l1_tables_.back().get(), std::memory_order_release);
+  dirty_l1_.clear();  // all of it was just written
+  PublishL1(geometry_.HostOf(first), entries);
   NoteMetadata(first, clusters);
-  DereferenceTable(old_first, old_clusters);
+  DereferenceTable(geometry_.ClusterOf(old.offset), old_clusters);
   return {};
 }
 
@@ -104,6 +96,10 @@ std::optional<BackingReference> Metadata::backing() const {
 
 Status Metadata::PrepareForWriting() {
   if (prepared_.load(std::memory_order_acquire)) return {};
+  {
+    MutexLock lock(mu_);
+    CHAINFS_TRY(LearnTables());
+  }
   MutexLock lock(header_mu_);
   if (prepared_.load(std::memory_order_acquire)) return {};
   if (header_.autoclear != 0) {

@@ -7,21 +7,6 @@
 #include "blocklayer/qcow2/metadata.h"
 
 namespace chainfs::qcow2 {
-namespace {
-
-uint64_t LoadWord(const MetadataSlice& slice, uint64_t index) {
-  // Readers race with the writer of another entry, or of this one: each word is whole.
-  std::atomic_ref<uint64_t> word(const_cast<MetadataSlice&>(slice).words()[index]);
-  return BigEndian(word.load(std::memory_order_acquire));
-}
-
-void StoreWord(MetadataSlice& slice, uint64_t index, uint64_t value) {
-  std::atomic_ref<uint64_t> word(slice.words()[index]);
-  word.store(BigEndian(value), std::memory_order_release);
-}
-
-}  // namespace
-
 Metadata::Metadata(File& file, MetadataCache& cache, uint64_t owner, IoEpoch& epoch,
                    Qcow2Header header)
     : file_(file),
@@ -34,42 +19,9 @@ Metadata::Metadata(File& file, MetadataCache& cache, uint64_t owner, IoEpoch& ep
       virtual_size_(header.virtual_size()),
       header_(std::move(header)) {}
 
-Status Metadata::Load(bool for_writing) {
-  const Qcow2Header header = this->header();
-  MutexLock commit_lock(commit_mu_);
+Metadata::~Metadata() {
   MutexLock lock(mu_);
-  l1_offset_ = header.l1_offset;
-  std::vector<std::byte> raw(uint64_t{header.l1_entries} * 8);
-  CHAINFS_TRY(file_.ReadZeroFilled(l1_offset_, raw));
-  l1_tables_.push_back(std::make_unique<L1Table>(header.l1_entries));
-  for (uint64_t i = 0; i < header.l1_entries; ++i) {
-    l1_tables_.back()->words[i] = LoadBigEndian<uint64_t>(raw.data() + i * 8);
-  }
-  l1_.store(l1_tables_.back().get(), std::memory_order_release);
-  reftable_offset_ = header.refcount_table_offset;
-  if (!for_writing) return {};
-
-  const uint64_t table_bytes = uint64_t{header.refcount_table_clusters} << geometry_.cluster_bits;
-  CHAINFS_ASSIGN(reftable_, RefcountTable::Load(file_, reftable_offset_, table_bytes / 8));
-  CHAINFS_ASSIGN(const uint64_t file_end, file_.Size());
-  NoteWritten(file_end);
-  Status found = FindMetadataClusters(header);
-  if (!found && found.error().kind == ErrorKind::kCorrupt) {
-    // Tables that lie on one another can be read as they are, and not changed.
-    RefuseChanges(std::move(found).error().message);
-    return {};
-  }
-  return found;
-}
-
-uint64_t Metadata::L1Entry(uint64_t index) const {
-  const L1Table* table = l1_.load(std::memory_order_acquire);
-  return index < table->words.size() ? table->words[index].load(std::memory_order_acquire) : 0;
-}
-
-void Metadata::StoreL1(uint64_t index, uint64_t entry) {
-  l1_tables_.back()->words[index].store(entry, std::memory_order_release);
-  dirty_l1_sectors_.insert(index * 8 / 512);
+  ForgetTables();
 }
 
 Status Metadata::CorruptEntry(std::string_view what, uint64_t value) const {
@@ -85,7 +37,7 @@ Result<SlicePtr> Metadata::LoadSlice(HostOffset offset) {
 }
 
 Result<SlicePtr> Metadata::L2Slice(GuestOffset guest) {
-  const uint64_t entry = L1Entry(geometry_.L1Index(guest));
+  CHAINFS_ASSIGN(const uint64_t entry, L1Entry(geometry_.L1Index(guest)));
   const uint64_t table = entry & kEntryOffsetMask;
   if ((entry & ~(kEntryOffsetMask | kEntryCopied)) != 0 ||
       (table & (geometry_.cluster_size() - 1)) != 0) {
@@ -99,7 +51,7 @@ Result<SlicePtr> Metadata::L2Slice(GuestOffset guest) {
 ClusterMapping Metadata::Decode(const SlicePtr& slice, GuestOffset guest) const {
   if (slice == nullptr) return {};
   const uint64_t index = geometry_.L2Index(guest) & (geometry_.slice_bytes() / 8 - 1);
-  return geometry_.Decode(LoadWord(*slice, index));
+  return geometry_.Decode(slice->LoadWord(index));
 }
 
 Result<ClusterMapping> Metadata::Lookup(GuestOffset guest) {
@@ -114,13 +66,14 @@ Result<ClusterMapping> Metadata::Lookup(GuestOffset guest) {
 // The L2 table behind an L1 entry, made if there is none. Zeroed on disk before anything can refer
 // to it; the commit that writes the L1 entry syncs first.
 Result<uint64_t> Metadata::EnsureL2(uint64_t l1_index) {
-  const uint64_t entry = L1Entry(l1_index);
+  CHAINFS_ASSIGN(const uint64_t entry, L1Entry(l1_index));
   if ((entry & kEntryOffsetMask) != 0) {
     if ((entry & kEntryCopied) == 0) return UnshareL2(l1_index, entry);
     return entry & kEntryOffsetMask;
   }
+  CHAINFS_ASSIGN(const SlicePtr l1_slice, L1SliceToChange(l1_index));
   CHAINFS_ASSIGN(const uint64_t cluster, AllocateTableCluster());
-  StoreL1(l1_index, geometry_.NormalEntry(cluster));
+  StoreL1(l1_index, geometry_.NormalEntry(cluster), l1_slice);
   return geometry_.HostOf(cluster).value;
 }
 
@@ -132,9 +85,10 @@ Result<uint64_t> Metadata::UnshareL2(uint64_t l1_index, uint64_t entry) {
   const uint64_t old = geometry_.ClusterOf(shared);
   CHAINFS_ASSIGN(const uint64_t refcount, Refcount(old));
   if (refcount == 0) return std::unexpected(CorruptEntry("L1 entry", entry).error());
+  CHAINFS_ASSIGN(const SlicePtr l1_slice, L1SliceToChange(l1_index));
   if (refcount == 1) {
     // Nobody else, after all.
-    StoreL1(l1_index, entry | kEntryCopied);
+    StoreL1(l1_index, entry | kEntryCopied, l1_slice);
     return shared.value;
   }
   // Nobody has changed it, so the disk is right.
@@ -142,6 +96,7 @@ Result<uint64_t> Metadata::UnshareL2(uint64_t l1_index, uint64_t entry) {
   CHAINFS_TRY(file_.ReadZeroFilled(shared, table));
   CHAINFS_ASSIGN(const ClusterRun run, AllocateLocked(1));
   const HostOffset copy = geometry_.HostOf(run.first);
+  ForgetSlices(run.first, 1);
   if (Status written = file_.WriteAt(copy, table); !written) {
     ReleaseLocked(run);
     return std::unexpected(std::move(written).error());
@@ -150,28 +105,30 @@ Result<uint64_t> Metadata::UnshareL2(uint64_t l1_index, uint64_t entry) {
   ++waiting_[old];
   dereferenced_.push_back(old);
   NoteMetadata(run.first, 1);
-  StoreL1(l1_index, geometry_.NormalEntry(run.first));
+  StoreL1(l1_index, geometry_.NormalEntry(run.first), l1_slice);
   return copy.value;
 }
 
 // Cannot fail: the table exists and the slice is at hand.
-void Metadata::SetEntry(GuestOffset guest, uint64_t entry, const SlicePtr& slice) {
+void Metadata::SetEntry(GuestOffset guest, uint64_t entry, HostOffset table,
+                        const SlicePtr& slice) {
   const uint64_t index = geometry_.L2Index(guest) & (geometry_.slice_bytes() / 8 - 1);
-  StoreWord(*slice, index, entry);
-  const uint64_t table = L1Entry(geometry_.L1Index(guest)) & kEntryOffsetMask;
+  slice->StoreWord(index, entry);
   const uint64_t within = RoundDown(geometry_.L2Index(guest) * 8, geometry_.slice_bytes());
-  MarkDirty(dirty_l2_, HostOffset(table + within), slice);
+  MarkDirty(dirty_l2_, table + within, slice);
 }
 
 Status Metadata::SetEntries(GuestOffset first, std::span<const uint64_t> entries) {
   std::vector<SlicePtr> slices;
+  std::vector<HostOffset> tables;
   std::vector<uint64_t> dropped;
   slices.reserve(entries.size());
   MutexLock lock(mu_);
   // First everything that can fail.
   for (uint64_t i = 0; i < entries.size(); ++i) {
     const GuestOffset guest = first + (i << geometry_.cluster_bits);
-    CHAINFS_TRY(EnsureL2(geometry_.L1Index(guest)));
+    CHAINFS_ASSIGN(const uint64_t table, EnsureL2(geometry_.L1Index(guest)));
+    tables.emplace_back(table);
     CHAINFS_ASSIGN(SlicePtr slice, L2Slice(guest));
     const ClusterMapping old = Decode(slice, guest);
     if (old.kind == ClusterKind::kInvalid) {
@@ -183,7 +140,7 @@ Status Metadata::SetEntries(GuestOffset first, std::span<const uint64_t> entries
   CHAINFS_TRY(PlanDereferences(dropped));
   dereferenced_.insert(dereferenced_.end(), dropped.begin(), dropped.end());
   for (uint64_t i = 0; i < entries.size(); ++i) {
-    SetEntry(first + (i << geometry_.cluster_bits), entries[i], slices[i]);
+    SetEntry(first + (i << geometry_.cluster_bits), entries[i], tables[i], slices[i]);
   }
   return {};
 }
@@ -209,10 +166,7 @@ Status Metadata::CheckDataClusters(GuestOffset guest, uint64_t first_cluster, ui
 
 bool Metadata::HoldsMetadata(uint64_t first_cluster, uint64_t count) const {
   ReaderLock lock(overlap_mu_);
-  for (uint64_t i = 0; i < count; ++i) {
-    if (metadata_clusters_.contains(first_cluster + i)) return true;
-  }
-  return false;
+  return metadata_clusters_.Contains(first_cluster, count);
 }
 
 }  // namespace chainfs::qcow2

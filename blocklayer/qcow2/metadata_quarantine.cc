@@ -61,7 +61,7 @@ void Metadata::ForgetPlan(std::span<const uint64_t> clusters) {
 void Metadata::DereferenceTable(uint64_t first_cluster, uint64_t count) {
   {
     WriterLock lock(overlap_mu_);
-    for (uint64_t i = 0; i < count; ++i) metadata_clusters_.erase(first_cluster + i);
+    metadata_clusters_.Remove(first_cluster, count);
   }
   for (uint64_t i = 0; i < count; ++i) {
     const uint64_t cluster = first_cluster + i;

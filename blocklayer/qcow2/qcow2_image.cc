@@ -108,7 +108,6 @@ Result<Extent> Qcow2Image::Map(GuestOffset offset, uint64_t length, MapDetail /*
   CHAINFS_TRY(CheckRange(offset, length));
   const Geometry& geometry = metadata_.geometry();
   const uint64_t slice_span = (geometry.slice_bytes() / 8ull) << geometry.cluster_bits;
-  const uint64_t table_span = geometry.l2_span();
   std::optional<Extent> found;
   GuestOffset position = offset;
   SlicePtr slice;
@@ -116,11 +115,14 @@ Result<Extent> Qcow2Image::Map(GuestOffset offset, uint64_t length, MapDetail /*
   for (uint32_t steps = 0; length > 0 && steps < kMaxMapSteps; ++steps) {
     if (position.value >= slice_end) {
       CHAINFS_ASSIGN(slice, metadata_.L2Slice(position));
-      slice_end = position.AlignDown(slice == nullptr ? table_span : slice_span).value +
-                  (slice == nullptr ? table_span : slice_span);
+      if (slice == nullptr) {
+        CHAINFS_ASSIGN(const uint64_t empty, metadata_.BytesWithoutL2(position));
+        slice_end = position.value + empty;
+      } else {
+        slice_end = position.AlignDown(slice_span).value + slice_span;
+      }
     }
     const uint64_t within = position.Within(geometry.cluster_size());
-    // A missing L2 table leaves its whole span unallocated.
     const uint64_t piece = std::min(
         length, slice == nullptr ? slice_end - position.value : geometry.cluster_size() - within);
     const ClusterMapping mapping = metadata_.Decode(slice, position);

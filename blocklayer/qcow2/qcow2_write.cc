@@ -27,11 +27,14 @@ bool NeedsNewCluster(const ClusterMapping& mapping) {
 }  // namespace
 
 Status Qcow2Image::PrepareToChange() {
+  Status prepared;
+  if (writable()) prepared = metadata_.PrepareForWriting();
+  // Tables that lie on one another are found then, at the latest.
   if (!writable()) {
     return Fail(ErrorKind::kReadOnly,
                 fmt::format("{}: cannot be written: {}", file_->path(), read_only_reason()));
   }
-  return metadata_.PrepareForWriting();
+  return prepared;
 }
 
 Status Qcow2Image::Finish(Status status) {

@@ -66,9 +66,8 @@ Status Qcow2Image::ZeroWholeClusters(GuestOffset first, uint64_t clusters, ZeroW
       // Where there is no L2 table there is nothing to take away.
       CHAINFS_ASSIGN(const SlicePtr slice, metadata_.L2Slice(position));
       if (slice == nullptr) {
-        const uint64_t to_next =
-            (geometry.l2_span() - position.Within(geometry.l2_span())) >> geometry.cluster_bits;
-        done += std::min(clusters - done, to_next);
+        CHAINFS_ASSIGN(const uint64_t empty, metadata_.BytesWithoutL2(position));
+        done += std::min(clusters - done, empty >> geometry.cluster_bits);
         continue;
       }
     }
