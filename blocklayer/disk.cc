@@ -235,23 +235,82 @@ Status Disk::Write(GuestOffset offset, std::span<const std::byte> data) {
   });
 }
 
-Status Disk::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated) {
-  return ChangeActive("write-zeroes", offset, length, [&](const Chain& chain) {
-    return chain.active->image->WriteZeroes(offset, length, keep_allocated, chain.below.get());
-  });
+// What one part of a long change covers.
+struct ZeroPart {
+  uint64_t length = 0;
+  bool is_zero = false;  // nothing is to be done
+};
+
+// At most so much is zeroed under one hold of the gate; ends at a multiple of it, and with it of
+// any cluster size, because a part of a cluster would have to be written. What holds nothing anyway
+// is passed over at once, however much it is.
+ZeroPart NextZeroPart(const Chain& chain, GuestOffset offset, uint64_t length) {
+  constexpr uint64_t kPart = 64ull << 20;
+  Image& active = *chain.active->image;
+  if (!chain.below && !active.backing()) {
+    // A failure is met again, and reported, by the change itself.
+    const Result<Extent> extent = active.Map(offset, length, MapDetail::kFast);
+    if (extent && extent->kind == ExtentKind::kUnallocated) return {extent->length, true};
+  }
+  return {std::min(length, kPart - offset.Within(kPart)), false};
 }
 
-Status Disk::Discard(GuestOffset offset, uint64_t length) {
-  return ChangeActive("discard", offset, length, [&](const Chain& chain) {
-    return chain.active->image->Discard(offset, length);
-  });
+template <typename Change>
+Status Disk::ZeroInParts(std::string_view operation, GuestOffset offset, uint64_t length,
+                         const StopFunction& stop, const Change& change) {
+  uint64_t done = 0;
+  do {
+    const GuestOffset at = offset + done;
+    ZeroPart part;
+    CHAINFS_TRY(ChangeActive(operation, at, length - done, [&](const Chain& chain) -> Status {
+      part = NextZeroPart(chain, at, length - done);
+      return part.is_zero ? Status() : change(chain, at, part.length);
+    }));
+    done += part.length;
+    if (done < length && stop && stop()) {
+      return Fail(ErrorKind::kCancelled, fmt::format("{}: {} was interrupted after {} of {} bytes",
+                                                     name_, operation, done, length));
+    }
+  } while (done < length);
+  return {};
+}
+
+Status Disk::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated,
+                         const StopFunction& stop) {
+  return ZeroInParts("write-zeroes", offset, length, stop,
+                     [&](const Chain& chain, GuestOffset at, uint64_t bytes) {
+                       return chain.active->image->WriteZeroes(at, bytes, keep_allocated,
+                                                               chain.below.get());
+                     });
+}
+
+Status Disk::Discard(GuestOffset offset, uint64_t length, const StopFunction& stop) {
+  return ZeroInParts("discard", offset, length, stop,
+                     [&](const Chain& chain, GuestOffset at, uint64_t bytes) {
+                       return chain.active->image->Discard(at, bytes);
+                     });
 }
 
 // What was written before a switch was flushed by it; the active layer has all the rest.
 Status Disk::Flush() { return Observed("flush", chain()->active->image->Flush()); }
 
-Status Disk::Grow(uint64_t new_size) {
+Status Disk::Grow(uint64_t new_size, const StopFunction& stop) {
+  for (;;) {
+    CHAINFS_ASSIGN(const bool all, GrowPart(new_size));
+    if (all) return {};
+    if (stop && stop()) {
+      return Fail(ErrorKind::kCancelled,
+                  fmt::format("{}: growing to {} bytes was interrupted; it has {} bytes now", name_,
+                              new_size, size()));
+    }
+  }
+}
+
+Result<bool> Disk::GrowPart(uint64_t new_size) {
+  // What the backing has there must be hidden, cluster by cluster.
+  constexpr uint64_t kPart = 1ull << 30;
   Status status;
+  bool all = true;
   {
     GateCloser gate(*this);
     const ChainPtr chain = this->chain();
@@ -264,11 +323,17 @@ Status Disk::Grow(uint64_t new_size) {
           fmt::format("{}: cannot shrink from {} to {} bytes: what lies beyond would be lost",
                       name_, size, new_size));
     }
-    if (new_size == size) return {};
-    status = active.Grow(new_size, chain->below.get(), BackingSize(*chain));
+    if (new_size == size) return true;
+    const uint64_t backing_size = BackingSize(*chain);
+    uint64_t target = new_size;
+    if (backing_size > size && new_size - size > kPart) target = RoundUp(size + kPart, kPart);
+    target = std::min(target, new_size);
+    all = target == new_size;
+    status = active.Grow(target, chain->below.get(), backing_size);
   }
   if (status) modified_ns_.store(Now(), std::memory_order_relaxed);
-  return Observed("resize", std::move(status));
+  CHAINFS_TRY(Observed("resize", std::move(status)));
+  return all;
 }
 
 Result<StackExtent> Disk::Map(GuestOffset offset, uint64_t length, MapDetail detail) const {

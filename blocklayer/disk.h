@@ -44,6 +44,7 @@ using ChainPtr = std::shared_ptr<const Chain>;
 class Disk {
  public:
   // Tells about failures that somebody should hear of. Called from I/O threads with no lock held.
+  using StopFunction = std::function<bool()>;
   using ErrorObserver = std::function<void(const Disk&, std::string_view operation, const Error&)>;
 
   // `layers` top to base, at least one.
@@ -66,12 +67,17 @@ class Disk {
   Result<size_t> Read(GuestOffset offset, std::span<std::byte> out);
   // kNoSpace when the range passes the end of the disk; kReadOnly.
   Status Write(GuestOffset offset, std::span<const std::byte> data);
-  Status WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated);
-  Status Discard(GuestOffset offset, uint64_t length);
+  // These change the disk part by part, and let others in between; `stop` is asked there whether it
+  // is to end, with kCancelled, and what is done stays done.
+  Status WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated,
+                     const StopFunction& stop = {});
+  Status Discard(GuestOffset offset, uint64_t length, const StopFunction& stop = {});
   // Everything acknowledged is durable on return, in every file that can hold it.
   Status Flush();
   // `new_size` >= size(), rounded up to 512 by the caller; kInvalidArgument when it shrinks.
-  Status Grow(uint64_t new_size);
+  // Where the backing is longer, which must not show, it grows part by part, like the above: a
+  // failure leaves a size between.
+  Status Grow(uint64_t new_size, const StopFunction& stop = {});
 
   // The extent at `offset`; layer 0 is the active one. `offset` < size().
   Result<StackExtent> Map(GuestOffset offset, uint64_t length, MapDetail detail) const;
@@ -89,6 +95,11 @@ class Disk {
 
  private:
   class GateCloser;
+  // One part, up to `new_size` at most; false when there is more to do.
+  Result<bool> GrowPart(uint64_t new_size);
+  template <typename Change>
+  Status ZeroInParts(std::string_view operation, GuestOffset offset, uint64_t length,
+                     const StopFunction& stop, const Change& change);
 
   // Writes go through here: `change` is called as Status(const Chain&) with writing permitted and
   // the range within the disk, and the active layer cannot change meanwhile.

@@ -15,7 +15,7 @@ int ReplyAttr(const MountState& mount, fuse_req_t req, Node& node) {
   return kReplied;
 }
 
-int ChangeSize(Node& node, off_t wanted) {
+int ChangeSize(fuse_req_t req, Node& node, off_t wanted) {
   if (node.kind != NodeKind::kDisk) return EPERM;
   Disk& disk = *node.disk;
   const uint64_t size = disk.size();
@@ -24,7 +24,9 @@ int ChangeSize(Node& node, off_t wanted) {
   if (disk.read_only()) return EROFS;
   if (new_size < size) return EPERM;
   if (new_size > INT64_MAX - 512) return EFBIG;
-  const Status grown = disk.Grow(RoundUp(new_size, 512));
+  const Status grown =
+      disk.Grow(RoundUp(new_size, 512), [req] { return fuse_req_interrupted(req) != 0; });
+  if (!grown && grown.error().kind == ErrorKind::kCancelled) return EINTR;
   return grown ? 0 : ErrnoOf(grown.error());
 }
 
@@ -61,7 +63,7 @@ int SetAttr(MountState& mount, fuse_req_t req, fuse_ino_t ino, const struct stat
                         FUSE_SET_ATTR_MTIME_NOW;
   if (node->kind != NodeKind::kDisk && node->kind != NodeKind::kRoot && what != 0) return EPERM;
   if ((what & FUSE_SET_ATTR_SIZE) != 0) {
-    if (const int error = ChangeSize(*node, wanted.st_size); error != 0) return error;
+    if (const int error = ChangeSize(req, *node, wanted.st_size); error != 0) return error;
   }
   if ((what & kKept) != 0) {
     if (const int error = ChangeKept(*node, wanted, what); error != 0) return error;

@@ -46,6 +46,7 @@ std::byte* ThreadBuffer() {
 
 // The errno of a failed disk operation, counted.
 int Failed(OpenFile& file, const Error& error) {
+  if (error.kind == ErrorKind::kCancelled) return EINTR;
   file.node->metrics.errors.fetch_add(1, std::memory_order_relaxed);
   return ErrnoOf(error);
 }
@@ -113,7 +114,7 @@ int Flush(const OpenFile& file) {
   return failed ? EIO : 0;
 }
 
-int Allocate(OpenFile& file, int mode, off_t offset, off_t length) {
+int Allocate(fuse_req_t req, OpenFile& file, int mode, off_t offset, off_t length) {
   Disk& disk = *file.node->disk;
   constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   const bool zeroes =
@@ -124,16 +125,18 @@ int Allocate(OpenFile& file, int mode, off_t offset, off_t length) {
   const uint64_t end = start + static_cast<uint64_t>(length);
   const bool grows = (mode & FALLOC_FL_KEEP_SIZE) == 0 && end > disk.size();
   if (mode == 0 && !grows) return EOPNOTSUPP;
+  // Terabytes take a while: whoever asked can be killed, and is told of any other signal, too.
+  const auto interrupted = [req] { return fuse_req_interrupted(req) != 0; };
   if (grows) {
     if (end > INT64_MAX - 512) return EFBIG;
-    if (const Status grown = disk.Grow(RoundUp(end, 512)); !grown) {
+    if (const Status grown = disk.Grow(RoundUp(end, 512), interrupted); !grown) {
       return Failed(file, grown.error());
     }
     if (mode == 0) return 0;
   }
   const uint64_t stop = std::min(end, disk.size());
   if (start >= stop) return 0;
-  const Status zeroed = disk.WriteZeroes(GuestOffset(start), stop - start, zeroes);
+  const Status zeroed = disk.WriteZeroes(GuestOffset(start), stop - start, zeroes, interrupted);
   return zeroed ? 0 : Failed(file, zeroed.error());
 }
 
@@ -186,8 +189,9 @@ void AddDataOps(fuse_lowlevel_ops* ops) {
   };
   ops->fallocate = [](fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length,
                       fuse_file_info* info) {
-    Serve(req, "fallocate",
-          [&](MountState&) { return Allocate(OpenFiles::At(info->fh), mode, offset, length); });
+    Serve(req, "fallocate", [&](MountState&) {
+      return Allocate(req, OpenFiles::At(info->fh), mode, offset, length);
+    });
   };
   ops->flush = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
     Serve(req, "flush", [&](MountState&) { return Flush(OpenFiles::At(info->fh)); });
