@@ -85,7 +85,7 @@ bool Catalog::Impl::Freeze(Entry& entry, const std::string& because) {
 void Catalog::Impl::Thaw(Entry& entry) {
   const LayerPtr active = entry.disk->chain()->active;
   if (!active->image->writable()) {
-    entry.frozen_because = fmt::format("read-only: {}", active->image->read_only_reason());
+    entry.frozen_because = fmt::format("read-only: {}", active->ReadOnlyReason());
     return;
   }
   if (Status locked = pool_.SetRole(active, LayerRole::kActive); !locked) {

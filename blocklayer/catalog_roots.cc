@@ -147,13 +147,10 @@ Result<Place> Roots::Find(std::string_view path, std::span<const std::string> ex
     if (!permitted.empty()) permitted += ", ";
     permitted += root.directory->path();
   }
-  if (IsKnownToBeMissing(normal)) {
-    return Fail(ErrorKind::kNotFound, EscapeText(fmt::format("{}: does not exist", normal)));
-  }
   // All of the host is never the right thing to permit.
   const std::string directory = DirectoryOf(normal);
   const std::string cure =
-      directory == "/" ? "move it beneath one of them"
+      directory == "/" ? "use a place beneath them"
                        : fmt::format("to permit it, mount with -o backing_dir={}", directory);
   return Fail(ErrorKind::kAccess,
               EscapeText(fmt::format("{}: outside the permitted directories ({}); {}", normal,
@@ -163,9 +160,15 @@ Result<Place> Roots::Find(std::string_view path, std::span<const std::string> ex
 Result<Place> Roots::Resolve(const Place& overlay, std::string_view backing,
                              std::span<const std::string> extra) {
   CHAINFS_TRY(CheckBackingName(overlay, backing));
-  const bool absolute = backing.starts_with('/');
-  return Find(absolute ? std::string(backing) : JoinPath(DirectoryOf(overlay.path), backing),
-              extra);
+  const std::string path = backing.starts_with('/') ? std::string(backing)
+                                                    : JoinPath(DirectoryOf(overlay.path), backing);
+  Result<Place> place = Find(path, extra);
+  // To permit its directory would not help.
+  if (!place && place.error().kind == ErrorKind::kAccess && IsKnownToBeMissing(path)) {
+    return Fail(ErrorKind::kNotFound,
+                EscapeText(fmt::format("{}: does not exist", NormalPath(path))));
+  }
+  return place;
 }
 
 }  // namespace chainfs

@@ -222,7 +222,7 @@ void Catalog::Impl::MakeDisk(Entry& entry, Layers layers, const LayerUsers& back
   if (backed_by != backed.end()) {
     entry.frozen_because = fmt::format("read-only: {} is built on it", backed_by->second);
   } else if (!image.writable() && !options_.read_only) {
-    entry.frozen_because = fmt::format("read-only: {}", image.read_only_reason());
+    entry.frozen_because = fmt::format("read-only: {}", layers.front()->ReadOnlyReason());
   }
   if (image.format() == ImageFormat::kRaw && BeginsLikeQcow2(image.file())) {
     entry.hint = fmt::format(

@@ -194,14 +194,15 @@ void Disk::WaitForOpenGate() {
 Status Disk::CheckChange(const Chain& chain, GuestOffset offset, uint64_t length) const {
   Image& active = *chain.active->image;
   if (read_only_.load(std::memory_order_acquire)) {
-    return Fail(ErrorKind::kReadOnly,
-                fmt::format("{}: the disk is read-only, because another image is built on it or "
-                            "the mount is; write to a snapshot instead",
-                            name_));
+    return Fail(
+        ErrorKind::kReadOnly,
+        fmt::format("{} is read-only: `chainctl list` says why; to write, create an overlay "
+                    "of it and use that",
+                    name_));
   }
   if (!active.writable()) {
-    return Fail(ErrorKind::kReadOnly, fmt::format("{}: the disk is read-only: {}: {}", name_,
-                                                  chain.active->path, active.read_only_reason()));
+    return Fail(ErrorKind::kReadOnly,
+                fmt::format("{} is read-only: {}", name_, chain.active->ReadOnlyReason()));
   }
   const uint64_t size = active.virtual_size();
   if (offset.value > size || length > size - offset.value) {

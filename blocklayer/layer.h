@@ -19,7 +19,15 @@ struct Layer {
   std::shared_ptr<Directory> directory;  // holds `name`; relative backing names start here
   FileId id;
   uint64_t owner_id = 0;  // key of this layer in the shared caches
+  // Why the file could only be opened for reading: "/ro/vm1.qcow2 cannot be written (Read-only file
+  // system)". Empty where that was not tried, or went well.
+  std::string write_refusal;
   std::unique_ptr<Image> image;
+
+  // For people; empty while the layer is writable.
+  std::string ReadOnlyReason() const {
+    return write_refusal.empty() ? image->read_only_reason() : write_refusal;
+  }
 };
 using LayerPtr = std::shared_ptr<Layer>;
 // Top to base.

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <cstring>
 
 #include "blocklayer/image/metadata_cache.h"
 #include "blocklayer/name_rules.h"
@@ -67,8 +68,8 @@ Status LayerPool::AddStreamTarget(const LayerPtr& layer) {
   Entry* entry = EntryOf(layer);
   if (entry == nullptr || !layer->image->writable()) {
     return Fail(ErrorKind::kReadOnly,
-                EscapeText(fmt::format("{}: cannot be written: {}", layer->path,
-                                       layer->image->read_only_reason())));
+                EscapeText(fmt::format("{}: the layer cannot be written: {}", layer->path,
+                                       layer->ReadOnlyReason())));
   }
   CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(entry->role, entry->stream_targets + 1)));
   ++entry->stream_targets;
@@ -99,11 +100,13 @@ Result<LayerPtr> LayerPool::Get(const LayerFile& file, LayerRole role) {
 }
 
 // For reading and writing where that is possible and wanted.
-Result<std::unique_ptr<File>> LayerPool::OpenFile(const LayerFile& file) {
+Result<std::unique_ptr<File>> LayerPool::OpenFile(const LayerFile& file, std::string* refusal) {
   if (read_only_) return OpenUnwritable(file);
   auto opened = file.place.directory->Open(file.place.name, OpenMode::kReadWrite);
-  if (!opened && CannotBeWritten(opened.error())) return OpenUnwritable(file);
-  return opened;
+  if (opened || !CannotBeWritten(opened.error())) return opened;
+  const char* const why = std::strerror(opened.error().sys_errno);
+  *refusal = EscapeText(fmt::format("{} cannot be written ({})", file.place.path, why));
+  return OpenUnwritable(file);
 }
 
 Result<std::unique_ptr<File>> LayerPool::OpenUnwritable(const LayerFile& file) {
@@ -154,8 +157,9 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
     options.unrepaired = repair->reason.empty() ? "it was not closed cleanly" : repair->reason;
   }
   const bool hopeless = repair && !repair->reason.empty();
+  std::string refusal;
   CHAINFS_ASSIGN(std::unique_ptr<File> file,
-                 hopeless ? OpenUnwritable(described) : OpenFile(described));
+                 hopeless ? OpenUnwritable(described) : OpenFile(described, &refusal));
   CHAINFS_ASSIGN(const FileStat stat, file->Stat());
   if (stat.id != described.stat.id) {
     return Fail(ErrorKind::kBusy, EscapeText(fmt::format("{}: replaced while it was being opened",
@@ -182,6 +186,7 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   layer->name = described.place.name;
   layer->directory = described.place.directory;
   layer->id = stat.id;
+  layer->write_refusal = std::move(refusal);
   layer->owner_id = context_->metadata().NewOwner();
   options.read_only = !writable;
   options.owner = layer->owner_id;

@@ -70,7 +70,7 @@ class LayerPool {
   };
   static ImageLockSet LocksFor(LayerRole role, uint32_t stream_targets);
   Entry* EntryOf(const LayerPtr& layer);
-  Result<std::unique_ptr<File>> OpenFile(const LayerFile& file);
+  Result<std::unique_ptr<File>> OpenFile(const LayerFile& file, std::string* refusal);
   Result<std::unique_ptr<File>> OpenUnwritable(const LayerFile& file);
   Result<std::unique_ptr<Image>> OpenImage(std::unique_ptr<File> file, const LayerFile& described,
                                            Qcow2OpenOptions options);

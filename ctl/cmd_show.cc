@@ -106,6 +106,19 @@ std::vector<std::string> NotesOf(const json& value) {
   return notes;
 }
 
+// From the attribute, or from the notes of the mount where an older daemon has no such key.
+std::string ReadOnlyReasonOf(const DiskPath& disk, const json& info) {
+  std::string reason = TextOf(info, "read-only-reason");
+  if (!reason.empty() || !FlagOf(info, "read-only")) return reason;
+  const Result<json> chains = ReadJsonFile(disk.mount, "chains.json");
+  if (!chains) return "";
+  const std::string begin = TextOf(info, "name") + ": read-only: ";
+  for (const std::string& note : NotesOf(*chains)) {
+    if (note.starts_with(begin)) return note.substr(begin.size());
+  }
+  return "";
+}
+
 std::string ListingText(const Listing& listing, const Painter& painter) {
   Table table;
   table.AddColumn("DISK")
@@ -194,7 +207,7 @@ Result<ExitCode> RunInfo(const std::string& disk, const CommonOptions& common) {
   text += line("mount", path.mount);
   text += line("virtual size", fmt::format("{} ({} bytes)", FormatSize(size), size));
   text += line("used", FormatSize(NumberOf(info, "actual-size")));
-  const std::string reason = TextOf(info, "read-only-reason");
+  const std::string reason = ReadOnlyReasonOf(path, info);
   text += line("writable", !FlagOf(info, "read-only") ? "yes"
                            : reason.empty()           ? "no"
                                                       : "no: " + reason);

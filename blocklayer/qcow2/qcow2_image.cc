@@ -54,10 +54,10 @@ bool Qcow2Image::writable() const {
 
 std::string Qcow2Image::read_only_reason() const {
   if (!feature_reason_.empty()) return feature_reason_;
-  if (opened_read_only_) return "it is opened read-only";
+  if (opened_read_only_) return "it was opened for reading only";
   if (metadata_.corrupt()) return metadata_.corrupt_reason();
   if (metadata_.failed()) return "an earlier flush failed; unmount, check it and mount again";
-  if (closed_.load(std::memory_order_acquire)) return "it is closed";
+  if (closed_.load(std::memory_order_acquire)) return "it was closed";
   return "";
 }
 

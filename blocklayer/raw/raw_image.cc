@@ -80,9 +80,9 @@ class RawImage final : public Image {
 HostOffset ToHost(GuestOffset offset) { return HostOffset(offset.value); }
 
 std::string RawImage::read_only_reason() const {
-  if (opened_read_only_) return "it is opened read-only";
+  if (opened_read_only_) return "it was opened for reading only";
   if (file_->poisoned()) return "an earlier flush failed; unmount, check it and mount again";
-  if (closed_.load(std::memory_order_acquire)) return "it is closed";
+  if (closed_.load(std::memory_order_acquire)) return "it was closed";
   return "";
 }
 

@@ -90,6 +90,41 @@ TEST(ReadOnlyTest, AWritableMountRepairsWhatIsDirty) {
   EXPECT_EQ(ReadTextFile(dir / "clear.qcow2")[88], 0);
 }
 
+// A directory on a read-only file system, for as long as the object lives.
+class ReadOnlyView {
+ public:
+  explicit ReadOnlyView(const std::string& directory) {
+    mounted_ = ::mount(directory.c_str(), view_.path().c_str(), nullptr, MS_BIND, nullptr) == 0;
+    usable_ = mounted_ && ::mount(nullptr, view_.path().c_str(), nullptr,
+                                  MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) == 0;
+  }
+  ~ReadOnlyView() {
+    if (mounted_) ::umount2(view_.path().c_str(), MNT_DETACH);
+  }
+  ReadOnlyView(const ReadOnlyView&) = delete;
+  ReadOnlyView& operator=(const ReadOnlyView&) = delete;
+
+  bool usable() const { return usable_; }
+  const std::string& path() const { return view_.path(); }
+
+ private:
+  const TempDir view_;
+  bool mounted_ = false;
+  bool usable_ = false;
+};
+
+TEST(ReadOnlyTest, AFileThatCannotBeWrittenSaysWhy) {
+  const TempDir dir;
+  CreateQcow2(dir / "c.qcow2", {.size = "4M"});
+  const ReadOnlyView view(dir.path());
+  if (!view.usable()) GTEST_SKIP() << "no bind mounts here";
+  const Daemon daemon({view.path()});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  EXPECT_EQ(Order(daemon / "c.raw", "snapshot"), EROFS);
+  EXPECT_EQ(LastError(daemon / "c.raw"), "c is read-only: " + view.path() +
+                                             "/c.qcow2 cannot be written (Read-only file system)");
+}
+
 TEST(ForeignAttributeTest, NothingIsStoredAndNothingListed) {
   const TempDir dir;
   CreateQcow2(dir / "vm.qcow2", {.size = "1M"});
