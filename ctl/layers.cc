@@ -51,7 +51,10 @@ std::vector<LayerFacts> LayersFromChains(const json& value) {
   }
   std::vector<LayerFacts> layers;
   layers.reserve(by_path.size());
-  for (auto& [path, facts] : by_path) layers.push_back(std::move(facts));
+  for (auto& [path, facts] : by_path) {
+    if (!facts.built_on_by.empty()) facts.reason.clear();  // that is reason enough
+    layers.push_back(std::move(facts));
+  }
   return layers;
 }
 

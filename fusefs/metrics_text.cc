@@ -70,7 +70,7 @@ void PutJobs(std::string* out, const std::vector<JobInfo>& jobs) {
       {"chainfs_job_current_bytes", "Bytes that the job has dealt with.",
        &JobInfo::current_progress},
       {"chainfs_job_total_bytes", "Bytes that the job has to deal with.", &JobInfo::total_progress},
-      {"chainfs_job_rate_bytes", "Bytes a second at present.", &JobInfo::rate},
+      {"chainfs_job_rate_bytes", "Bytes per second at present.", &JobInfo::rate},
   };
   for (const Series& series : kSeries) {
     Head(out, series.name, "gauge", series.help);
