@@ -187,7 +187,9 @@ void MountState::DiskError(const Disk& disk, std::string_view operation, const E
 }
 
 void MountState::ImageBroken(const BrokenImage& image) {
-  spdlog::warn("image {} is not shown: {}", image.path, image.error.message);
+  const bool named = image.error.message.starts_with(image.path);  // the path once is enough
+  spdlog::warn("an image is not shown: {}{}{}", named ? "" : image.path, named ? "" : ": ",
+               image.error.message);
 }
 
 }  // namespace chainfs
