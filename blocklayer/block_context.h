@@ -13,6 +13,7 @@ class MetadataCache;  // blocklayer/image/metadata_cache.h: L2 and refcount slic
 class IndexCache;     // blocklayer/flat_index.h: regions of merged indexes
 class DecodedCache;   // blocklayer/decoded_cache.h: decompressed clusters
 class StackRegistry;  // blocklayer/stack_registry.h: living stacks of layers
+class WakeUp;         // blocklayer/wake_up.h: a look at the catalog is due
 
 struct MemoryLimits {
   uint64_t index_bytes = 64ull << 20;
@@ -31,11 +32,13 @@ class BlockContext {
   IndexCache& index() { return *index_; }
   DecodedCache& decoded() { return *decoded_; }
   StackRegistry& stacks() { return *stacks_; }
+  WakeUp& wake_up() { return *wake_up_; }
 
  private:
   const std::unique_ptr<MetadataCache> metadata_;
   const std::unique_ptr<IndexCache> index_;
   const std::unique_ptr<DecodedCache> decoded_;
+  const std::unique_ptr<WakeUp> wake_up_;
   const std::unique_ptr<StackRegistry> stacks_;
 };
 

@@ -11,6 +11,7 @@
 
 #include "blocklayer/catalog_impl.h"
 #include "blocklayer/name_rules.h"
+#include "blocklayer/wake_up.h"
 
 namespace chainfs {
 
@@ -47,7 +48,7 @@ Status Catalog::Impl::Start(const std::vector<SourceSpec>& specs) {
   {
     const MutexLock lock(mu_);
     for (const std::string& directory : options_.backing_dirs) {
-      CHAINFS_TRY(roots_.Add(directory));
+      CHAINFS_TRY(roots_.Add(directory, RootUse::kRead));
     }
     for (const SourceSpec& spec : specs) CHAINFS_TRY(sources_.Add(spec));
     CHAINFS_TRY(ScanLocked(ScanKind::kFull));
@@ -209,6 +210,7 @@ Catalog::Catalog(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Catalog::~Catalog() = default;
 
 void Catalog::SetObserver(CatalogObserver* observer) { impl_->SetObserver(observer); }
+void Catalog::SetWakeUp(std::function<void()> call) { context().wake_up().Set(std::move(call)); }
 Status Catalog::Rescan() { return impl_->Rescan(); }
 std::vector<std::string> Catalog::WatchedDirectories() const { return impl_->WatchedDirectories(); }
 std::vector<DiskPtr> Catalog::Disks() const { return impl_->Disks(); }

@@ -92,6 +92,8 @@ class Catalog {
 
   // At most one; set before anything changes and outliving the catalog's use.
   void SetObserver(CatalogObserver* observer);
+  // `call` is called when a Rescan would find something that no file tells (wake_up.h).
+  void SetWakeUp(std::function<void()> call);
   // Looks at the sources again; new images appear, vanished ones go (open handles keep working).
   Status Rescan();
   // Absolute paths of the directories whose changes call for a Rescan (for inotify).

@@ -92,6 +92,10 @@ class Catalog::Impl {
    private:
     Impl& impl_;
   };
+  // Why a disk is read-only although nothing that is shown is built on it.
+  static constexpr std::string_view kStillBacked =
+      "read-only: a job, or a read that began earlier, still reads what was built on it; it can be "
+      "written when that has ended";
 
   struct Entry {
     Candidate candidate;
@@ -135,7 +139,7 @@ class Catalog::Impl {
   void OpenEntry(Entry& entry, ChainOpener& opener, const LayerUsers& backed,
                  const LayerUsers& written) REQUIRES(mu_);
   static Status CheckOpenable(const Entry& entry, const LayerUsers& written);
-  void MakeDisk(Entry& entry, Layers layers, const LayerUsers& backed) REQUIRES(mu_);
+  Status MakeDisk(Entry& entry, Layers layers, const LayerUsers& backed) REQUIRES(mu_);
   // A file that lies where a layer of the disk was opened, but is another one by now; or empty.
   std::string ReplacedLayer(const Disk& disk) const REQUIRES(mu_);
   // Rebuilds what the lists show and queues ImageBroken.
@@ -149,8 +153,6 @@ class Catalog::Impl {
   void UpdateRoles(const LayerUsers& backed) REQUIRES(mu_);
   bool Freeze(Entry& entry, const std::string& because) REQUIRES(mu_);
   void Thaw(Entry& entry) REQUIRES(mu_);
-  // Makes `disk` read-only unless somebody has it open for writing.
-  static bool StopWriters(Disk& disk);
 
   // catalog_snapshot.cc
   struct SnapshotPlan {

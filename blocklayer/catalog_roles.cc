@@ -46,26 +46,15 @@ Catalog::Impl::LayerUsers Catalog::Impl::WrittenLayers() {
   }
   for (const std::weak_ptr<Disk>& ghost : ghosts_) {
     const DiskPtr disk = ghost.lock();
-    if (disk != nullptr && !StopWriters(*disk)) {
+    if (disk != nullptr && !disk->StopWriting()) {
       written.emplace(disk->chain()->active->id, disk->name());
     }
   }
   return written;
 }
 
-bool Catalog::Impl::StopWriters(Disk& disk) {
-  if (disk.writers() == 0 && disk.read_only()) return true;
-  disk.SetReadOnly(true);
-  // Whoever opens for writing counts itself first and looks at read_only after; so either it sees
-  // read-only, or it is seen here.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if (disk.writers() == 0) return true;
-  disk.SetReadOnly(false);
-  return false;
-}
-
 bool Catalog::Impl::Freeze(Entry& entry, const std::string& because) {
-  if (!StopWriters(*entry.disk)) {
+  if (!entry.disk->StopWriting()) {
     entry.frozen_because = fmt::format(
         "{} is built on it, but it is open for writing; it turns read-only when it is closed",
         because);
@@ -92,9 +81,14 @@ void Catalog::Impl::Thaw(Entry& entry) {
     entry.frozen_because = fmt::format("read-only: {}", locked.error().message);
     return;
   }
+  if (!entry.disk->AllowWriting()) {
+    // Fewer locks cannot conflict.
+    (void)pool_.SetRole(active, LayerRole::kBacking);
+    entry.frozen_because = kStillBacked;
+    return;
+  }
   entry.frozen = false;
   entry.frozen_because.clear();
-  entry.disk->SetReadOnly(false);
   Queue([disk = entry.disk](CatalogObserver& observer) { observer.AccessChanged(disk); });
 }
 
@@ -134,8 +128,8 @@ void Catalog::Impl::DropLayersBetween(const LayerPtr& top, const LayerPtr& base)
     if ((base != nullptr && base_at == layers.end()) || base_at == top_at + 1) return false;
     Layers shorter(layers.begin(), top_at + 1);
     shorter.insert(shorter.end(), base_at, layers.end());
-    disk.ReplaceLayers(std::move(shorter));
-    return true;
+    // If it fails, the longer list goes on showing the same.
+    return disk.ReplaceLayers(std::move(shorter)).has_value();
   };
   {
     const Turn turn(*this);

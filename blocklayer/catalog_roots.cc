@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "blocklayer/io/posix.h"
@@ -69,12 +70,14 @@ Roots::Roots(OpenDirectoryFunction open)
     : real_host_(open == nullptr),
       open_(real_host_ ? OpenDirectoryFunction(OpenPosixDirectory) : std::move(open)) {}
 
-Result<std::shared_ptr<Directory>> Roots::Add(const std::string& path) {
+Result<std::shared_ptr<Directory>> Roots::Add(const std::string& path, RootUse use) {
   CHAINFS_ASSIGN(std::shared_ptr<Directory> directory, open_(path));
-  for (const Root& root : roots_) {
-    if (root.directory->path() == directory->path()) return root.directory;
+  for (Root& root : roots_) {
+    if (root.directory->path() != directory->path()) continue;
+    root.use = std::max(root.use, use);
+    return root.directory;
   }
-  Root root{.directory = directory, .paths = {directory->path()}};
+  Root root{.directory = directory, .paths = {directory->path()}, .use = use};
   if (real_host_) {
     // Absolute backing names may spell the directory either way.
     std::error_code error;
@@ -122,11 +125,12 @@ Result<Place> Roots::PlaceIn(const std::shared_ptr<Directory>& root, std::string
   return place;
 }
 
-Result<Place> Roots::Find(std::string_view path, std::span<const std::string> extra) {
-  const std::string normal = NormalPath(path);
+std::optional<Result<Place>> Roots::Locate(std::string_view normal,
+                                           std::span<const std::string> extra, RootUse use) {
   std::shared_ptr<Directory> best;
   std::string_view rest;
   for (const Root& root : roots_) {
+    if (root.use < use) continue;
     for (const std::string& spelling : root.paths) {
       const std::string_view beneath = Beneath(spelling, normal);
       // The deepest root leaves the shortest rest.
@@ -139,13 +143,38 @@ Result<Place> Roots::Find(std::string_view path, std::span<const std::string> ex
   for (const std::string& root : extra) {
     const std::string_view beneath = Beneath(root, normal);
     if (beneath.empty()) continue;
-    CHAINFS_ASSIGN(best, OpenExtra(root));
-    return PlaceIn(best, beneath);
+    Result<std::shared_ptr<Directory>> directory = OpenExtra(root);
+    if (!directory) return std::unexpected(std::move(directory).error());
+    return PlaceIn(*directory, beneath);
   }
-  std::string permitted;
+  return std::nullopt;
+}
+
+std::string Roots::Names(RootUse use) const {
+  std::string names;
   for (const Root& root : roots_) {
-    if (!permitted.empty()) permitted += ", ";
-    permitted += root.directory->path();
+    if (root.use < use) continue;
+    if (!names.empty()) names += ", ";
+    names += root.directory->path();
+  }
+  return names;
+}
+
+Result<Place> Roots::FindNew(std::string_view path, std::span<const std::string> extra) {
+  const std::string normal = NormalPath(path);
+  if (std::optional<Result<Place>> place = Locate(normal, extra, RootUse::kCreate)) {
+    return *std::move(place);
+  }
+  return Fail(ErrorKind::kAccess,
+              EscapeText(fmt::format("{}: outside the source directories ({}); choose a target "
+                                     "beneath one of them",
+                                     normal, Names(RootUse::kCreate))));
+}
+
+Result<Place> Roots::Find(std::string_view path, std::span<const std::string> extra) {
+  const std::string normal = NormalPath(path);
+  if (std::optional<Result<Place>> place = Locate(normal, extra, RootUse::kRead)) {
+    return *std::move(place);
   }
   // All of the host is never the right thing to permit.
   const std::string directory = DirectoryOf(normal);
@@ -154,7 +183,7 @@ Result<Place> Roots::Find(std::string_view path, std::span<const std::string> ex
                        : fmt::format("to permit it, mount with -o backing_dir={}", directory);
   return Fail(ErrorKind::kAccess,
               EscapeText(fmt::format("{}: outside the permitted directories ({}); {}", normal,
-                                     permitted, cure)));
+                                     Names(RootUse::kRead), cure)));
 }
 
 Result<Place> Roots::Resolve(const Place& overlay, std::string_view backing,

@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,16 +43,22 @@ std::string DirectoryOf(std::string_view path);
 std::string FileNameOf(std::string_view path);
 std::string JoinPath(std::string_view directory, std::string_view name);
 
+// What a root permits: files of a `backing_dir` are read, and only source directories get new ones.
+enum class RootUse : uint8_t { kRead, kCreate };
+
 class Roots {
  public:
   // `open`: null for the real host.
   explicit Roots(OpenDirectoryFunction open);
 
   // Makes the directory at `path` a root; its path as the Directory spells it may differ.
-  Result<std::shared_ptr<Directory>> Add(const std::string& path);
+  Result<std::shared_ptr<Directory>> Add(const std::string& path, RootUse use);
   // The place of an absolute path; kAccess when no root and none of `extra` contains it, kNotFound
   // when its directory does not exist.
   Result<Place> Find(std::string_view path, std::span<const std::string> extra = {});
+  // The place for a new file; kAccess when neither a root for creating nor `extra` contains it,
+  // kNotFound when its directory does not exist.
+  Result<Place> FindNew(std::string_view path, std::span<const std::string> extra = {});
   // The place of a backing file as the header of `overlay` names it. kInvalidArgument for names
   // that are not plain paths.
   Result<Place> Resolve(const Place& overlay, std::string_view backing,
@@ -63,7 +70,13 @@ class Roots {
   struct Root {
     std::shared_ptr<Directory> directory;
     std::vector<std::string> paths;  // as given, and with symbolic links resolved
+    RootUse use = RootUse::kRead;
   };
+  // The deepest root that contains the path, or the first of `extra`; nothing when none does.
+  std::optional<Result<Place>> Locate(std::string_view normal, std::span<const std::string> extra,
+                                      RootUse use);
+  // The roots' paths, for messages.
+  std::string Names(RootUse use) const;
   // The part of `path` beneath `root`; empty when it is not beneath.
   static std::string_view Beneath(std::string_view root, std::string_view path);
   Result<std::shared_ptr<Directory>> OpenExtra(const std::string& path);

@@ -158,7 +158,7 @@ void Catalog::Impl::NameEntries(Entries& entries) {
 void Catalog::Impl::Retire(Entry& entry) {
   if (entry.disk == nullptr) return;
   // Whoever has it open keeps it; nobody else may start to write.
-  (void)StopWriters(*entry.disk);
+  (void)entry.disk->StopWriting();
   ghosts_.push_back(entry.disk);
   Queue([disk = std::move(entry.disk)](CatalogObserver& observer) { observer.DiskRemoved(disk); });
   entry.disk = nullptr;
@@ -198,25 +198,27 @@ void Catalog::Impl::OpenEntry(Entry& entry, ChainOpener& opener, const LayerUser
   };
   Result<Layers> layers =
       was_busy ? opener.OpenIfUnlocked(entry.walked, role_of) : opener.Open(entry.walked, role_of);
-  if (!layers) {
-    entry.error = std::move(layers).error();
-    for (const LayerFile& file : files) {
-      const bool checked =
-          file.peek.dirty && repairs_.Look(file.stat).state == BackgroundRepairs::State::kUnderWay;
-      if (checked) entry.being_checked = file.stat.id;
-    }
-    // It is looked at again at each scan, which costs nothing until it is done.
-    if (entry.being_checked) return;
-    entry.failed_to_open = true;
-    entry.opened_as.clear();
-    for (const LayerFile& file : files) entry.opened_as.push_back(file.stat);
-    return;
+  const Status made = layers ? MakeDisk(entry, *std::move(layers), backed)
+                             : std::unexpected(std::move(layers).error());
+  if (made) return;
+  entry.error = made.error();
+  for (const LayerFile& file : files) {
+    const bool checked =
+        file.peek.dirty && repairs_.Look(file.stat).state == BackgroundRepairs::State::kUnderWay;
+    if (checked) entry.being_checked = file.stat.id;
   }
-  MakeDisk(entry, *std::move(layers), backed);
+  // It is looked at again at each scan, which costs nothing until it is done.
+  if (entry.being_checked) return;
+  entry.failed_to_open = true;
+  entry.opened_as.clear();
+  for (const LayerFile& file : files) entry.opened_as.push_back(file.stat);
 }
 
-void Catalog::Impl::MakeDisk(Entry& entry, Layers layers, const LayerUsers& backed) {
-  Image& image = *layers.front()->image;
+Status Catalog::Impl::MakeDisk(Entry& entry, Layers layers, const LayerUsers& backed) {
+  const LayerPtr active = layers.front();
+  Image& image = *active->image;
+  CHAINFS_ASSIGN(std::unique_ptr<Disk> opened,
+                 Disk::Open(entry.name, std::move(layers), *context_));
   const auto backed_by = backed.find(entry.id());
   entry.frozen = options_.read_only || backed_by != backed.end() || !image.writable();
   if (backed_by != backed.end()) {
@@ -228,10 +230,15 @@ void Catalog::Impl::MakeDisk(Entry& entry, Layers layers, const LayerUsers& back
     entry.hint = fmt::format(
         "{} is shown raw; it begins like qcow2; if it is meant to be, name its format with "
         "{}={},format=qcow2",
-        layers.front()->name, entry.name, layers.front()->path);
+        active->name, entry.name, active->path);
   }
-  entry.disk = DiskPtr(new Disk(entry.name, std::move(layers), entry.frozen, *context_),
-                       [context = context_](Disk* disk) { delete disk; });
+  if (!entry.frozen && !opened->AllowWriting()) {
+    // Fewer locks cannot conflict.
+    (void)pool_.SetRole(active, LayerRole::kBacking);
+    entry.frozen = true;
+    entry.frozen_because = kStillBacked;
+  }
+  entry.disk = DiskPtr(opened.release(), [context = context_](Disk* gone) { delete gone; });
   entry.disk->SetErrorObserver(
       [this](const Disk& disk, std::string_view operation, const Error& error) {
         CatalogObserver* observer = observer_.load();
@@ -240,6 +247,7 @@ void Catalog::Impl::MakeDisk(Entry& entry, Layers layers, const LayerUsers& back
   entry.walked = {};
   entry.opened_as.clear();
   Queue([disk = entry.disk](CatalogObserver& observer) { observer.DiskAdded(disk); });
+  return {};
 }
 
 bool Catalog::Impl::LetOthersIn() {

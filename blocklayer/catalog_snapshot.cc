@@ -89,7 +89,7 @@ Result<Place> Catalog::Impl::PlanTarget(const Entry& entry, const SnapshotReques
       request.target.starts_with('/') ? request.target : JoinPath(directory, request.target));
   std::vector<std::string> extra;
   if (request.anywhere) extra.push_back(DirectoryOf(path));
-  CHAINFS_ASSIGN(Place place, roots_.Find(path, extra));
+  CHAINFS_ASSIGN(Place place, roots_.FindNew(path, extra));
   CHAINFS_TRY(CheckFree(place));
   return place;
 }
@@ -237,7 +237,7 @@ void Catalog::Impl::UndoSnapshot(Entry& entry, const Place& target, const KnownR
   }
   // The record may name the overlay as active, and cannot be changed. So the overlay stays, and
   // nothing must be written beneath it.
-  entry.disk->SetReadOnly(true);
+  entry.disk->ForbidWriting();
   entry.hint = "read-only: a snapshot failed and its record could not be taken back; mount again";
   PublishLists();
 }

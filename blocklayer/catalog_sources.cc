@@ -34,7 +34,7 @@ void Sources::AddSource(Source source) {
 
 Status Sources::Add(const SourceSpec& spec) {
   if (!spec.name && !spec.format) {
-    Result<std::shared_ptr<Directory>> directory = roots_.Add(spec.path);
+    Result<std::shared_ptr<Directory>> directory = roots_.Add(spec.path, RootUse::kCreate);
     if (directory) {
       AddSource({.directory = *std::move(directory), .records = {}, .image = {}, .name = {}});
       return {};
@@ -63,7 +63,7 @@ Status Sources::AddImage(const SourceSpec& spec) {
   if (spec.name) CHAINFS_TRY(CheckChainName(*spec.name));
   const std::optional<ImageFormat> format =
       spec.format ? spec.format : FormatOfFileName(source.image);
-  CHAINFS_ASSIGN(source.directory, roots_.Add(directory));
+  CHAINFS_ASSIGN(source.directory, roots_.Add(directory, RootUse::kCreate));
   if (!format) {
     // A file that is not there has a worse fault than its name.
     if (const auto file = source.directory->Open(source.image, OpenMode::kReadOnly);

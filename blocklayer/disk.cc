@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "blocklayer/extent_reader.h"
+#include "blocklayer/stack_registry.h"
+#include "blocklayer/wake_up.h"
 
 namespace chainfs {
 namespace {
@@ -23,11 +25,13 @@ int64_t Now() {
   return ToNanoseconds(now);
 }
 
-std::shared_ptr<Chain> MakeChain(Layers layers, BlockContext& context) {
+Result<std::shared_ptr<Chain>> MakeChain(Layers layers, BlockContext& context) {
   auto chain = std::make_shared<Chain>();
   chain->active = layers.front();
   layers.erase(layers.begin());
-  if (!layers.empty()) chain->below = LayerStack::Make(std::move(layers), context);
+  if (!layers.empty()) {
+    CHAINFS_ASSIGN(chain->below, LayerStack::Make(std::move(layers), context));
+  }
   return chain;
 }
 
@@ -90,14 +94,46 @@ Layers Chain::AllLayers() const {
   return layers;
 }
 
-Disk::Disk(std::string name, Layers layers, bool read_only, BlockContext& context)
-    : name_(std::move(name)), context_(context), read_only_(read_only) {
-  const Result<FileStat> stat = layers.front()->image->file().Stat();
+Disk::Disk(std::string name, std::shared_ptr<Chain> chain, BlockContext& context)
+    : name_(std::move(name)), context_(context) {
+  const Result<FileStat> stat = chain->active->image->file().Stat();
   if (stat) modified_ns_.store(ToNanoseconds(stat->modified), std::memory_order_relaxed);
-  Publish(std::move(layers));
+  Publish(std::move(chain));
 }
 
-Disk::~Disk() = default;
+Result<std::unique_ptr<Disk>> Disk::Open(std::string name, Layers layers, BlockContext& context) {
+  CHAINFS_ASSIGN(std::shared_ptr<Chain> chain, MakeChain(std::move(layers), context));
+  return std::unique_ptr<Disk>(new Disk(std::move(name), std::move(chain), context));
+}
+
+Disk::~Disk() {
+  const WriterLock gate(write_gate_);
+  if (writes_) context_.stacks().EndWriting(*chain()->active);
+}
+
+bool Disk::AllowWriting() {
+  const GateCloser gate(*this);
+  if (!writes_) writes_ = context_.stacks().BeginWriting(*chain()->active);
+  read_only_.store(!writes_);
+  return writes_;
+}
+
+bool Disk::StopWriting() {
+  const bool was_read_only = read_only_.exchange(true);
+  close_awaited_.store(true);
+  if (writers_.load() != 0) {
+    read_only_.store(was_read_only);
+    return false;
+  }
+  close_awaited_.store(false);
+  const GateCloser gate(*this);
+  if (std::exchange(writes_, false)) context_.stacks().EndWriting(*chain()->active);
+  return true;
+}
+
+void Disk::RemoveWriter() {
+  if (writers_.fetch_sub(1) == 1 && close_awaited_.exchange(false)) context_.wake_up().Call();
+}
 
 ChainPtr Disk::chain() const {
   ReaderLock lock(chain_mu_);
@@ -107,7 +143,7 @@ ChainPtr Disk::chain() const {
 uint64_t Disk::size() const { return chain()->active->image->virtual_size(); }
 
 bool Disk::read_only() const {
-  return read_only_.load(std::memory_order_acquire) || !chain()->active->image->writable();
+  return read_only_.load() || forbidden_.load() || !chain()->active->image->writable();
 }
 
 timespec Disk::modified() const {
@@ -193,7 +229,7 @@ void Disk::WaitForOpenGate() {
 
 Status Disk::CheckChange(const Chain& chain, GuestOffset offset, uint64_t length) const {
   Image& active = *chain.active->image;
-  if (read_only_.load(std::memory_order_acquire)) {
+  if (read_only_.load() || forbidden_.load()) {
     return Fail(
         ErrorKind::kReadOnly,
         fmt::format("{} is read-only: `chainctl list` says why; to write, create an overlay "
@@ -361,6 +397,31 @@ Result<StackExtent> Disk::Map(GuestOffset offset, uint64_t length, MapDetail det
                      .compressed_bytes = extent.compressed_bytes};
 }
 
+Status Disk::SwitchQuietly(const LayerPtr& overlay, const std::function<Status()>& make_durable) {
+  StackRegistry& stacks = context_.stacks();
+  const ChainPtr old = chain();
+  if (!writes_ || !stacks.BeginWriting(*overlay)) {
+    return Fail(ErrorKind::kReadOnly, fmt::format("{}: the disk is read-only", name_));
+  }
+  // From here on both count as written; one of them is let go of.
+  stacks.EndWriting(*old->active);
+  Status switched = [&]() -> Status {
+    // Everything that can fail comes before make_durable; nothing can after it.
+    Layers layers = old->AllLayers();
+    layers.insert(layers.begin(), overlay);
+    CHAINFS_ASSIGN(std::shared_ptr<Chain> next, MakeChain(std::move(layers), context_));
+    CHAINFS_TRY(make_durable());
+    Publish(std::move(next));
+    return {};
+  }();
+  if (switched) return switched;
+  stacks.EndWriting(*overlay);
+  // The stack that was made is gone, and nobody else had the layer.
+  writes_ = stacks.BeginWriting(*old->active);
+  if (!writes_) ForbidWriting();
+  return switched;
+}
+
 Status Disk::SwitchActive(LayerPtr overlay, const std::function<Status()>& make_durable) {
   // The long part of the flush, while guests go on writing.
   CHAINFS_TRY(Flush());
@@ -371,22 +432,17 @@ Status Disk::SwitchActive(LayerPtr overlay, const std::function<Status()>& make_
     if (overlay->image->virtual_size() != old->active->image->virtual_size()) {
       return Fail(ErrorKind::kStale, fmt::format("{}: the disk was resized meanwhile", name_));
     }
-    // Everything that can fail comes before make_durable; nothing can after it.
-    Layers layers = old->AllLayers();
-    layers.insert(layers.begin(), std::move(overlay));
-    std::shared_ptr<Chain> next = MakeChain(std::move(layers), context_);
     flushed = old->active->image->Flush();
-    if (flushed) {
-      CHAINFS_TRY(make_durable());
-      Publish(std::move(next));
-    }
+    if (flushed) CHAINFS_TRY(SwitchQuietly(overlay, make_durable));
   }
   return Observed("flush", std::move(flushed));
 }
 
-void Disk::ReplaceLayers(Layers layers) { Publish(std::move(layers)); }
-
-void Disk::Publish(Layers layers) { Publish(MakeChain(std::move(layers), context_)); }
+Status Disk::ReplaceLayers(Layers layers) {
+  CHAINFS_ASSIGN(std::shared_ptr<Chain> chain, MakeChain(std::move(layers), context_));
+  Publish(std::move(chain));
+  return {};
+}
 
 void Disk::Publish(std::shared_ptr<Chain> chain) {
   // The last holder of the old list may close files: not under the lock.
@@ -395,6 +451,7 @@ void Disk::Publish(std::shared_ptr<Chain> chain) {
   chain->generation = chain_ ? chain_->generation + 1 : 0;
   old = std::move(chain_);
   chain_ = std::move(chain);
+  if (old) old->next = chain_;
 }
 
 }  // namespace chainfs

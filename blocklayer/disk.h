@@ -34,6 +34,10 @@ struct Chain {
   LayerPtr active;
   std::shared_ptr<const LayerStack> below;  // null when the active layer is the base
   uint64_t generation = 0;                  // grows by one with every change of the list
+  // The list that came after this one, from then on. Whoever still reads this one may read `active`
+  // as the layer that is written; the newer list keeps it from being written by anybody else.
+  // Belongs to the disk's chain_mu_.
+  mutable std::shared_ptr<const Chain> next;
 
   // Active first.
   Layers AllLayers() const;
@@ -47,8 +51,9 @@ class Disk {
   using StopFunction = std::function<bool()>;
   using ErrorObserver = std::function<void(const Disk&, std::string_view operation, const Error&)>;
 
-  // `layers` top to base, at least one.
-  Disk(std::string name, Layers layers, bool read_only, BlockContext& context);
+  // `layers` top to base, at least one. Read-only until AllowWriting. kBusy while a layer below the
+  // top is written.
+  static Result<std::unique_ptr<Disk>> Open(std::string name, Layers layers, BlockContext& context);
   ~Disk();
 
   const std::string& name() const { return name_; }
@@ -56,7 +61,15 @@ class Disk {
   uint64_t size() const;  // bytes the disk shows: the active layer's virtual size
   // True also when the active layer cannot be written (any more).
   bool read_only() const;
-  void SetReadOnly(bool read_only) { read_only_.store(read_only, std::memory_order_release); }
+  // False, and the disk stays read-only, while anybody reads the active layer beneath others
+  // (stack_registry.h); the catalog is woken up when that has ended.
+  bool AllowWriting() EXCLUDES(write_gate_, gate_mu_);
+  // Makes the disk read-only and waits for changes under way; afterwards others may be built on the
+  // active layer. False, and nothing changes, while somebody has it open for writing; the catalog
+  // is woken up by the last one who closes it.
+  bool StopWriting() EXCLUDES(write_gate_, gate_mu_);
+  // Nothing is written any more, whoever has it open, until the disk is opened anew.
+  void ForbidWriting() { forbidden_.store(true); }
   // Seconds and nanoseconds of the last guest write, or of the active file before the first.
   timespec modified() const;
   // Bytes that the layers which only this chain's files make up occupy: the sum over all layers.
@@ -87,14 +100,18 @@ class Disk {
   // disk), publishes. When any step fails the disk goes on with the old list.
   Status SwitchActive(LayerPtr overlay, const std::function<Status()>& make_durable);
   // Publishes a list with the same contents (the end of a stream). layers.front() is the active
-  // layer as it is now.
-  void ReplaceLayers(Layers layers);
+  // layer as it is now. kBusy as for Open; the old list stays then.
+  Status ReplaceLayers(Layers layers);
 
-  // Open handles that may write, counted by the presentation; see Catalog on read-only rules.
-  std::atomic<uint32_t>& writers() { return writers_; }
+  // Open handles that may write, counted by the presentation: first it counts, then it asks for
+  // read_only(). StopWriting first makes the disk read-only, then looks at the count.
+  void AddWriter() { writers_.fetch_add(1); }
+  void RemoveWriter();
+  uint32_t writers() const { return writers_.load(); }
 
  private:
   class GateCloser;
+  Disk(std::string name, std::shared_ptr<Chain> chain, BlockContext& context);
   // One part, up to `new_size` at most; false when there is more to do.
   Result<bool> GrowPart(uint64_t new_size);
   template <typename Change>
@@ -109,7 +126,9 @@ class Disk {
   void WaitForOpenGate() EXCLUDES(gate_mu_);
   Status CheckChange(const Chain& chain, GuestOffset offset, uint64_t length) const;
   Result<size_t> ReadFrom(const Chain& chain, GuestOffset offset, std::span<std::byte> out) const;
-  void Publish(Layers layers) EXCLUDES(chain_mu_);
+  // The part of SwitchActive that holds the gate.
+  Status SwitchQuietly(const LayerPtr& overlay, const std::function<Status()>& make_durable)
+      REQUIRES(write_gate_);
   void Publish(std::shared_ptr<Chain> chain) EXCLUDES(chain_mu_);
   // Tells the observer of a failure that is not the caller's own fault.
   void Observe(std::string_view operation, const Error& error) const EXCLUDES(observer_mu_);
@@ -117,8 +136,10 @@ class Disk {
 
   const std::string name_;
   BlockContext& context_;
-  std::atomic<bool> read_only_;
+  std::atomic<bool> read_only_ = true;
+  std::atomic<bool> forbidden_ = false;
   std::atomic<uint32_t> writers_ = 0;
+  std::atomic<bool> close_awaited_ = false;  // StopWriting was refused
   std::atomic<int64_t> modified_ns_ = 0;
 
   mutable Mutex observer_mu_;
@@ -129,6 +150,8 @@ class Disk {
   Mutex gate_mu_;
   CondVar gate_opened_;
   SharedMutex write_gate_;  // shared: a guest write; exclusive: the switch of the active layer
+  // The active layer is marked as written, for this disk.
+  bool writes_ GUARDED_BY(write_gate_) = false;
 
   mutable SharedMutex chain_mu_;  // held only to copy the pointer
   ChainPtr chain_ GUARDED_BY(chain_mu_);

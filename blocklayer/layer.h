@@ -28,6 +28,14 @@ struct Layer {
   std::string ReadOnlyReason() const {
     return write_refusal.empty() ? image->read_only_reason() : write_refusal;
   }
+
+  // Who uses it how; belongs to the StackRegistry and its lock.
+  struct Use {
+    uint32_t stacks = 0;   // living stacks that contain it
+    bool written = false;  // a disk may write it
+    bool awaited = false;  // somebody wants to write it once no stack contains it
+  };
+  mutable Use use;
 };
 using LayerPtr = std::shared_ptr<Layer>;
 // Top to base.

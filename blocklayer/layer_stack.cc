@@ -43,49 +43,15 @@ std::vector<File*> FilesOf(const Layers& layers) {
 
 }  // namespace
 
-StackRegistry::Key StackRegistry::KeyOf(const Layers& layers) {
-  Key key;
-  key.reserve(layers.size());
-  for (const LayerPtr& layer : layers) key.push_back(layer.get());
-  return key;
-}
-
-std::shared_ptr<const LayerStack> StackRegistry::Find(const Layers& layers) const {
-  const Key key = KeyOf(layers);
-  MutexLock lock(mu_);
-  const auto found = stacks_.find(key);
-  return found == stacks_.end() ? nullptr : found->second.lock();
-}
-
-std::shared_ptr<const LayerStack> StackRegistry::Add(const Layers& layers,
-                                                     std::shared_ptr<const LayerStack> stack) {
-  Key key = KeyOf(layers);
-  MutexLock lock(mu_);
-  std::weak_ptr<const LayerStack>& known = stacks_[std::move(key)];
-  if (std::shared_ptr<const LayerStack> first = known.lock()) return first;
-  known = stack;
-  return stack;
-}
-
-void StackRegistry::Forget(const Layers& layers) {
-  const Key key = KeyOf(layers);
-  MutexLock lock(mu_);
-  const auto found = stacks_.find(key);
-  // Somebody may have made a new stack of the same layers meanwhile.
-  if (found != stacks_.end() && found->second.expired()) stacks_.erase(found);
-}
-
-size_t StackRegistry::size() const {
-  MutexLock lock(mu_);
-  return stacks_.size();
-}
-
-std::shared_ptr<const LayerStack> LayerStack::Make(Layers layers, BlockContext& context) {
+Result<std::shared_ptr<const LayerStack>> LayerStack::Make(Layers layers, BlockContext& context) {
   if (std::shared_ptr<const LayerStack> known = context.stacks().Find(layers)) return known;
   // Made and, if somebody was faster, destroyed with the registry unlocked: the destructor needs
   // it.
-  std::shared_ptr<const LayerStack> stack(new LayerStack(std::move(layers), context));
-  return context.stacks().Add(stack->layers(), stack);
+  const std::shared_ptr<LayerStack> stack(new LayerStack(std::move(layers), context));
+  CHAINFS_ASSIGN(std::shared_ptr<const LayerStack> known,
+                 context.stacks().Add(stack->layers(), stack));
+  stack->counted_ = known == stack;
+  return known;
 }
 
 LayerStack::LayerStack(Layers layers, BlockContext& context)
@@ -96,7 +62,7 @@ LayerStack::LayerStack(Layers layers, BlockContext& context)
       size_(RoundDown(layers_.front()->image->virtual_size(), FlatRegion::kSectorSize)) {}
 
 LayerStack::~LayerStack() {
-  context_.stacks().Forget(layers_);
+  if (counted_) context_.stacks().Forget(layers_);
   context_.index().DropOwner(owner_id_, size_);
 }
 

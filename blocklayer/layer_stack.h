@@ -41,8 +41,9 @@ struct StackExtent {
 class LayerStack final : public BackingReader {
  public:
   // `layers` top to base, at least one. The same list, while one is alive, gives the same object,
-  // so that linked clones share one index.
-  static std::shared_ptr<const LayerStack> Make(Layers layers, BlockContext& context);
+  // so that linked clones share one index. kBusy while one of them is written; none can be written
+  // as long as the stack lives (stack_registry.h).
+  static Result<std::shared_ptr<const LayerStack>> Make(Layers layers, BlockContext& context);
   ~LayerStack() override;
 
   const Layers& layers() const { return layers_; }
@@ -69,6 +70,7 @@ class LayerStack final : public BackingReader {
   BlockContext& context_;
   const uint64_t owner_id_;  // key of this stack's regions in the IndexCache
   const uint64_t size_;
+  bool counted_ = false;  // constant once Make has returned it
 };
 
 }  // namespace chainfs

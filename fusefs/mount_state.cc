@@ -49,12 +49,16 @@ MountState::MountState(const Options& with, Catalog& chains, EventLog& log, JobM
       watcher(chains, [this] { AnnounceChangedModes(); }) {
   StartTime();
   catalog.SetObserver(this);
+  catalog.SetWakeUp([this] { watcher.ScanSoon(); });
   for (const DiskPtr& disk : catalog.Disks()) inodes.Add(disk);
   for (const BrokenImage& image : catalog.Broken()) ImageBroken(image);
   for (const ImageNote& note : catalog.Notes()) spdlog::info("{}: {}", note.name, note.text);
 }
 
-MountState::~MountState() { catalog.SetObserver(nullptr); }
+MountState::~MountState() {
+  catalog.SetWakeUp({});
+  catalog.SetObserver(nullptr);
+}
 
 bool MountState::MayCommand(const Caller& caller, fuse_req_t req) const {
   if (caller.uid == 0 || caller.uid == daemon_uid) return true;

@@ -41,7 +41,7 @@ bool ReplyOpen(fuse_req_t req, uint64_t handle, uint32_t flags) {
 void Release(MountState& mount, uint64_t fh) {
   const std::unique_ptr<OpenFile> file = mount.open_files.Take(fh);
   if (file == nullptr) return;
-  if (file->writes) file->node->disk->writers().fetch_sub(1);
+  if (file->writes) file->node->disk->RemoveWriter();
   if (file->reader != nullptr) mount.events.Close(std::move(file->reader));
 }
 
@@ -57,10 +57,10 @@ int OpenDisk(MountState& mount, fuse_req_t req, const NodePtr& node, int flags) 
   file->node = node;
   file->writes = (flags & O_ACCMODE) != O_RDONLY;
   // Counted before the check: the catalog makes a disk read-only only while nobody is counted.
-  if (file->writes) disk.writers().fetch_add(1);
+  if (file->writes) disk.AddWriter();
   const bool wipes = (flags & O_TRUNC) != 0;
   if (wipes || (file->writes && disk.read_only())) {
-    if (file->writes) disk.writers().fetch_sub(1);
+    if (file->writes) disk.RemoveWriter();
     return disk.read_only() ? EROFS : EPERM;
   }
   const bool direct = (flags & O_DIRECT) != 0 || mount.options.direct_io;

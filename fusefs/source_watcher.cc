@@ -156,6 +156,15 @@ void SourceWatcher::EndWaits() {
   }
 }
 
+void SourceWatcher::ScanSoon() {
+  {
+    const MutexLock lock(mu_);
+    if (stop_) return;
+    wanted_ = true;
+  }
+  Kick();
+}
+
 void SourceWatcher::Loop() {
   while (WaitForNews()) ScanOnce();
 }

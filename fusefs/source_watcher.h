@@ -38,6 +38,8 @@ class SourceWatcher {
 
   // Who waits; never 0, never given twice.
   uint64_t NewTicket() { return ++tickets_; }
+  // A scan is due, whatever inotify says. Never blocks.
+  void ScanSoon() EXCLUDES(mu_);
   // When the sources may have changed since the last scan, takes `continuation`, runs it after
   // one, or when `patience` is over, and returns true. Otherwise false, and it is the caller's to
   // go on; a scan that is merely due is started then.

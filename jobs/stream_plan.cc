@@ -58,9 +58,12 @@ Result<StreamPlan> PlanStream(Catalog& catalog, const Disk& disk,
   }
   plan.between.assign(top_at + 1, base_at);
   if (top_at + 1 != layers.end()) {
-    plan.below = top_at == layers.begin()
-                     ? chain->below
-                     : LayerStack::Make(Layers(top_at + 1, layers.end()), catalog.context());
+    plan.below = chain->below;
+    if (top_at != layers.begin()) {
+      // All of them are backed by `chain` meanwhile.
+      CHAINFS_ASSIGN(plan.below,
+                     LayerStack::Make(Layers(top_at + 1, layers.end()), catalog.context()));
+    }
   }
   return plan;
 }

@@ -4,6 +4,8 @@
 // crash makes guests write beneath their own data.
 #include <sys/stat.h>
 
+#include <filesystem>
+
 #include "blocklayer/io/posix.h"
 #include "blocklayer/qcow2/create.h"
 #include "tests/support/crash_enumerator.h"
@@ -88,6 +90,16 @@ TEST_F(CatalogSnapshotTest, TheOverlayTakesAfterTheLayerThatItContinues) {
   EXPECT_EQ(ReadTextFile(At(".chainfs/chain-vm1")),
             "version=1\nname=vm1\nactive=next.qcow2\nformat=qcow2\norigin=vm1.raw\n"
             "backing=vm1.raw\n");
+}
+
+TEST_F(CatalogSnapshotTest, DirectoriesForReadingGetNoNewFiles) {
+  TempDir other;
+  MakeQcow2("vm1.qcow2");
+  ASSERT_TRUE(OpenAll({.backing_dirs = {other.path()}}));
+  EXPECT_EQ(SnapshotError("vm1", other / "x.qcow2"), ErrorKind::kAccess);
+  EXPECT_FALSE(std::filesystem::exists(other / "x.qcow2"));
+  EXPECT_TRUE(
+      catalog_->Snapshot(catalog_->Find("vm1"), {.target = other / "x.qcow2", .anywhere = true}));
 }
 
 TEST_F(CatalogSnapshotTest, TargetsThatCannotBeAreRefusedAndLeaveNothing) {

@@ -36,7 +36,7 @@ class ChainOpenerTest : public testing::Test {
         context_(std::make_shared<BlockContext>(MemoryLimits())),
         pool_(context_, false),
         opener_(roots_, pool_, {.assume_backing_format = {}, .max_depth = 8}) {
-    EXPECT_TRUE(roots_.Add(dir_.path()));
+    EXPECT_TRUE(roots_.Add(dir_.path(), RootUse::kRead));
   }
   static void Run(const std::vector<std::string>& arguments) {
     const CommandResult result = RunCommand(arguments);
@@ -67,7 +67,7 @@ class ChainOpenerTest : public testing::Test {
 TEST_F(ChainOpenerTest, TheDeepestRootThatContainsAPathServesIt) {
   ASSERT_EQ(::mkdir((dir_ / "sub").c_str(), 0700), 0);
   ASSERT_EQ(::mkdir((dir_ / "sub/deep").c_str(), 0700), 0);
-  ASSERT_TRUE(roots_.Add(dir_ / "sub"));
+  ASSERT_TRUE(roots_.Add(dir_ / "sub", RootUse::kRead));
   const Result<Place> place = roots_.Find(dir_ / "sub/deep/../deep/x");
   ASSERT_TRUE(place) << place.error().message;
   EXPECT_EQ(place->path, dir_ / "sub/deep/x");
@@ -92,7 +92,7 @@ TEST_F(ChainOpenerTest, ARootMayBeSpelledThroughALink) {
   TempDir outer;
   ASSERT_EQ(::symlink(dir_.path().c_str(), (outer / "link").c_str()), 0);
   Roots roots(nullptr);
-  ASSERT_TRUE(roots.Add(outer / "link"));
+  ASSERT_TRUE(roots.Add(outer / "link", RootUse::kRead));
   const Result<Place> real = roots.Find(dir_ / "x");
   ASSERT_TRUE(real) << real.error().message;
   EXPECT_EQ(real->path, outer / "link/x") << "one file, one path";

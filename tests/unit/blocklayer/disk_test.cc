@@ -18,7 +18,10 @@ constexpr uint32_t kCluster = 4096;
 class DiskTest : public testing::Test {
  protected:
   void Start(bool read_only = false) {
-    disk_ = std::make_unique<Disk>("vm1", chain_.layers(), read_only, context_);
+    disk_ = Disk::Open("vm1", chain_.layers(), context_).value();
+    if (!read_only) {
+      ASSERT_TRUE(disk_->AllowWriting());
+    }
     shown_ = chain_.shown();
   }
   LayerPtr Overlay(uint64_t size, bool reuse = false) {
@@ -147,7 +150,7 @@ TEST_F(DiskTest, ReadOnlyDisksSayWhy) {
   const Buffer data(512);
   EXPECT_EQ(disk_->Write(GuestOffset(0), data).error().kind, ErrorKind::kReadOnly);
   EXPECT_EQ(disk_->Grow(2 << 20).error().kind, ErrorKind::kReadOnly);
-  disk_->SetReadOnly(false);
+  ASSERT_TRUE(disk_->AllowWriting());
   EXPECT_FALSE(disk_->read_only());
   EXPECT_TRUE(disk_->Write(GuestOffset(0), data));
   image.read_only = true;

@@ -86,7 +86,7 @@ TEST(LayerStackTest, RandomChainsShowWhatTheModelShows) {
     while (chain.layers().size() < depth) {
       chain.AddRandom(random, size(), 512u << random.Below(9));
     }
-    const auto stack = LayerStack::Make(chain.layers(), context);
+    const auto stack = LayerStack::Make(chain.layers(), context).value();
     // With no room for the index each step builds a region anew: a few will do.
     for (int i = 0; i < 4; ++i) {
       VerifyMap(*stack, chain.shown(), random, random.Below(chain.shown().size()), 200);
@@ -102,7 +102,7 @@ TEST(LayerStackTest, PastTheEndIsZeros) {
   ChainBuilder chain(context, *host);
   chain.Add(8192, 4096);
   chain.FillData(1, Buffer(4096, std::byte{5}));
-  const auto stack = LayerStack::Make(chain.layers(), context);
+  const auto stack = LayerStack::Make(chain.layers(), context).value();
   Buffer out(8192, std::byte{9});
   ASSERT_TRUE(stack->ReadBelow(GuestOffset(4096), out));
   EXPECT_EQ(out[4095], std::byte{5});
@@ -128,7 +128,7 @@ TEST(LayerStackTest, DepthOneThousand) {
     random.Fill(bytes);
     chain.FillData(random.Below(kSize / kCluster), bytes);
   }
-  const auto stack = LayerStack::Make(chain.layers(), context);
+  const auto stack = LayerStack::Make(chain.layers(), context).value();
   VerifyReads(*stack, chain.shown(), random, 100);
   VerifyMap(*stack, chain.shown(), random);
   // Warm: no layer is asked any more.
@@ -152,7 +152,7 @@ TEST(LayerStackTest, EmptySpaceIsCrossedInGreatSteps) {
         context, name, std::make_unique<FakeImage>(NewMemFile(*host, name), kSize, kCluster)));
   }
   AsFake(layers[9]).PutData(400'000, Buffer(kCluster, std::byte{1}));
-  const auto stack = LayerStack::Make(layers, context);
+  const auto stack = LayerStack::Make(layers, context).value();
   int steps = 0;
   uint64_t data = 0;
   for (uint64_t at = 0; at < kSize; ++steps) {
@@ -170,10 +170,10 @@ TEST(LayerStackTest, TheSameLayersShareOneStack) {
   ChainBuilder chain(context, *host);
   chain.Add(8 << 20, 4096);
   chain.Add(8 << 20, 4096);
-  auto one = LayerStack::Make(chain.layers(), context);
-  auto two = LayerStack::Make(chain.layers(), context);
+  auto one = LayerStack::Make(chain.layers(), context).value();
+  auto two = LayerStack::Make(chain.layers(), context).value();
   EXPECT_EQ(one, two);
-  EXPECT_NE(one, LayerStack::Make({chain.layers()[1]}, context));
+  EXPECT_NE(one, LayerStack::Make({chain.layers()[1]}, context).value());
   EXPECT_EQ(context.stacks().size(), 1u);
   Buffer out(10);
   ASSERT_TRUE(one->ReadBelow(GuestOffset(0), out));
@@ -195,7 +195,7 @@ TEST(LayerStackTest, StacksAreMadeAndDroppedByManyThreads) {
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       for (int round = 0; round < Effort(500); ++round) {
-        const auto stack = LayerStack::Make(chain.layers(), context);
+        const auto stack = LayerStack::Make(chain.layers(), context).value();
         Buffer out(1);
         EXPECT_TRUE(stack->ReadBelow(GuestOffset(5 * 4096), out));
         EXPECT_EQ(out[0], std::byte{5});
@@ -214,7 +214,7 @@ TEST(LayerStackTest, OnlyWhatIsBadFails) {
   for (uint64_t i = 0; i < 64; ++i) chain.FillData(i, Buffer(65536, std::byte{3}));
   AsFake(chain.layers()[0]).PutBad(20);
   chain.Add(4 << 20, 65536);
-  const auto stack = LayerStack::Make(chain.layers(), context);
+  const auto stack = LayerStack::Make(chain.layers(), context).value();
   Buffer out(65536);
   for (uint64_t i = 0; i < 64; ++i) {
     const Status read = stack->ReadBelow(GuestOffset(i * 65536), out);
@@ -232,7 +232,7 @@ TEST(LayerStackTest, AFailedBuildingIsTriedAgain) {
   ChainBuilder chain(context, *host);
   chain.AddRawBase(random, 1 << 20);
   chain.Add(1 << 20, 65536);
-  const auto stack = LayerStack::Make(chain.layers(), context);
+  const auto stack = LayerStack::Make(chain.layers(), context).value();
   Buffer out(4096);
   host->AddFault({.matches = On(HostOp::kRunAt), .forever = true});
   EXPECT_FALSE(stack->ReadBelow(GuestOffset(0), out));
@@ -248,7 +248,7 @@ TEST(LayerStackTest, AdjacentDataIsOneRead) {
   chain.Add(16 << 20, 65536);
   for (uint64_t i = 0; i < 256; ++i) chain.FillData(i, Buffer(65536, std::byte{3}));
   chain.Add(16 << 20, 65536);
-  const auto stack = LayerStack::Make(chain.layers(), context);
+  const auto stack = LayerStack::Make(chain.layers(), context).value();
   std::atomic<int> reads = 0;
   host->SetHook([&](const HostCall& call) {
     if (call.op == HostOp::kRead) reads.fetch_add(1);
@@ -268,7 +268,7 @@ TEST(LayerStackTest, HolesOfARawBaseAreNotRead) {
   BlockContext context{MemoryLimits{}};
   const Layers layers = {
       MakeLayer(context, "base.raw", OpenRawImage(std::move(file), true).value())};
-  const auto stack = LayerStack::Make(layers, context);
+  const auto stack = LayerStack::Make(layers, context).value();
   const StackExtent hole = stack->Map(GuestOffset(0), 64 << 20, MapDetail::kPrecise).value();
   EXPECT_EQ(hole.kind, ExtentKind::kZero);
   EXPECT_EQ(hole.length, 32u << 20);
@@ -285,7 +285,7 @@ TEST(LayerStackTest, ManyThreadsReadRightWithLittleMemory) {
   ChainBuilder chain(context, *host);
   chain.AddRawBase(random, 20 << 20);
   for (int i = 0; i < 5; ++i) chain.AddRandom(random, 20 << 20, 16384);
-  const auto stack = LayerStack::Make(chain.layers(), context);
+  const auto stack = LayerStack::Make(chain.layers(), context).value();
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back(
@@ -305,7 +305,7 @@ TEST(LayerStackTest, PopulatingALayerChangesNothing) {
   constexpr uint64_t kSize = 12 << 20;
   constexpr uint32_t kCluster = 16384;
   for (int i = 0; i < 4; ++i) chain.AddRandom(random, kSize, kCluster);
-  const auto stack = LayerStack::Make(chain.layers(), context);
+  const auto stack = LayerStack::Make(chain.layers(), context).value();
   std::atomic<bool> stop = false;
   std::vector<std::thread> threads;
   for (int i = 0; i < 3; ++i) {
@@ -332,7 +332,7 @@ TEST(LayerStackTest, LookUpRate) {
     chain.Add(kSize, 65536);
     chain.FillData(random.Below(kSize / 65536), Buffer(65536));
   }
-  const auto stack = LayerStack::Make(chain.layers(), context);
+  const auto stack = LayerStack::Make(chain.layers(), context).value();
   for (uint64_t at = 0; at < kSize; at += FlatRegion::kBytes) {
     ASSERT_TRUE(stack->Map(GuestOffset(at), 4096, MapDetail::kFast));
   }

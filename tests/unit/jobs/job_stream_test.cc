@@ -196,6 +196,8 @@ TEST_F(StreamTest, LinkedClonesAtOnce) {
   for (size_t i = 0; i < names.size(); ++i) {
     EXPECT_FALSE(WaitEnd(names[i], ids[i]).error.has_value());
   }
+  // The jobs' own stacks are gone, too.
+  ASSERT_TRUE(catalog_->Rescan());
   EXPECT_FALSE(Disk("a")->read_only()) << "nobody is built on it any more";
   CloseAll();
   for (const std::string& name : names) {
