@@ -15,25 +15,6 @@
 
 namespace chainfs {
 
-BackingReference ReferenceBetween(std::string_view overlay_path,
-                                  const std::optional<BackingReference>& old_reference,
-                                  const Layer& backing) {
-  BackingReference reference{.name = backing.path,
-                             .format = std::string(ImageFormatName(backing.image->format()))};
-  const std::string directory = DirectoryOf(overlay_path);
-  const std::string prefix = directory == "/" ? "/" : directory + "/";
-  const bool beneath = backing.path.starts_with(prefix) && backing.path.size() > prefix.size();
-  const bool was_relative = old_reference && !old_reference->name.starts_with('/');
-  if (directory != DirectoryOf(backing.path) && !(beneath && was_relative)) return reference;
-  reference.name = backing.path.substr(prefix.size());
-  // Or the colon would be taken for a protocol's.
-  const size_t colon = reference.name.find(':');
-  if (colon != std::string::npos && colon < reference.name.find('/')) {
-    reference.name = "./" + reference.name;
-  }
-  return reference;
-}
-
 Catalog::Impl::Impl(CatalogOptions options)
     : options_(std::move(options)),
       context_(std::make_shared<BlockContext>(options_.memory)),
@@ -156,8 +137,10 @@ Result<std::vector<Catalog::Record>> Catalog::Impl::ReadRecords(std::string_view
   for (size_t i = 0; i < sources_.size(); ++i) {
     RecordStore& store = sources_.records(i);
     if (!done.insert(&store).second) continue;
-    CHAINFS_ASSIGN(std::vector<RecordStore::Found> all, store.ReadAll(prefix));
-    for (RecordStore::Found& found : all) {
+    Result<std::vector<RecordStore::Found>> all = store.ReadAll(prefix);
+    // The images of that source are shown as broken, with the reason.
+    if (!all) continue;
+    for (RecordStore::Found& found : *all) {
       // What is not trusted does not count.
       if (!found.contents) continue;
       records.push_back({.name = std::move(found.name), .contents = *std::move(found.contents)});
@@ -252,8 +235,9 @@ std::vector<std::string> Catalog::DisksUsing(const Layer& layer) const {
 Status Catalog::LockStreamTarget(const LayerPtr& layer) { return impl_->LockStreamTarget(layer); }
 void Catalog::UnlockStreamTarget(const LayerPtr& layer) { impl_->UnlockStreamTarget(layer); }
 
-BackingReference Catalog::ReferenceTo(const Layer& overlay, const Layer& backing) const {
-  return ReferenceBetween(overlay.path, overlay.image->backing(), backing);
+Result<BackingReference> Catalog::ReferenceTo(const Disk& disk, const Layer& overlay,
+                                              const Layer& backing) {
+  return impl_->ReferenceTo(disk, overlay, backing);
 }
 
 void Catalog::DropLayersBetween(const LayerPtr& top, const LayerPtr& base) {

@@ -123,9 +123,11 @@ class Catalog {
   // UnlockStreamTarget.
   Status LockStreamTarget(const LayerPtr& layer);
   void UnlockStreamTarget(const LayerPtr& layer);
-  // How the header of `overlay` should name `backing`: relative where both share a directory (or
-  // the old name was relative and the new file lies beneath it), else absolute.
-  BackingReference ReferenceTo(const Layer& overlay, const Layer& backing) const;
+  // How the header of `overlay`, a layer of `disk`, should name `backing`, one below it: in the
+  // words of this chain's own headers, relative where the tree allows it. A later reader will find
+  // that file by it; kStale when no such name is known (renamed or replaced meanwhile).
+  Result<BackingReference> ReferenceTo(const Disk& disk, const Layer& overlay,
+                                       const Layer& backing);
   // After the header of `top` names `base` (null: nothing) as its backing: publishes the shorter
   // list to every disk whose chain contains `top`, and lets go of layers that nobody uses.
   void DropLayersBetween(const LayerPtr& top, const LayerPtr& base);

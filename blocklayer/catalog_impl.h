@@ -38,12 +38,6 @@
 
 namespace chainfs {
 
-// How the header of the overlay at `overlay_path`, which named `old_reference` before, should name
-// `backing`. See Catalog::ReferenceTo.
-BackingReference ReferenceBetween(std::string_view overlay_path,
-                                  const std::optional<BackingReference>& old_reference,
-                                  const Layer& backing);
-
 class Catalog::Impl {
  public:
   explicit Impl(CatalogOptions options);
@@ -69,6 +63,8 @@ class Catalog::Impl {
   Status LockStreamTarget(const LayerPtr& layer) EXCLUDES(mu_);
   void UnlockStreamTarget(const LayerPtr& layer) EXCLUDES(mu_);
   void DropLayersBetween(const LayerPtr& top, const LayerPtr& base) EXCLUDES(mu_);
+  Result<BackingReference> ReferenceTo(const Disk& disk, const Layer& overlay, const Layer& backing)
+      EXCLUDES(mu_);
 
   Status WriteRecord(const Disk& disk, const std::string& name, std::string_view contents);
   Status RemoveRecord(const Disk& disk, const std::string& name);
@@ -158,6 +154,7 @@ class Catalog::Impl {
   struct SnapshotPlan {
     Entry* entry = nullptr;
     Place target;
+    BackingReference backing;  // how the overlay names what was active
   };
   struct KnownRecord {
     std::string file;                 // name in .chainfs
@@ -168,20 +165,28 @@ class Catalog::Impl {
   Result<Place> PlanTarget(const Entry& entry, const SnapshotRequest& request) REQUIRES(mu_);
   Result<KnownRecord> RecordOf(const Entry& entry) REQUIRES(mu_);
   Status RestoreRecord(const Entry& entry, const KnownRecord& known) REQUIRES(mu_);
-  Result<LayerPtr> OpenOverlay(const Place& target, const FileStat& owner,
-                               const BackingReference& backing) REQUIRES(mu_);
-  Result<LayerPtr> MakeOverlay(const Entry& entry, const Place& target,
-                               const SnapshotRequest& request) REQUIRES(mu_);
+  Result<LayerPtr> MakeOverlay(const SnapshotPlan& plan, const SnapshotRequest& request)
+      REQUIRES(mu_);
   Result<LayerPtr> SnapshotLocked(const DiskPtr& disk, const SnapshotRequest& request)
       REQUIRES(mu_);
-  void UndoSnapshot(Entry& entry, const Place& target, const KnownRecord& known) REQUIRES(mu_);
+  void UndoSnapshot(Entry& entry, const Place& target, const FileId& made, const KnownRecord& known)
+      REQUIRES(mu_);
   void MoveEntry(Entry& entry, const Place& target, const Layer& overlay,
                  const std::string& record_file, const ChainRecord& record) REQUIRES(mu_);
+  // catalog_references.cc
+  // kExists when anything in view, a ghost, a record or the header of a broken chain names `place`.
+  Status CheckNamedByNobody(const Place& place) REQUIRES(mu_);
+  // kStale unless `name` in the header of an image at `overlay` leads to the file `id`.
+  Status CheckBackingName(const Place& overlay, std::string_view name, const FileId& id)
+      REQUIRES(mu_);
+  // How the header of an image at `overlay` should name the file `id` at `backing`.
+  Result<BackingReference> ReferenceToPlace(const Place& overlay, const Place& backing,
+                                            const FileId& id, ImageFormat format) REQUIRES(mu_);
   // catalog_recovery.cc
   void FinishInterrupted(const std::vector<InterruptedSnapshot>& interrupted) REQUIRES(mu_);
   Status FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) REQUIRES(mu_);
-  Result<bool> IsUnusedOverlay(const Entry& entry, const Place& place, const ChainRecord& record)
-      REQUIRES(mu_);
+  Result<std::optional<FileId>> UnusedOverlay(const Entry& entry, const Place& place,
+                                              const ChainRecord& record) REQUIRES(mu_);
 
   void Queue(std::function<void(CatalogObserver&)> event) EXCLUDES(events_mu_);
   void DeliverEvents() EXCLUDES(mu_, events_mu_);

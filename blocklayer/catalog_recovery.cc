@@ -33,46 +33,48 @@ void Catalog::Impl::FinishInterrupted(const std::vector<InterruptedSnapshot>& in
   }
 }
 
-// Whether the file is what a snapshot of `entry` made and nobody has used.
-Result<bool> Catalog::Impl::IsUnusedOverlay(const Entry& entry, const Place& place,
-                                            const ChainRecord& record) {
+// The file, if it is what a snapshot of `entry` made and nobody has used.
+Result<std::optional<FileId>> Catalog::Impl::UnusedOverlay(const Entry& entry, const Place& place,
+                                                           const ChainRecord& record) {
   CHAINFS_ASSIGN(std::unique_ptr<File> file,
                  place.directory->Open(place.name, OpenMode::kReadOnly));
-  CHAINFS_ASSIGN(const uint64_t size, file->Size());
-  if (size == 0) return true;
+  CHAINFS_ASSIGN(const FileStat stat, file->Stat());
+  if (stat.size == 0) return stat.id;
   // Its header comes last: until then nobody can have used it.
   std::array<std::byte, 512> sector = {};
   CHAINFS_TRY(file->ReadZeroFilled(HostOffset(0), sector));
-  if (std::ranges::all_of(sector, [](std::byte b) { return b == std::byte{0}; })) return true;
+  if (std::ranges::all_of(sector, [](std::byte b) { return b == std::byte{0}; })) {
+    return stat.id;
+  }
   const auto image =
       OpenQcow2Image(std::move(file), context_->metadata(),
                      Qcow2OpenOptions{.read_only = true, .owner = context_->metadata().NewOwner()});
-  if (!image || !(*image)->backing()) return false;
+  if (!image || !(*image)->backing()) return std::nullopt;
   const auto backing = roots_.Resolve(place, (*image)->backing()->name, record.roots);
-  if (!backing || backing->path != entry.candidate.path) return false;
+  if (!backing || backing->path != entry.candidate.path) return std::nullopt;
   const uint64_t virtual_size = (*image)->virtual_size();
-  if (virtual_size == 0) return true;
+  if (virtual_size == 0) return stat.id;
   // Long enough for any overlay that chainfs makes; what takes longer is somebody's.
   constexpr int kMaxExtents = 4096;
   uint64_t position = 0;
   for (int i = 0; i < kMaxExtents && position < virtual_size; ++i) {
     const auto extent =
         (*image)->Map(GuestOffset(position), virtual_size - position, MapDetail::kFast);
-    if (!extent || extent->kind != ExtentKind::kUnallocated) return false;
+    if (!extent || extent->kind != ExtentKind::kUnallocated) return std::nullopt;
     position += extent->length;
   }
-  return position >= virtual_size;
+  return position >= virtual_size ? std::optional(stat.id) : std::nullopt;
 }
 
 Status Catalog::Impl::FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) {
   ChainRecord record = snapshot.contents;
   CHAINFS_ASSIGN(const Place place, roots_.Find(record.next, record.roots));
-  const Result<bool> unused = IsUnusedOverlay(entry, place, record);
+  const Result<std::optional<FileId>> unused = UnusedOverlay(entry, place, record);
   if (!unused && unused.error().kind != ErrorKind::kNotFound) {
     return std::unexpected(unused.error());
   }
   if (unused && *unused) {
-    CHAINFS_TRY(place.directory->Remove(place.name));
+    CHAINFS_TRY(place.directory->RemoveFile(place.name, **unused));
     CHAINFS_TRY(place.directory->Sync());
   }
   // Anything else there is somebody's image, and is shown from the next scan on.

@@ -10,12 +10,10 @@
 // A crash before 3 leaves the old active layer active, and perhaps an empty overlay, which is
 // removed when its chain is opened again (catalog_recovery.cc). A
 // crash after 3 leaves the new one active. Either way the contents are the same.
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "blocklayer/catalog_impl.h"
 #include "blocklayer/name_rules.h"
@@ -53,22 +51,6 @@ Status CheckTargetName(const std::string& target) {
   return {};
 }
 
-// The new file belongs to whom the old one belonged to, where this process may do that: a VM's user
-// must be able to open the image without chainfs. Through a descriptor that is checked to be the
-// file that was made, so that nobody can slip in another one.
-void AdoptOwner(const Place& place, const FileStat& created, const FileStat& owner) {
-  if (created.owner == owner.owner && created.group == owner.group) return;
-  const int fd = ::open(place.path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-  if (fd < 0) return;
-  struct stat st = {};
-  const bool same = ::fstat(fd, &st) == 0 && st.st_dev == created.id.device &&
-                    st.st_ino == created.id.inode && st.st_nlink == 1;
-  if (same && ::fchown(fd, owner.owner, owner.group) != 0) {
-    // Best effort: only root may give files away.
-  }
-  ::close(fd);
-}
-
 }  // namespace
 
 Result<Place> Catalog::Impl::PlanTarget(const Entry& entry, const SnapshotRequest& request) {
@@ -79,6 +61,7 @@ Result<Place> Catalog::Impl::PlanTarget(const Entry& entry, const SnapshotReques
       const std::string name = fmt::format("{}.{}.qcow2", entry.name, n);
       Place place{.directory = active->directory, .name = name, .path = JoinPath(directory, name)};
       Status free = CheckFree(place);
+      if (free) free = CheckNamedByNobody(place);
       if (free) return place;
       if (free.error().kind != ErrorKind::kExists) return std::unexpected(std::move(free).error());
     }
@@ -110,7 +93,11 @@ Result<Catalog::Impl::SnapshotPlan> Catalog::Impl::Plan(const DiskPtr& disk,
                                entry.frozen_because.empty() ? "read-only" : entry.frozen_because)));
   }
   CHAINFS_ASSIGN(Place target, PlanTarget(entry, request));
-  return SnapshotPlan{.entry = &entry, .target = std::move(target)};
+  CHAINFS_TRY(CheckNamedByNobody(target));
+  CHAINFS_ASSIGN(BackingReference backing,
+                 ReferenceToPlace(target, entry.candidate.place, disk->chain()->active->id,
+                                  disk->chain()->active->image->format()));
+  return SnapshotPlan{.entry = &entry, .target = std::move(target), .backing = std::move(backing)};
 }
 
 Result<std::string> Catalog::Impl::PlanSnapshot(const DiskPtr& disk,
@@ -156,32 +143,35 @@ Status Catalog::Impl::RestoreRecord(const Entry& entry, const KnownRecord& known
   return known.text ? store.Write(known.file, *known.text) : store.Remove(known.file);
 }
 
-Result<LayerPtr> Catalog::Impl::OpenOverlay(const Place& target, const FileStat& owner,
-                                            const BackingReference& backing) {
-  CHAINFS_ASSIGN(const std::unique_ptr<File> file,
-                 target.directory->Open(target.name, OpenMode::kReadOnly));
-  CHAINFS_ASSIGN(const FileStat stat, file->Stat());
-  if (options_.open_directory == nullptr) AdoptOwner(target, stat, owner);
-  return pool_.Get(LayerFile{.place = target,
-                             .format = ImageFormat::kQcow2,
-                             .stat = stat,
-                             .peek = {.is_qcow2 = true, .backing = backing, .dirty = false}},
-                   LayerRole::kActive);
-}
-
-Result<LayerPtr> Catalog::Impl::MakeOverlay(const Entry& entry, const Place& target,
+Result<LayerPtr> Catalog::Impl::MakeOverlay(const SnapshotPlan& plan,
                                             const SnapshotRequest& request) {
-  const LayerPtr active = entry.disk->chain()->active;
+  const Place& target = plan.target;
+  const LayerPtr active = plan.entry->disk->chain()->active;
   CHAINFS_ASSIGN(const FileStat owner, active->image->file().Stat());
-  const BackingReference backing = ReferenceBetween(target.path, {}, *active);
-  CHAINFS_TRY(CreateQcow2(*target.directory, target.name,
-                          Qcow2CreateOptions{.virtual_size = entry.disk->size(),
-                                             .cluster_bits = request.cluster_bits,
-                                             .lazy_refcounts = request.lazy_refcounts,
-                                             .backing = backing,
-                                             .permissions = owner.permissions & 0666}));
-  Result<LayerPtr> overlay = OpenOverlay(target, owner, backing);
-  if (!overlay) (void)target.directory->Remove(target.name);
+  CHAINFS_ASSIGN(const std::unique_ptr<File> file,
+                 CreateQcow2(*target.directory, target.name,
+                             Qcow2CreateOptions{.virtual_size = plan.entry->disk->size(),
+                                                .cluster_bits = request.cluster_bits,
+                                                .lazy_refcounts = request.lazy_refcounts,
+                                                .backing = plan.backing,
+                                                .permissions = owner.permissions & 0666}));
+  CHAINFS_ASSIGN(const FileStat made, file->Stat());
+  Result<LayerPtr> overlay = [&]() -> Result<LayerPtr> {
+    // A VM's user must be able to open the image without chainfs. Best effort: only root may give
+    // files away.
+    if (made.owner != owner.owner || made.group != owner.group) {
+      (void)file->SetOwner(owner.owner, owner.group);
+    }
+    // What its name leads to by now must be this very file, and lead to the layer that it
+    // continues.
+    CHAINFS_TRY(CheckBackingName(target, plan.backing.name, active->id));
+    return pool_.Get(LayerFile{.place = target,
+                               .format = ImageFormat::kQcow2,
+                               .stat = made,
+                               .peek = {.is_qcow2 = true, .backing = plan.backing, .dirty = false}},
+                     LayerRole::kActive);
+  }();
+  if (!overlay) (void)target.directory->RemoveFile(target.name, made.id);
   return overlay;
 }
 
@@ -196,6 +186,7 @@ Result<LayerPtr> Catalog::Impl::SnapshotLocked(const DiskPtr& disk,
 
   ChainRecord record = known.contents;
   record.next = target.path;
+  if (!store.Covers(target.path)) CHAINFS_TRY(store.CheckTrustedWithPaths());
   if (!roots_.Contains(target.path)) {
     const std::string root = DirectoryOf(target.path);
     if (std::ranges::find(record.roots, root) == record.roots.end()) record.roots.push_back(root);
@@ -205,20 +196,20 @@ Result<LayerPtr> Catalog::Impl::SnapshotLocked(const DiskPtr& disk,
     (void)RestoreRecord(entry, known);
     return std::unexpected(std::move(intended).error());
   }
-  Result<LayerPtr> overlay = MakeOverlay(entry, target, request);
+  Result<LayerPtr> overlay = MakeOverlay(plan, request);
   if (!overlay) {
     (void)RestoreRecord(entry, known);
     return overlay;
   }
   record.active = target.path;
   record.format = ImageFormat::kQcow2;
-  record.backing = frozen->path;
+  record.backing = entry.candidate.path;
   record.next.clear();
   Status switched = disk->SwitchActive(*overlay, [&] {
     return store.Write(known.file, FormatChainRecord(record, store.source_path()));
   });
   if (!switched) {
-    UndoSnapshot(entry, target, known);
+    UndoSnapshot(entry, target, (*overlay)->id, known);
     return std::unexpected(std::move(switched).error());
   }
   MoveEntry(entry, target, **overlay, known.file, record);
@@ -230,9 +221,10 @@ Result<LayerPtr> Catalog::Impl::SnapshotLocked(const DiskPtr& disk,
   return overlay;
 }
 
-void Catalog::Impl::UndoSnapshot(Entry& entry, const Place& target, const KnownRecord& known) {
+void Catalog::Impl::UndoSnapshot(Entry& entry, const Place& target, const FileId& made,
+                                 const KnownRecord& known) {
   if (RestoreRecord(entry, known)) {
-    (void)target.directory->Remove(target.name);
+    (void)target.directory->RemoveFile(target.name, made);
     return;
   }
   // The record may name the overlay as active, and cannot be changed. So the overlay stays, and
@@ -255,7 +247,8 @@ void Catalog::Impl::MoveEntry(Entry& entry, const Place& target, const Layer& ov
   moved.stat = FileStat{.id = overlay.id};
   moved.hint.clear();
   node.key() = target.path;
-  entries_.insert(std::move(node));
+  // Nothing in view has that name (CheckNamedByNobody).
+  if (!entries_.insert(std::move(node)).inserted) std::abort();
 }
 
 Result<LayerPtr> Catalog::Impl::Snapshot(const DiskPtr& disk, const SnapshotRequest& request) {

@@ -103,8 +103,14 @@ Result<std::vector<Sources::LoadedRecord>> Sources::LoadRecords(std::string& tex
   for (size_t i = 0; i < sources_.size(); ++i) {
     RecordStore& store = *sources_[i].records;
     if (!done.insert(&store).second) continue;
-    CHAINFS_ASSIGN(std::vector<RecordStore::Found> all, store.ReadAll(kChainRecordPrefix));
-    for (RecordStore::Found& found : all) {
+    Result<std::vector<RecordStore::Found>> all = store.ReadAll(kChainRecordPrefix);
+    if (!all) {
+      texts += all.error().message + "\n";
+      untold_.insert_or_assign(&store, std::move(all).error());
+      continue;
+    }
+    untold_.erase(&store);
+    for (RecordStore::Found& found : *all) {
       texts += fmt::format("{}\n{}\n", found.name,
                            found.contents ? *found.contents : found.contents.error().message);
       Result<ChainRecord> contents = found.contents
@@ -115,6 +121,10 @@ Result<std::vector<Sources::LoadedRecord>> Sources::LoadRecords(std::string& tex
             WithContext(std::move(contents).error(),
                         fmt::format("{}: a record that makes no sense; restore or remove it",
                                     EscapeText(RecordPath(store, found.name)))));
+      }
+      if (contents) {
+        Status trusted = store.CheckTrusted(*contents);
+        if (!trusted) contents = std::unexpected(std::move(trusted).error());
       }
       // Somebody renamed it: then it speaks of another chain than it seems.
       if (contents && ChainRecordName(contents->name) != found.name) {
@@ -127,6 +137,16 @@ Result<std::vector<Sources::LoadedRecord>> Sources::LoadRecords(std::string& tex
     }
   }
   return loaded;
+}
+
+Result<std::vector<ChainRecord>> Sources::ChainRecords() {
+  std::string texts;
+  CHAINFS_ASSIGN(std::vector<LoadedRecord> loaded, LoadRecords(texts));
+  std::vector<ChainRecord> records;
+  for (LoadedRecord& record : loaded) {
+    if (record.contents) records.push_back(*std::move(record.contents));
+  }
+  return records;
 }
 
 Result<std::string> Sources::RecordTexts() {
@@ -213,6 +233,9 @@ Result<Inventory> Sources::Collect() {
   CHAINFS_ASSIGN(const std::vector<LoadedRecord> records, LoadRecords(inventory.record_texts));
   std::set<std::string> known;
   const auto add = [&](Candidate candidate) {
+    // An image may have been left behind by its chain: it is not shown without the record.
+    const auto untold = untold_.find(sources_[candidate.source].records.get());
+    if (untold != untold_.end()) candidate.error = untold->second;
     if (known.insert(candidate.path).second) inventory.candidates.push_back(std::move(candidate));
   };
   for (const LoadedRecord& record : records) {

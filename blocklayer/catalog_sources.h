@@ -10,6 +10,7 @@
 // Threads: Collect and Add need the catalog's mu_; the rest is constant after the last Add.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -58,6 +59,8 @@ class Sources {
   // kNotFound, kInvalidArgument... when it cannot be used.
   Status Add(const SourceSpec& spec);
   Result<Inventory> Collect();
+  // The records of all chains, shown or not, that make sense.
+  Result<std::vector<ChainRecord>> ChainRecords();
   // Inventory::record_texts as it would be now.
   Result<std::string> RecordTexts();
 
@@ -82,6 +85,7 @@ class Sources {
 
   Status AddImage(const SourceSpec& spec);
   void AddSource(Source source);
+  // The sources whose records cannot be told are in untold_ afterwards.
   Result<std::vector<LoadedRecord>> LoadRecords(std::string& texts);
   const LoadedRecord* RecordOf(const Source& source,
                                const std::vector<LoadedRecord>& records) const;
@@ -90,6 +94,8 @@ class Sources {
 
   Roots& roots_;
   std::vector<Source> sources_;
+  // Why the records of a source could not be read, so that nobody knows what is active there.
+  std::map<const RecordStore*, Error> untold_;
 };
 
 }  // namespace chainfs

@@ -59,14 +59,17 @@ Result<LayerFile> ChainOpener::LookAt(const Place& place, ImageFormat format) {
 }
 
 Result<std::optional<LayerFile>> ChainOpener::Below(const LayerFile& overlay,
-                                                    std::span<const std::string> extra) {
+                                                    std::span<const std::string> extra,
+                                                    std::string& missing) {
   if (!overlay.peek.backing) return std::nullopt;
   const BackingReference& backing = *overlay.peek.backing;
   CHAINFS_ASSIGN(const Place place, roots_.Resolve(overlay.place, backing.name, extra));
   CHAINFS_ASSIGN(const ImageFormat format,
                  FormatOfBacking(overlay, backing, rules_.assume_backing_format));
-  CHAINFS_ASSIGN(LayerFile file, LookAt(place, format));
-  return file;
+  Result<LayerFile> file = LookAt(place, format);
+  if (!file && file.error().kind == ErrorKind::kNotFound) missing = place.path;
+  CHAINFS_TRY(file);
+  return *std::move(file);
 }
 
 WalkedChain ChainOpener::Walk(const Place& top, ImageFormat format,
@@ -97,7 +100,7 @@ WalkedChain ChainOpener::Walk(const Place& top, ImageFormat format,
       break;
     }
     chain.files.push_back(*std::move(next));
-    Result<std::optional<LayerFile>> below = Below(chain.files.back(), extra);
+    Result<std::optional<LayerFile>> below = Below(chain.files.back(), extra, chain.missing);
     if (!below) {
       const std::string& overlay = chain.files.back().place.path;
       Error error = std::move(below).error();

@@ -35,6 +35,7 @@ struct ChainRules {
 struct WalkedChain {
   std::vector<LayerFile> files;
   std::optional<Error> error;  // why it could not be followed to its base
+  std::string missing;         // the path of the file that was not found, if that is why
 };
 
 class ChainOpener {
@@ -64,8 +65,9 @@ class ChainOpener {
   Result<LayerFile> LookAt(const Place& place, ImageFormat format);
   Seen& See(const Place& place, bool with_header);
   // The next file down; nothing at the base.
+  // `missing`: its path, when it is not there.
   Result<std::optional<LayerFile>> Below(const LayerFile& overlay,
-                                         std::span<const std::string> extra);
+                                         std::span<const std::string> extra, std::string& missing);
 
   Roots& roots_;
   LayerPool& pool_;

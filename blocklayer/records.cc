@@ -72,6 +72,11 @@ std::string AbsolutePath(const std::string& stored, std::string_view source) {
   return fmt::format("{}/{}", source == "/" ? "" : source, stored);
 }
 
+// Whether nobody but root and this process' user may change it.
+bool OnlyOursToWrite(const FileStat& stat) {
+  return (stat.owner == 0 || stat.owner == ::geteuid()) && (stat.permissions & 022) == 0;
+}
+
 uint64_t HashOf(std::string_view text) {
   uint64_t hash = 0xcbf29ce484222325ull;  // FNV-1a
   for (const char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3ull;
@@ -154,15 +159,46 @@ std::string ChainRecordName(std::string_view chain) {
                      HashOf(chain));
 }
 
+bool RecordStore::Covers(std::string_view path) const {
+  const std::string prefix = fmt::format("{}/", source_path() == "/" ? "" : source_path());
+  return path.starts_with(prefix);
+}
+
+Status RecordStore::CheckTrustedWithPaths() {
+  CHAINFS_ASSIGN(const FileStat stat, source_->Stat());
+  if (OnlyOursToWrite(stat)) return {};
+  return Fail(ErrorKind::kPermission,
+              EscapeText(fmt::format("{}: others than root may write this directory, so nothing in "
+                                     "it is trusted to name files elsewhere; make it root's, with "
+                                     "mode 0755, or keep the layers of a chain in it",
+                                     source_path())));
+}
+
+Status RecordStore::CheckTrusted(const ChainRecord& record) {
+  const auto outside = [&](const std::string& path) { return !path.empty() && !Covers(path); };
+  const bool names_others = !record.roots.empty() || outside(record.active) ||
+                            outside(record.origin) || outside(record.backing) ||
+                            outside(record.next);
+  return names_others ? CheckTrustedWithPaths() : Status();
+}
+
 Result<std::unique_ptr<Directory>> RecordStore::OpenStore(bool create) {
   const std::string name(kRecordDirectory);
-  auto opened = source_->OpenDirectory(name);
-  if (opened || opened.error().kind != ErrorKind::kNotFound) return opened;
-  if (!create) return std::unique_ptr<Directory>();
-  Status made = source_->MakeDirectory(name, 0700);
-  if (!made && made.error().kind != ErrorKind::kExists) return std::unexpected(made.error());
-  CHAINFS_TRY(source_->Sync());
-  return source_->OpenDirectory(name);
+  auto opened = source_->OpenRealDirectory(name);
+  if (!opened && opened.error().kind == ErrorKind::kNotFound) {
+    if (!create) return std::unique_ptr<Directory>();
+    Status made = source_->MakeDirectory(name, 0700);
+    if (!made && made.error().kind != ErrorKind::kExists) return std::unexpected(made.error());
+    CHAINFS_TRY(source_->Sync());
+    opened = source_->OpenRealDirectory(name);
+  }
+  if (!opened) return opened;
+  CHAINFS_ASSIGN(const FileStat stat, (*opened)->Stat());
+  if (OnlyOursToWrite(stat)) return opened;
+  return Fail(ErrorKind::kPermission,
+              EscapeText(fmt::format("{}: not trusted, because others than root may write it; make "
+                                     "root its owner, with mode 0700, or remove it",
+                                     (*opened)->path())));
 }
 
 Status RecordStore::Write(const std::string& name, std::string_view contents) {
@@ -183,13 +219,13 @@ Status RecordStore::Remove(const std::string& name) {
 Result<std::string> RecordStore::ReadTrusted(Directory& directory, const std::string& name) {
   CHAINFS_ASSIGN(const std::unique_ptr<File> file, directory.Open(name, OpenMode::kReadOnly));
   CHAINFS_ASSIGN(const FileStat stat, file->Stat());
-  const bool ours = stat.owner == 0 || stat.owner == ::geteuid();
-  if (!ours || (stat.permissions & 022) != 0) {
+  if (!OnlyOursToWrite(stat) || stat.links != 1) {
     return Fail(ErrorKind::kPermission,
                 fmt::format("{}: not trusted, because {}; make root its owner with mode 0600, or "
                             "remove it",
                             EscapeText(file->path()),
-                            ours ? "others may write it" : "it belongs to another user"));
+                            stat.links != 1 ? "it has more than one name"
+                                            : "others than root may write it"));
   }
   if (stat.size > kMaxRecordBytes) {
     return Fail(ErrorKind::kInvalidFormat,

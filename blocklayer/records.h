@@ -4,8 +4,11 @@
 // the record of a chain that has *moved* (a snapshot gave it a new active layer); jobs keep theirs
 // through the same store. The text format and its rules are in CHAINS.md.
 //
-// Trust: a record decides which file guests write to, so it counts only if its file is owned by
-// root or the daemon's user and nobody else may write it.
+// Trust: a record decides which files guests read and write, so it counts only if nobody but root
+// and the daemon's user can have made or placed it: .chainfs is a real directory, no link, of one
+// of them, that nobody else may write, and the record a regular file likewise, with one name. And
+// where others may write the source directory itself (and so could put a whole .chainfs there that
+// root once made elsewhere), a record speaks only of files beneath that directory.
 //
 // Crash ordering: a record is replaced by tmp + fsync + rename + fsync(dir); a crash leaves the old
 // or the new one. .chainfs itself is made when the first record is written, and made durable first.
@@ -56,6 +59,12 @@ class RecordStore {
   explicit RecordStore(std::shared_ptr<Directory> source) : source_(std::move(source)) {}
 
   const std::string& source_path() const { return source_->path(); }
+  // Whether `path` (absolute) lies beneath the source.
+  bool Covers(std::string_view path) const;
+  // kPermission when records here may not speak of files outside the source.
+  Status CheckTrustedWithPaths();
+  // The same, for a record that does.
+  Status CheckTrusted(const ChainRecord& record);
   Status Write(const std::string& name, std::string_view contents) EXCLUDES(mu_);
   // Durable on return; fine when there is no such record.
   Status Remove(const std::string& name) EXCLUDES(mu_);
@@ -68,7 +77,7 @@ class RecordStore {
   Result<std::vector<Found>> ReadAll(std::string_view prefix) EXCLUDES(mu_);
 
  private:
-  // Null when there is none and `create` is false.
+  // Null when there is none and `create` is false. kPermission when it is not to be trusted.
   Result<std::unique_ptr<Directory>> OpenStore(bool create) REQUIRES(mu_);
   static Result<std::string> ReadTrusted(Directory& directory, const std::string& name);
 

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <vector>
 
 #include "fusefs/errno_map.h"
@@ -24,6 +25,15 @@ timespec Now() {
 
 bool SameTime(const timespec& a, const timespec& b) {
   return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+// The directory of an image that is there no more, because its chain has moved on without it.
+UniqueFd OpenSource(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_PATH | O_CLOEXEC));
+  if (fd.valid()) return fd;
+  const std::string directory = std::filesystem::path(path).parent_path().string();
+  return UniqueFd(
+      ::open(directory.empty() ? "." : directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
 }
 
 const timespec& StartTime() {
@@ -43,7 +53,7 @@ MountState::MountState(const Options& with, Catalog& chains, EventLog& log, JobM
       owner_uid(with.uid.value_or(::getuid())),
       owner_gid(with.gid.value_or(::getgid())),
       daemon_uid(::getuid()),
-      first_source(::open(with.sources.front().path.c_str(), O_PATH | O_CLOEXEC)),
+      first_source(OpenSource(with.sources.front().path)),
       events(log),
       commands(chains, job_manager, [this] { events.Release(); }),
       watcher(chains, [this] { AnnounceChangedModes(); }) {

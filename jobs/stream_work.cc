@@ -40,9 +40,10 @@ StreamWork::StreamWork(Catalog& catalog, EventLog& events, DiskPtr disk, StreamP
   MakeCopier(plan_, copier_);
 }
 
-std::optional<BackingReference> StreamWork::NewBacking() const {
+Result<std::optional<BackingReference>> StreamWork::NewBacking() const {
   if (!plan_.base) return std::nullopt;
-  return catalog_.ReferenceTo(*plan_.top, *plan_.base);
+  CHAINFS_ASSIGN(BackingReference reference, catalog_.ReferenceTo(*disk_, *plan_.top, *plan_.base));
+  return reference;
 }
 
 Status StreamWork::CheckTop() const {
@@ -52,7 +53,8 @@ Status StreamWork::CheckTop() const {
                                        top_.read_only_reason())));
   }
   if (plan_.nothing_to_do()) return {};
-  return top_.CanSetBacking(NewBacking());
+  CHAINFS_ASSIGN(const std::optional<BackingReference> backing, NewBacking());
+  return top_.CanSetBacking(backing);
 }
 
 Status StreamWork::Prepare() {
@@ -117,7 +119,7 @@ Status StreamWork::Pivot() {
     record_.pivoting = true;
     CHAINFS_TRY(WriteRecord());
   }
-  const std::optional<BackingReference> backing = NewBacking();
+  CHAINFS_ASSIGN(const std::optional<BackingReference> backing, NewBacking());
   CHAINFS_TRY(top_.CanSetBacking(backing));
   CHAINFS_TRY(top_.SetBacking(backing));
   DropLayers();

@@ -52,7 +52,7 @@ class StreamWork final : public ChunkWork {
   void SaveParameters(const JobParameters& parameters) override EXCLUDES(mu_);
 
  private:
-  std::optional<BackingReference> NewBacking() const;
+  Result<std::optional<BackingReference>> NewBacking() const;
   Status CheckTop() const;
   // Processes what top has gained since `known`, which becomes its size; whether there was any.
   Result<bool> CoverGrowth(uint64_t& known);

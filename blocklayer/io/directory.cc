@@ -42,6 +42,23 @@ Status Directory::WriteFileAtomically(const std::string& name, std::string_view 
   return Sync();
 }
 
+Result<FileId> Directory::Id() {
+  CHAINFS_ASSIGN(const FileStat stat, Stat());
+  return stat.id;
+}
+
+Status Directory::RemoveFile(const std::string& name, const FileId& id) {
+  {
+    CHAINFS_ASSIGN(const std::unique_ptr<File> file, Open(name, OpenMode::kReadOnly));
+    CHAINFS_ASSIGN(const FileStat stat, file->Stat());
+    if (stat.id != id) {
+      return Fail(ErrorKind::kStale,
+                  fmt::format("{}: it is another file by now, so it is not removed", file->path()));
+    }
+  }
+  return Remove(name);
+}
+
 Result<std::string> Directory::ReadSmallFile(const std::string& name, size_t limit) {
   CHAINFS_ASSIGN(const std::unique_ptr<File> file, Open(name, OpenMode::kReadOnly));
   CHAINFS_ASSIGN(const uint64_t size, file->Size());

@@ -51,14 +51,25 @@ class Directory {
   virtual Status Remove(const std::string& name) = 0;
   virtual Status MakeDirectory(const std::string& name, mode_t permissions) = 0;
   virtual Result<std::unique_ptr<Directory>> OpenDirectory(const std::string& name) = 0;
+  // The same, but kInvalidArgument when its last component is a symbolic link, or no directory.
+  virtual Result<std::unique_ptr<Directory>> OpenRealDirectory(const std::string& name) = 0;
+  // The file that `name` leads to as the kernel walks names, from this directory or absolute, also
+  // where this object would refuse to open it: through any link, outside, any kind of file. Opens
+  // nothing. kNotFound, kAccess.
+  virtual Result<FileId> WhereLeads(const std::string& name) = 0;
   // In no particular order; "." and ".." left out.
   virtual Result<std::vector<DirectoryEntry>> List() = 0;
-  virtual Result<FileId> Id() = 0;
+  // Of the directory itself.
+  virtual Result<FileStat> Stat() = 0;
   virtual Status Sync() = 0;
 
   // Replaces `name` with `contents` so that a crash leaves the old or the new, durably the new on
   // return: a temporary file, DataSync, Rename, Sync. `name` is one component.
   Status WriteFileAtomically(const std::string& name, std::string_view contents);
+  // Removes `name` if it is the file `id`; kStale, and nothing changes, if it is another one by
+  // now.
+  Status RemoveFile(const std::string& name, const FileId& id);
+  Result<FileId> Id();
   // The whole file as text; kInvalidArgument if longer than `limit` bytes.
   Result<std::string> ReadSmallFile(const std::string& name, size_t limit = 1 << 20);
 

@@ -25,6 +25,10 @@ Status File::ReadZeroFilled(HostOffset offset, std::span<std::byte> out) {
   return {};
 }
 
+Status File::SetOwner(uid_t /*owner*/, gid_t /*group*/) {
+  return Fail(ErrorKind::kUnsupported, fmt::format("{}: has no owner", path_));
+}
+
 Result<uint64_t> File::Size() {
   CHAINFS_ASSIGN(const FileStat stat, Stat());
   return stat.size;

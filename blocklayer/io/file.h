@@ -44,6 +44,7 @@ struct FileStat {
   uid_t owner = 0;
   gid_t group = 0;
   mode_t permissions = 0;  // the low 12 bits of st_mode
+  uint64_t links = 1;      // names that lead to it
 };
 
 // One run of a file as the host sees it.
@@ -81,6 +82,9 @@ class File {
   virtual Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
                                uint64_t length) = 0;
   virtual Result<FileStat> Stat() = 0;
+  // Gives the file away; kPermission unless this process may, kUnsupported where files have no
+  // owner.
+  virtual Status SetOwner(uid_t owner, gid_t group);
   // The run that begins at `offset`; a hole of `offset`..end where offset is at or past the end
   // (length then UINT64_MAX - offset). Files that cannot tell answer data up to the end.
   virtual Result<DataRun> RunAt(HostOffset offset) = 0;

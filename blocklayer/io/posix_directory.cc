@@ -56,9 +56,15 @@ class PosixDirectory : public Directory {
   Status Rename(const std::string& from, const std::string& to) override;
   Status Remove(const std::string& name) override;
   Status MakeDirectory(const std::string& name, mode_t permissions) override;
-  Result<std::unique_ptr<Directory>> OpenDirectory(const std::string& name) override;
+  Result<std::unique_ptr<Directory>> OpenDirectory(const std::string& name) override {
+    return OpenDirectoryWith(name, 0);
+  }
+  Result<std::unique_ptr<Directory>> OpenRealDirectory(const std::string& name) override {
+    return OpenDirectoryWith(name, O_NOFOLLOW);
+  }
+  Result<FileId> WhereLeads(const std::string& name) override;
   Result<std::vector<DirectoryEntry>> List() override;
-  Result<FileId> Id() override;
+  Result<FileStat> Stat() override;
   Status Sync() override;
 
  private:
@@ -72,6 +78,7 @@ class PosixDirectory : public Directory {
                                 std::string_view what) const;
   Status CheckName(const std::string& name) const;
   Result<Place> FindPlace(const std::string& name) const;
+  Result<std::unique_ptr<Directory>> OpenDirectoryWith(const std::string& name, int flags) const;
   DirectoryEntry Describe(const dirent& entry) const;
 
   const UniqueFd fd_;
@@ -190,9 +197,15 @@ Status PosixDirectory::MakeDirectory(const std::string& name, mode_t permissions
   return {};
 }
 
-Result<std::unique_ptr<Directory>> PosixDirectory::OpenDirectory(const std::string& name) {
+Result<std::unique_ptr<Directory>> PosixDirectory::OpenDirectoryWith(const std::string& name,
+                                                                     int flags) const {
   CHAINFS_TRY(CheckName(name));
-  UniqueFd fd(OpenBeneath(fd_.get(), name.c_str(), O_RDONLY | O_DIRECTORY));
+  UniqueFd fd(OpenBeneath(fd_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | flags));
+  if (!fd.valid() && errno == ENOTDIR && (flags & O_NOFOLLOW) != 0) {
+    return Fail(ErrorKind::kInvalidArgument,
+                fmt::format("{}: must be a directory, not a link and not another file",
+                            Join(path(), name)));
+  }
   if (!fd.valid()) return FailAt(errno, name, "open the directory");
   std::string full = Join(path(), name);
   while (full.size() > 1 && full.ends_with('/')) full.pop_back();
@@ -235,10 +248,18 @@ Result<std::vector<DirectoryEntry>> PosixDirectory::List() {
   return entries;
 }
 
-Result<FileId> PosixDirectory::Id() {
+Result<FileStat> PosixDirectory::Stat() {
   struct stat st = {};
   if (::fstat(fd_.get(), &st) != 0) {
     return FailErrno(errno, fmt::format("{}: cannot read its attributes", path()));
+  }
+  return ToFileStat(st);
+}
+
+Result<FileId> PosixDirectory::WhereLeads(const std::string& name) {
+  struct stat st = {};
+  if (::fstatat(fd_.get(), name.c_str(), &st, 0) != 0) {
+    return FailAt(errno, name, "follow the name");
   }
   return FileId{.device = st.st_dev, .inode = st.st_ino};
 }

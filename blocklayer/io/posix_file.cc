@@ -174,16 +174,28 @@ Status PosixFile::CopyRangeFrom(File& source, HostOffset source_offset, HostOffs
   return {};
 }
 
-Result<FileStat> PosixFile::Stat() {
-  struct stat st = {};
-  if (::fstat(fd_.get(), &st) != 0) return FailHere(errno, "read its attributes");
+FileStat ToFileStat(const struct stat& st) {
   return FileStat{.id = {.device = st.st_dev, .inode = st.st_ino},
                   .size = static_cast<uint64_t>(st.st_size),
                   .allocated_bytes = static_cast<uint64_t>(st.st_blocks) * 512,
                   .modified = st.st_mtim,
                   .owner = st.st_uid,
                   .group = st.st_gid,
-                  .permissions = st.st_mode & 07777};
+                  .permissions = st.st_mode & 07777,
+                  .links = st.st_nlink};
+}
+
+Result<FileStat> PosixFile::Stat() {
+  struct stat st = {};
+  if (::fstat(fd_.get(), &st) != 0) return FailHere(errno, "read its attributes");
+  return ToFileStat(st);
+}
+
+Status PosixFile::SetOwner(uid_t owner, gid_t group) {
+  if (::fchown(fd_.get(), owner, group) != 0) {
+    return FailHere(errno, fmt::format("give it to user {} and group {}", owner, group));
+  }
+  return {};
 }
 
 Result<DataRun> PosixFile::RunAt(HostOffset offset) {

@@ -10,6 +10,8 @@
 // Not here: asynchronous I/O, O_DIRECT.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <atomic>
 #include <string>
 
@@ -17,6 +19,9 @@
 #include "blocklayer/io/unique_fd.h"
 
 namespace chainfs {
+
+// What fstat says.
+FileStat ToFileStat(const struct stat& st);
 
 class PosixFile : public File {
  public:
@@ -32,6 +37,7 @@ class PosixFile : public File {
   Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
                        uint64_t length) override;
   Result<FileStat> Stat() override;
+  Status SetOwner(uid_t owner, gid_t group) override;
   Result<DataRun> RunAt(HostOffset offset) override;
   Status SetImageLocks(ImageLockSet locks) override;
 

@@ -184,8 +184,8 @@ Status SyncHolder(Directory& directory, const std::string& name) {
 }  // namespace
 }  // namespace qcow2
 
-Status CreateQcow2(Directory& directory, const std::string& name,
-                   const Qcow2CreateOptions& options) {
+Result<std::unique_ptr<File>> CreateQcow2(Directory& directory, const std::string& name,
+                                          const Qcow2CreateOptions& options) {
   const std::string path = directory.path() + "/" + name;
   CHAINFS_TRY(qcow2::CheckOptions(path, options));
   CHAINFS_ASSIGN(const qcow2::Layout layout, qcow2::PlanLayout(path, options));
@@ -194,12 +194,14 @@ Status CreateQcow2(Directory& directory, const std::string& name,
                  directory.Create(name, static_cast<mode_t>(options.permissions)));
   Status status = qcow2::WriteImage(*file, layout, header);
   if (status) status = qcow2::SyncHolder(directory, name);
-  if (status) return {};
-  file.reset();
+  if (status) return file;
   // The first failure is the one to report; what cannot be removed either stays unusable, since
   // the header comes last.
-  if (directory.Remove(name)) (void)qcow2::SyncHolder(directory, name).has_value();
-  return status;
+  const Result<FileStat> made = file->Stat();
+  if (made && directory.RemoveFile(name, made->id)) {
+    (void)qcow2::SyncHolder(directory, name).has_value();
+  }
+  return std::unexpected(std::move(status).error());
 }
 
 }  // namespace chainfs

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -26,7 +27,9 @@ struct Qcow2CreateOptions {
 
 // Creates `name` in `directory`, complete and durable (file and directory) on return; on failure
 // nothing of that name is left. kExists, kInvalidArgument (an option out of range, named), kIo...
-Status CreateQcow2(Directory& directory, const std::string& name,
-                   const Qcow2CreateOptions& options);
+// Returns the file itself, so that nobody need look for it by its name, which may lead to another
+// one by then.
+Result<std::unique_ptr<File>> CreateQcow2(Directory& directory, const std::string& name,
+                                          const Qcow2CreateOptions& options);
 
 }  // namespace chainfs

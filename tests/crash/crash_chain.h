@@ -273,7 +273,7 @@ inline void BuildChain(const std::shared_ptr<MemHost>& host, const std::vector<L
         options.backing = BackingReference{
             .name = layer.below, .format = std::string(ImageFormatName(FormatOf(layer.below)))};
       }
-      const Status made = CreateQcow2(*root, layer.file, options);
+      const auto made = CreateQcow2(*root, layer.file, options);
       ASSERT_TRUE(made) << made.error().message;
     }
     auto catalog = OpenMemCatalog(host);

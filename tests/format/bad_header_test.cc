@@ -49,7 +49,7 @@ Bytes SoundImage(uint32_t version, uint32_t cluster_bits = 16, bool backed = tru
   Qcow2CreateOptions options{
       .virtual_size = 64 << 20, .version = version, .cluster_bits = cluster_bits};
   if (backed) options.backing = BackingReference{.name = "base.raw", .format = "raw"};
-  const Status created = CreateQcow2(*directory, "a.qcow2", options);
+  const auto created = CreateQcow2(*directory, "a.qcow2", options);
   EXPECT_TRUE(created) << created.error().message;
   return host->Contents("a.qcow2");
 }

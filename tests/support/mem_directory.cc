@@ -171,7 +171,26 @@ Result<std::vector<DirectoryEntry>> MemDirectory::List() {
   return entries;
 }
 
-Result<FileId> MemDirectory::Id() { return FileId{.device = host_->device_, .inode = inode_}; }
+Result<FileStat> MemDirectory::Stat() {
+  FileStat stat;
+  stat.id = {.device = host_->device_, .inode = inode_};
+  stat.permissions = 0700;
+  return stat;
+}
+
+Result<FileId> MemDirectory::WhereLeads(const std::string& name) {
+  const MutexLock lock(host_->mutex_);
+  std::string_view rest = name;
+  uint64_t from = inode_;
+  if (rest.starts_with('/')) {
+    if (!rest.starts_with(host_->options_.root_path)) return FailErrno(ENOENT, name);
+    rest.remove_prefix(host_->options_.root_path.size());
+    while (rest.starts_with('/')) rest.remove_prefix(1);
+    from = HostTree::kRoot;
+  }
+  CHAINFS_ASSIGN(const uint64_t inode, host_->Resolve(from, std::string(rest)));
+  return FileId{.device = host_->device_, .inode = inode};
+}
 
 Status MemDirectory::Sync() {
   const MemHost::Verdict verdict = Ask(HostOp::kDirectorySync, "");

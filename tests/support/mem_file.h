@@ -56,8 +56,12 @@ class MemDirectory : public Directory {
   Status Remove(const std::string& name) override;
   Status MakeDirectory(const std::string& name, mode_t permissions) override;
   Result<std::unique_ptr<Directory>> OpenDirectory(const std::string& name) override;
+  Result<std::unique_ptr<Directory>> OpenRealDirectory(const std::string& name) override {
+    return OpenDirectory(name);  // there are no links
+  }
+  Result<FileId> WhereLeads(const std::string& name) override;
   Result<std::vector<DirectoryEntry>> List() override;
-  Result<FileId> Id() override;
+  Result<FileStat> Stat() override;
   Status Sync() override;
 
  private:

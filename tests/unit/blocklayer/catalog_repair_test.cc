@@ -98,7 +98,13 @@ class BarredDirectory final : public Directory {
     return directory_->OpenDirectory(name);
   }
   Result<std::vector<DirectoryEntry>> List() override { return directory_->List(); }
-  Result<FileId> Id() override { return directory_->Id(); }
+  Result<std::unique_ptr<Directory>> OpenRealDirectory(const std::string& name) override {
+    return directory_->OpenRealDirectory(name);
+  }
+  Result<FileId> WhereLeads(const std::string& name) override {
+    return directory_->WhereLeads(name);
+  }
+  Result<FileStat> Stat() override { return directory_->Stat(); }
   Status Sync() override { return directory_->Sync(); }
 
  private:

@@ -92,6 +92,35 @@ TEST_F(CatalogSnapshotTest, TheOverlayTakesAfterTheLayerThatItContinues) {
             "backing=vm1.raw\n");
 }
 
+// After a rename the overlay names the file as it is called now.
+TEST_F(CatalogSnapshotTest, ARenamedLayerIsNamedAsItIsCalledNow) {
+  MakeQcow2("vm1.qcow2");
+  ASSERT_TRUE(OpenAll());
+  const DiskPtr still_open = catalog_->Find("vm1");
+  ASSERT_EQ(::rename(At("vm1.qcow2").c_str(), At("web.qcow2").c_str()), 0);
+  EXPECT_EQ(SnapshotError("vm1", ""), ErrorKind::kStale) << "not scanned yet";
+  ASSERT_TRUE(catalog_->Rescan());
+  TakeSnapshot("web");
+  EXPECT_EQ(catalog_->Find("web")->chain()->active->image->backing()->name, "web.qcow2");
+  EXPECT_NE(ReadTextFile(At(".chainfs/chain-web")).find("backing=web.qcow2"), std::string::npos);
+}
+
+TEST_F(CatalogSnapshotTest, ATargetThatSomethingNamesIsRefused) {
+  MakeQcow2("vm1.qcow2");
+  MakeQcow2("vm2.qcow2");
+  MakeOverlay("orphan.qcow2", "missing.qcow2");
+  ASSERT_TRUE(OpenAll());
+  TakeSnapshot("vm1", {.target = "active.qcow2"});
+  // The active layer of a running disk goes missing; then the header's and the record's words.
+  ASSERT_EQ(::unlink(At("active.qcow2").c_str()), 0);
+  EXPECT_EQ(SnapshotError("vm2", "active.qcow2"), ErrorKind::kExists);
+  EXPECT_EQ(SnapshotError("vm2", "missing.qcow2"), ErrorKind::kExists);
+  ASSERT_EQ(::unlink(At("vm1.qcow2").c_str()), 0);
+  EXPECT_EQ(SnapshotError("vm2", "vm1.qcow2"), ErrorKind::kExists);
+  EXPECT_EQ(SnapshotError("vm2", "./vm1.qcow2"), ErrorKind::kExists);
+  TakeSnapshot("vm2", {.target = "free.qcow2"});
+}
+
 TEST_F(CatalogSnapshotTest, DirectoriesForReadingGetNoNewFiles) {
   TempDir other;
   MakeQcow2("vm1.qcow2");

@@ -271,14 +271,49 @@ TEST_F(CatalogTest, ReferencesAreRelativeWithinADirectory) {
   MakeOverlay("sub/side.qcow2", "../a:b.qcow2");
   ASSERT_TRUE(Open({{.path = dir_.path(), .name = {}, .format = {}},
                     {.path = At("sub/side.qcow2"), .name = {}, .format = {}}}));
-  const Layers layers = catalog_->Find("top")->chain()->AllLayers();
+  const DiskPtr top = catalog_->Find("top");
+  const Layers layers = top->chain()->AllLayers();
   ASSERT_EQ(layers.size(), 3u);
-  EXPECT_EQ(catalog_->ReferenceTo(*layers[0], *layers[1]).name, "./a:b.qcow2");
-  EXPECT_EQ(catalog_->ReferenceTo(*layers[0], *layers[2]).name, "sub/deep.qcow2");
-  EXPECT_EQ(catalog_->ReferenceTo(*layers[0], *layers[2]).format, "qcow2");
-  const Layers side = catalog_->Find("side")->chain()->AllLayers();
-  EXPECT_EQ(catalog_->ReferenceTo(*side[0], *side[1]).name, At("a:b.qcow2"));
-  EXPECT_EQ(catalog_->ReferenceTo(*side[0], *side[2]).name, "deep.qcow2");
+  EXPECT_EQ(catalog_->ReferenceTo(*top, *layers[0], *layers[1])->name, "./a:b.qcow2");
+  EXPECT_EQ(catalog_->ReferenceTo(*top, *layers[0], *layers[2])->name, "sub/deep.qcow2");
+  EXPECT_EQ(catalog_->ReferenceTo(*top, *layers[0], *layers[2])->format, "qcow2");
+  const DiskPtr aside = catalog_->Find("side");
+  const Layers side = aside->chain()->AllLayers();
+  EXPECT_EQ(catalog_->ReferenceTo(*aside, *side[0], *side[1])->name, "../a:b.qcow2");
+  EXPECT_EQ(catalog_->ReferenceTo(*aside, *side[0], *side[2])->name, "deep.qcow2");
+}
+
+// Two chains name one file differently; each keeps its own spelling.
+TEST_F(CatalogTest, AReferenceIsInTheWordsOfItsOwnChain) {
+  ASSERT_EQ(::mkdir(At("real").c_str(), 0700), 0);
+  MakeQcow2("real/base.qcow2");
+  ASSERT_EQ(::symlink("real", At("link").c_str()), 0);
+  MakeOverlay("mid1.qcow2", "real/base.qcow2");
+  MakeOverlay("mid2.qcow2", "link/base.qcow2");
+  MakeOverlay("one.qcow2", "mid1.qcow2");
+  MakeOverlay("two.qcow2", "mid2.qcow2");
+  ASSERT_TRUE(OpenAll());
+  for (const auto& [name, expected] :
+       {std::pair("one", "real/base.qcow2"), std::pair("two", "link/base.qcow2")}) {
+    const DiskPtr disk = catalog_->Find(name);
+    const Layers layers = disk->chain()->AllLayers();
+    ASSERT_EQ(layers.size(), 3u);
+    EXPECT_EQ(catalog_->ReferenceTo(*disk, *layers[0], *layers[2])->name, expected);
+  }
+}
+
+// Another machine's image has taken the old name meanwhile: it must not get into the chain.
+TEST_F(CatalogTest, AReferenceToAFileThatWasReplacedIsRefused) {
+  MakeQcow2("base.qcow2");
+  MakeOverlay("mid.qcow2", "base.qcow2");
+  MakeOverlay("top.qcow2", "mid.qcow2");
+  ASSERT_TRUE(OpenAll());
+  const DiskPtr top = catalog_->Find("top");
+  const Layers layers = top->chain()->AllLayers();
+  ASSERT_EQ(::rename(At("base.qcow2").c_str(), At("moved.qcow2").c_str()), 0);
+  EXPECT_EQ(catalog_->ReferenceTo(*top, *layers[0], *layers[2]).error().kind, ErrorKind::kStale);
+  MakeQcow2("base.qcow2");
+  EXPECT_EQ(catalog_->ReferenceTo(*top, *layers[0], *layers[2]).error().kind, ErrorKind::kStale);
 }
 
 // The end of a stream: the layers between are let go, and become writable if nobody needs them.
@@ -292,7 +327,7 @@ TEST_F(CatalogTest, DroppedLayersThatNobodyIsBuiltOnAreWritableAgain) {
   const DiskPtr top = catalog_->Find("top");
   const Layers layers = top->chain()->AllLayers();
   ASSERT_TRUE(catalog_->LockStreamTarget(layers[0]));
-  ASSERT_TRUE(layers[0]->image->SetBacking(catalog_->ReferenceTo(*layers[0], *layers[2])));
+  ASSERT_TRUE(layers[0]->image->SetBacking(*catalog_->ReferenceTo(*top, *layers[0], *layers[2])));
   catalog_->DropLayersBetween(layers[0], layers[2]);
   catalog_->UnlockStreamTarget(layers[0]);
   EXPECT_EQ(top->chain()->depth(), 2u);

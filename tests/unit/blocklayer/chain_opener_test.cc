@@ -105,7 +105,10 @@ TEST_F(ChainOpenerTest, BackingNamesAreRelativeToTheOverlay) {
   EXPECT_EQ(roots_.Resolve(overlay, "../base.qcow2")->path, dir_ / "base.qcow2");
   EXPECT_EQ(roots_.Resolve(overlay, dir_ / "base.qcow2")->path, dir_ / "base.qcow2");
   EXPECT_EQ(roots_.Resolve(overlay, "./a:b")->path, dir_ / "sub/a:b");
-  EXPECT_EQ(roots_.Resolve(overlay, "../../x").error().kind, ErrorKind::kAccess);
+  const TempDir outside;
+  WriteTextFile(outside / "x", "");
+  EXPECT_EQ(roots_.Resolve(overlay, outside / "x").error().kind, ErrorKind::kAccess);
+  EXPECT_EQ(roots_.Resolve(overlay, "../../none/x").error().kind, ErrorKind::kNotFound);
   for (const std::string& bad : {std::string("json:{}"), std::string("json:/x"), std::string("a:b"),
                                  std::string(), std::string("a\0b", 3)}) {
     EXPECT_EQ(roots_.Resolve(overlay, bad).error().kind, ErrorKind::kInvalidArgument) << bad;

@@ -145,6 +145,48 @@ TEST_F(RecordStoreTest, RecordsOfOtherUsersAreNotTrusted) {
   EXPECT_FALSE(store_->ReadAll("chain-")->front().contents);
 }
 
+TEST_F(RecordStoreTest, ARecordWithTwoNamesIsNotTrusted) {
+  ASSERT_TRUE(store_->Write("chain-a", "one"));
+  ASSERT_EQ(::link((dir_ / ".chainfs/chain-a").c_str(), (dir_ / "elsewhere").c_str()), 0);
+  EXPECT_EQ(store_->ReadAll("chain-")->front().contents.error().kind, ErrorKind::kPermission);
+}
+
+// Somebody who may rename in the source puts a directory of his own in the place of the store.
+TEST_F(RecordStoreTest, AStoreThatOthersCanHaveMadeIsNotTrusted) {
+  ASSERT_TRUE(store_->Write("chain-a", "one"));
+  const std::string path = dir_ / ".chainfs";
+  for (const mode_t mode : {0720u, 0702u, 0777u}) {
+    ASSERT_EQ(::chmod(path.c_str(), mode), 0);
+    EXPECT_EQ(store_->ReadAll("chain-").error().kind, ErrorKind::kPermission);
+    EXPECT_EQ(store_->Write("chain-a", "two").error().kind, ErrorKind::kPermission);
+  }
+  ASSERT_EQ(::chmod(path.c_str(), 0700), 0);
+  EXPECT_TRUE(store_->ReadAll("chain-"));
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::chown(path.c_str(), 12345, 12345), 0);
+    EXPECT_EQ(store_->ReadAll("chain-").error().kind, ErrorKind::kPermission);
+  }
+  ASSERT_EQ(::rename(path.c_str(), (dir_ / "real").c_str()), 0);
+  ASSERT_EQ(::symlink("real", path.c_str()), 0);
+  EXPECT_FALSE(store_->ReadAll("chain-")) << "a link is no directory";
+}
+
+TEST_F(RecordStoreTest, OnlyARecordInADirectoryOfOursSpeaksOfFilesElsewhere) {
+  ChainRecord here;
+  here.active = dir_ / "b.qcow2";
+  ChainRecord elsewhere;
+  elsewhere.active = "/elsewhere/b.qcow2";
+  ChainRecord root = here;
+  root.roots = {"/elsewhere"};
+  for (const ChainRecord& record : {here, elsewhere, root}) {
+    EXPECT_TRUE(store_->CheckTrusted(record));
+  }
+  ASSERT_EQ(::chmod(dir_.path().c_str(), 0777), 0);
+  EXPECT_TRUE(store_->CheckTrusted(here));
+  EXPECT_EQ(store_->CheckTrusted(elsewhere).error().kind, ErrorKind::kPermission);
+  EXPECT_EQ(store_->CheckTrusted(root).error().kind, ErrorKind::kPermission);
+}
+
 TEST_F(RecordStoreTest, ARecordThatIsNoRegularFileIsNotRead) {
   ASSERT_TRUE(store_->Write("chain-a", "one"));
   ASSERT_EQ(::unlink((dir_ / ".chainfs/chain-a").c_str()), 0);

@@ -33,7 +33,7 @@ class CreateMatrixTest : public testing::TestWithParam<uint32_t> {
     SCOPED_TRACE("version " + std::to_string(options.version) + ", refcount order " +
                  std::to_string(options.refcount_order) + ", size " +
                  std::to_string(options.virtual_size));
-    const Status created = CreateQcow2(*directory_, "a.qcow2", options);
+    const auto created = CreateQcow2(*directory_, "a.qcow2", options);
     ASSERT_TRUE(created) << created.error().message;
     const CommandResult check = RunCommand({"qemu-img", "check", "-f", "qcow2", temp_ / "a.qcow2"});
     EXPECT_TRUE(check.ok()) << check.Describe();
@@ -112,13 +112,13 @@ TEST(CreateTest, LargestL1Table) {
   const auto directory = OpenPosixDirectory(temp.path());
   ASSERT_TRUE(directory.has_value());
   Qcow2CreateOptions options{.virtual_size = 128ull << 30, .cluster_bits = 9, .refcount_order = 6};
-  const Status created = CreateQcow2(**directory, "a.qcow2", options);
+  const auto created = CreateQcow2(**directory, "a.qcow2", options);
   ASSERT_TRUE(created) << created.error().message;
   const CommandResult check = RunCommand({"qemu-img", "check", "-f", "qcow2", temp / "a.qcow2"});
   EXPECT_TRUE(check.ok()) << check.Describe();
 
   options.virtual_size += 512;
-  const Status refused = CreateQcow2(**directory, "b.qcow2", options);
+  const auto refused = CreateQcow2(**directory, "b.qcow2", options);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kInvalidArgument);
   EXPECT_TRUE(refused.error().message.contains("32 MiB")) << refused.error().message;
@@ -129,7 +129,7 @@ TEST(CreateTest, OptionsOutOfRangeAreNamed) {
   const auto host = MemHost::Create();
   const auto directory = host->OpenRoot();
   const auto refused = [&](const Qcow2CreateOptions& options, std::string_view says) {
-    const Status status = CreateQcow2(*directory, "a.qcow2", options);
+    const auto status = CreateQcow2(*directory, "a.qcow2", options);
     ASSERT_FALSE(status) << says;
     EXPECT_EQ(status.error().kind, ErrorKind::kInvalidArgument) << says;
     EXPECT_TRUE(status.error().message.contains(says)) << status.error().message;
@@ -161,7 +161,7 @@ TEST(CreateTest, LongestNames) {
        {std::pair{9u, 376u}, std::pair{10u, 888u}, std::pair{11u, 1023u}, std::pair{16u, 1023u}}) {
     const std::string name = "a" + std::to_string(bits);
     const BackingReference backing{std::string(length, 'n'), "qcow2"};
-    const Status status = CreateQcow2(
+    const auto status = CreateQcow2(
         *directory, name, {.virtual_size = 1 << 20, .cluster_bits = bits, .backing = backing});
     ASSERT_TRUE(status) << status.error().message;
     const auto file = directory->Open(name, OpenMode::kReadOnly);
@@ -175,7 +175,7 @@ TEST(CreateTest, AnExistingFileIsLeftAlone) {
   const auto host = MemHost::Create();
   const auto directory = host->OpenRoot();
   host->PutFile("a.qcow2", std::vector<std::byte>(100, std::byte{7}));
-  const Status status = CreateQcow2(*directory, "a.qcow2", {.virtual_size = 1 << 20});
+  const auto status = CreateQcow2(*directory, "a.qcow2", {.virtual_size = 1 << 20});
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().kind, ErrorKind::kExists);
   EXPECT_EQ(host->Contents("a.qcow2").size(), 100u);
@@ -187,8 +187,11 @@ TEST(CreateTest, AFailureAtAnyCallLeavesNoFile) {
     const auto host = MemHost::Create();
     const auto directory = host->OpenRoot();
     const size_t fault = host->AddFault({.matches = IsMutation, .skip = skip, .error = ENOSPC});
-    const Status status = CreateQcow2(
-        *directory, "a.qcow2", {.virtual_size = 1 << 20, .backing = BackingReference{"b", "raw"}});
+    const Status status = [&]() -> Status {
+      CHAINFS_TRY(CreateQcow2(*directory, "a.qcow2",
+                              {.virtual_size = 1 << 20, .backing = BackingReference{"b", "raw"}}));
+      return {};
+    }();
     const bool struck = host->FaultHits(fault) > 0;
     EXPECT_EQ(status.has_value(), !struck);
     EXPECT_EQ(host->Exists("a.qcow2"), !struck) << "call " << skip;
@@ -228,7 +231,7 @@ TEST(CreateTest, InASubdirectory) {
   const auto host = MemHost::Create();
   const auto directory = host->OpenRoot();
   ASSERT_TRUE(directory->MakeDirectory("sub", 0755));
-  const Status status = CreateQcow2(*directory, "sub/a.qcow2", {.virtual_size = 1 << 20});
+  const auto status = CreateQcow2(*directory, "sub/a.qcow2", {.virtual_size = 1 << 20});
   ASSERT_TRUE(status) << status.error().message;
   EXPECT_TRUE(host->Exists("sub/a.qcow2"));
 }

@@ -29,7 +29,7 @@ using Backing = std::optional<BackingReference>;
 
 Bytes Created(const Qcow2CreateOptions& options) {
   const auto host = MemHost::Create();
-  const Status created = CreateQcow2(*host->OpenRoot(), "a.qcow2", options);
+  const auto created = CreateQcow2(*host->OpenRoot(), "a.qcow2", options);
   EXPECT_TRUE(created) << created.error().message;
   return host->Contents("a.qcow2");
 }
