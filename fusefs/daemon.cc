@@ -88,6 +88,7 @@ class Daemon {
       abort_switch_ = OpenAbortSwitch(*device);
     }
     state_.invalidator.Start(session_->raw());
+    state_.fence.Start(session_->raw());
     jobs_.ResumeRecorded();
     state_.watcher.Start();
     bool served = false;
@@ -100,6 +101,7 @@ class Daemon {
     }
     // The threads that use the session are gone.
     state_.invalidator.Stop();
+    state_.fence.Stop();
     EndJobs();
     session_.reset();
     if (!options_.pid_file.empty()) ::unlink(options_.pid_file.c_str());
@@ -172,6 +174,7 @@ class Daemon {
     state_.watcher.Stop();
     state_.events.Stop();
     state_.invalidator.Quiesce();
+    state_.fence.Quiesce();
     session_->Unmount();
     AbortConnection(abort_switch_);
   }

@@ -24,6 +24,7 @@ namespace chainfs {
 struct OpenFile {
   NodePtr node;
   bool writes = false;                         // kDisk: counted in Disk::writers
+  WayIn way = WayIn::kCached;                  // kDisk: counted in Node::pages
   std::unique_ptr<EventsFile::Reader> reader;  // kEvents
   std::unique_ptr<TextStream> stream;          // the other virtual files
   std::vector<NodePtr> listed;                 // directories: as it was when they were opened

@@ -27,6 +27,7 @@
 #include "blocklayer/base/sync.h"
 #include "blocklayer/disk.h"
 #include "fusefs/disk_metrics.h"
+#include "fusefs/page_cache.h"
 
 namespace chainfs {
 
@@ -65,6 +66,7 @@ struct Node {
   const DiskPtr disk;      // kDisk and kMap
 
   DiskMetrics metrics;  // kDisk
+  PageCache pages;      // kDisk
   // What getattr last said, to notice changes that the kernel must be told of (kDisk).
   std::atomic<bool> shown_read_only = false;
   std::atomic<int64_t> last_error_report = 0;  // second of the last I/O error that was reported

@@ -67,6 +67,7 @@ class MountState final : public CatalogObserver {
 
   InodeTable inodes;
   Invalidator invalidator;
+  DirectWriteFence fence;
   EventsFile events;
   OpenFiles open_files;
   Commands commands;

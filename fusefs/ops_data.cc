@@ -51,7 +51,12 @@ int Failed(OpenFile& file, const Error& error) {
   return ErrnoOf(error);
 }
 
-int ReadDisk(fuse_req_t req, OpenFile& file, size_t size, off_t offset) {
+// A read or write of a program that the page cache has no part in, see page_cache.h.
+bool IsDirect(const fuse_file_info& info) { return info.lock_owner != 0; }
+
+int ReadDisk(fuse_req_t req, OpenFile& file, size_t size, off_t offset,
+             const fuse_file_info& info) {
+  if (!IsDirect(info)) file.node->pages.Filled();
   const std::span<std::byte> out(ThreadBuffer(), size);
   const Result<size_t> got = [&] {
     const LatencyTimer timer(file.node->metrics, &DiskMetrics::reads, size);
@@ -65,7 +70,7 @@ int ReadDisk(fuse_req_t req, OpenFile& file, size_t size, off_t offset) {
 int Read(MountState& mount, fuse_req_t req, size_t size, off_t offset, const fuse_file_info& info) {
   OpenFile& file = OpenFiles::At(info.fh);
   size = std::min(size, kMaxTransfer);
-  if (file.node->kind == NodeKind::kDisk) return ReadDisk(req, file, size, offset);
+  if (file.node->kind == NodeKind::kDisk) return ReadDisk(req, file, size, offset, info);
   if (file.reader != nullptr) {
     return mount.events.Read(req, file.reader.get(), size, (info.flags & O_NONBLOCK) != 0);
   }
@@ -81,7 +86,7 @@ int FlushDisk(OpenFile& file) {
   return flushed ? 0 : Failed(file, flushed.error());
 }
 
-int Write(fuse_req_t req, const char* bytes, size_t size, off_t offset,
+int Write(MountState& mount, fuse_req_t req, const char* bytes, size_t size, off_t offset,
           const fuse_file_info& info) {
   OpenFile& file = OpenFiles::At(info.fh);
   Disk& disk = *file.node->disk;
@@ -93,15 +98,20 @@ int Write(fuse_req_t req, const char* bytes, size_t size, off_t offset,
   }
   if (start >= end) return ENOSPC;
   size = std::min<uint64_t>(size, end - start);
+  if (!IsDirect(info)) file.node->pages.Filled();
   const Status written = [&] {
     const LatencyTimer timer(file.node->metrics, &DiskMetrics::writes, size);
     return disk.Write(GuestOffset(start), std::as_bytes(std::span(bytes, size)));
   }();
-  if (!written) return Failed(file, written.error());
+  int error = written ? 0 : Failed(file, written.error());
   // O_SYNC includes O_DSYNC; the kernel leaves both to us, also when they come with one write only.
-  if ((info.flags & O_DSYNC) != 0) {
-    if (const int error = FlushDisk(file); error != 0) return error;
+  if (error == 0 && (info.flags & O_DSYNC) != 0) error = FlushDisk(file);
+  // A write that failed may have changed a part.
+  if (IsDirect(info) && file.node->pages.MayHoldPages()) {
+    mount.fence.Answer(req, file.node, {.offset = offset, .size = size, .error = error});
+    return kReplied;
   }
+  if (error != 0) return error;
   fuse_reply_write(req, size);
   return kReplied;
 }
@@ -114,7 +124,8 @@ int Flush(const OpenFile& file) {
   return failed ? EIO : 0;
 }
 
-int Allocate(fuse_req_t req, OpenFile& file, int mode, off_t offset, off_t length) {
+int Allocate(MountState& mount, fuse_req_t req, OpenFile& file, int mode, off_t offset,
+             off_t length) {
   Disk& disk = *file.node->disk;
   constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
   const bool zeroes =
@@ -137,7 +148,12 @@ int Allocate(fuse_req_t req, OpenFile& file, int mode, off_t offset, off_t lengt
   const uint64_t stop = std::min(end, disk.size());
   if (start >= stop) return 0;
   const Status zeroed = disk.WriteZeroes(GuestOffset(start), stop - start, zeroes, interrupted);
-  return zeroed ? 0 : Failed(file, zeroed.error());
+  if (zeroed) return 0;
+  // The kernel drops the pages of the range itself, but not when this has failed half-way.
+  const int error = Failed(file, zeroed.error());
+  if (!file.node->pages.MayHoldPages()) return error;
+  mount.fence.Answer(req, file.node, {.offset = offset, .size = stop - start, .error = error});
+  return kReplied;
 }
 
 int Seek(fuse_req_t req, OpenFile& file, off_t offset, int whence) {
@@ -185,12 +201,13 @@ void AddDataOps(fuse_lowlevel_ops* ops) {
   // Only disks can be open for writing, so these need not ask what the file is.
   ops->write = [](fuse_req_t req, fuse_ino_t, const char* bytes, size_t size, off_t offset,
                   fuse_file_info* info) {
-    Serve(req, "write", [&](MountState&) { return Write(req, bytes, size, offset, *info); });
+    Serve(req, "write",
+          [&](MountState& mount) { return Write(mount, req, bytes, size, offset, *info); });
   };
   ops->fallocate = [](fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length,
                       fuse_file_info* info) {
-    Serve(req, "fallocate", [&](MountState&) {
-      return Allocate(req, OpenFiles::At(info->fh), mode, offset, length);
+    Serve(req, "fallocate", [&](MountState& mount) {
+      return Allocate(mount, req, OpenFiles::At(info->fh), mode, offset, length);
     });
   };
   ops->flush = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) {

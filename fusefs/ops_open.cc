@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Opening and closing. How a disk is opened decides the way in: O_DIRECT gets direct I/O with
-// parallel writes, everything else the kernel's page cache, kept from one opener to the next
-// (README.md, "Two ways in").
+// Opening and closing. How a disk is opened, and by whom else, decides the way in: O_DIRECT gets
+// direct I/O with parallel writes, everything else the kernel's page cache, kept from one opener to
+// the next (README.md, "Two ways in").
 //
 // Replies go out as the kernel's own struct: libfuse before 3.15 has no field for parallel writes.
 #include <fcntl.h>
@@ -41,7 +41,10 @@ bool ReplyOpen(fuse_req_t req, uint64_t handle, uint32_t flags) {
 void Release(MountState& mount, uint64_t fh) {
   const std::unique_ptr<OpenFile> file = mount.open_files.Take(fh);
   if (file == nullptr) return;
-  if (file->writes) file->node->disk->RemoveWriter();
+  if (file->node->kind == NodeKind::kDisk) {
+    file->node->pages.Leave(file->way, file->writes);
+    if (file->writes) file->node->disk->RemoveWriter();
+  }
   if (file->reader != nullptr) mount.events.Close(std::move(file->reader));
 }
 
@@ -63,7 +66,13 @@ int OpenDisk(MountState& mount, fuse_req_t req, const NodePtr& node, int flags) 
     if (file->writes) disk.RemoveWriter();
     return disk.read_only() ? EROFS : EPERM;
   }
-  const bool direct = (flags & O_DIRECT) != 0 || mount.options.direct_io;
+  if (mount.options.direct_io) {
+    file->way = WayIn::kDirect;
+    node->pages.EnterDirect();
+  } else {
+    file->way = node->pages.Enter((flags & O_DIRECT) != 0, file->writes);
+  }
+  const bool direct = file->way == WayIn::kDirect;
   uint32_t reply = direct ? FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES : FOPEN_KEEP_CACHE;
   if (!file->writes) reply |= FOPEN_NOFLUSH;
   ReplyOpenFile(mount, req, std::move(file), reply);

@@ -7,31 +7,12 @@
 #include <filesystem>
 
 #include "tests/mount/control.h"
+#include "tests/mount/loop_device.h"
 
 namespace chainfs {
 namespace {
 
 namespace fs = std::filesystem;
-
-// A loop device on `file`, detached at the end whatever happens.
-class LoopDevice {
- public:
-  LoopDevice(const std::string& file, const std::string& direct_io) {
-    const CommandResult result = RunCommand(
-        {"losetup", "--find", "--show", "--nooverlap", "--direct-io=" + direct_io, file});
-    EXPECT_TRUE(result.ok()) << result.Describe();
-    device_ = result.out.substr(0, result.out.find('\n'));
-  }
-  ~LoopDevice() {
-    if (!device_.empty()) RunCommand({"losetup", "--detach", device_});
-  }
-  LoopDevice(const LoopDevice&) = delete;
-  LoopDevice& operator=(const LoopDevice&) = delete;
-  const std::string& device() const { return device_; }
-
- private:
-  std::string device_;
-};
 
 class MountedFileSystem {
  public:
