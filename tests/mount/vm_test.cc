@@ -4,7 +4,7 @@
 // and streams its chain: a small Linux mounts the disk, writes files with checksums, flushes, and
 // in the end verifies them all.
 //
-// The kernel is $CHAINFS_VM_KERNEL, or build/vm/vmlinuz of the source tree (fetched by
+// The kernel is $CHAINFS_VM_KERNEL, or build/vm/6.1/vmlinuz of the source tree (fetched by
 // packaging/install-deps test), or a cloud kernel in /boot. Its ext4, NVMe and serial drivers must
 // be built in. It runs without hardware help (-accel tcg), which works everywhere and is slow.
 #include <filesystem>
@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 std::string FindKernel() {
   if (const char* const given = std::getenv("CHAINFS_VM_KERNEL")) return given;
   if (const char* const source = std::getenv("CHAINFS_SOURCE_DIR")) {
-    const std::string fetched = std::string(source) + "/build/vm/vmlinuz";
+    const std::string fetched = std::string(source) + "/build/vm/6.1/vmlinuz";
     if (fs::exists(fetched)) return fetched;
   }
   for (const auto& entry : fs::directory_iterator("/boot")) {
