@@ -62,7 +62,7 @@ bool Catalog::Impl::Freeze(Entry& entry, const std::string& because) {
   }
   // Others may read the file from now on. A failure reaches the disk's error observer, and nothing
   // that was acknowledged as durable is missing.
-  (void)entry.disk->Flush();
+  if (entry.disk->Flush()) (void)entry.disk->Settle();
   // Fewer locks cannot conflict.
   (void)pool_.SetRole(entry.disk->chain()->active, LayerRole::kBacking);
   entry.frozen = true;

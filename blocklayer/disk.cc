@@ -261,6 +261,7 @@ Status Disk::ChangeActive(std::string_view operation, GuestOffset offset, uint64
     CHAINFS_TRY(CheckChange(*chain, offset, length));
     if (length == 0) return {};
     status = change(*chain);
+    changes_.fetch_add(1, std::memory_order_release);
   }
   if (status) modified_ns_.store(Now(), std::memory_order_relaxed);
   return Observed(operation, std::move(status));
@@ -329,7 +330,41 @@ Status Disk::Discard(GuestOffset offset, uint64_t length, const StopFunction& st
 }
 
 // What was written before a switch was flushed by it; the active layer has all the rest.
-Status Disk::Flush() { return Observed("flush", chain()->active->image->Flush()); }
+Status Disk::Flush() {
+  const uint64_t changes = changes_.load(std::memory_order_acquire);
+  Status flushed = chain()->active->image->Flush();
+  if (flushed) {
+    uint64_t covered = flushed_changes_.load(std::memory_order_relaxed);
+    while (covered < changes && !flushed_changes_.compare_exchange_weak(covered, changes)) {
+    }
+  }
+  return Observed("flush", std::move(flushed));
+}
+
+bool Disk::HasUnflushedChanges() const {
+  return changes_.load(std::memory_order_acquire) !=
+         flushed_changes_.load(std::memory_order_acquire);
+}
+
+bool Disk::NeedsFlush() const {
+  const ChainPtr chain = this->chain();
+  Image& active = *chain->active->image;
+  if (!active.writable()) return false;
+  return HasUnflushedChanges() ||
+         (!read_only_.load(std::memory_order_acquire) && active.HasPending());
+}
+
+Status Disk::Settle() {
+  // A dereference durable, the clusters free, that durable too: three. More than a few means that
+  // somebody reads or writes all the time.
+  constexpr int kMostFlushes = 4;
+  for (int i = 0; i < kMostFlushes; ++i) {
+    const ChainPtr chain = this->chain();
+    if (!HasUnflushedChanges() && !chain->active->image->HasPending()) break;
+    CHAINFS_TRY(Flush());
+  }
+  return {};
+}
 
 Status Disk::Grow(uint64_t new_size, const StopFunction& stop) {
   for (;;) {
@@ -367,6 +402,7 @@ Result<bool> Disk::GrowPart(uint64_t new_size) {
     target = std::min(target, new_size);
     all = target == new_size;
     status = active.Grow(target, chain->below.get(), backing_size);
+    changes_.fetch_add(1, std::memory_order_release);
   }
   if (status) modified_ns_.store(Now(), std::memory_order_relaxed);
   CHAINFS_TRY(Observed("resize", std::move(status)));
@@ -423,8 +459,9 @@ Status Disk::SwitchQuietly(const LayerPtr& overlay, const std::function<Status()
 }
 
 Status Disk::SwitchActive(LayerPtr overlay, const std::function<Status()>& make_durable) {
-  // The long part of the flush, while guests go on writing.
+  // The long part of the flush, while guests go on writing. Nobody flushes this layer afterwards.
   CHAINFS_TRY(Flush());
+  CHAINFS_TRY(Settle());
   Status flushed;
   {
     GateCloser gate(*this);

@@ -87,6 +87,14 @@ class Disk {
   Status Discard(GuestOffset offset, uint64_t length, const StopFunction& stop = {});
   // Everything acknowledged is durable on return, in every file that can hold it.
   Status Flush();
+  // Whether there is something for Flush: a change (write, zeroes, discard, resize; also one that
+  // failed) since it last succeeded, or what its image has pending. False when the active layer
+  // can not be written any more; what a read-only disk's image has pending stays until it closes,
+  // because others may read the file. Waits for a flush under way.
+  bool NeedsFlush() const;
+  // Flushes, if need be, until nothing waits, also what only a second flush can do: clusters that
+  // were freed go back to the host. Stops early while reads keep such clusters from going.
+  Status Settle();
   // `new_size` >= size(), rounded up to 512 by the caller; kInvalidArgument when it shrinks.
   // Where the backing is longer, which must not show, it grows part by part, like the above: a
   // failure leaves a size between.
@@ -124,6 +132,7 @@ class Disk {
   Status ChangeActive(std::string_view operation, GuestOffset offset, uint64_t length,
                       const Change& change);
   void WaitForOpenGate() EXCLUDES(gate_mu_);
+  bool HasUnflushedChanges() const;
   Status CheckChange(const Chain& chain, GuestOffset offset, uint64_t length) const;
   Result<size_t> ReadFrom(const Chain& chain, GuestOffset offset, std::span<std::byte> out) const;
   // The part of SwitchActive that holds the gate.
@@ -141,6 +150,8 @@ class Disk {
   std::atomic<uint32_t> writers_ = 0;
   std::atomic<bool> close_awaited_ = false;  // StopWriting was refused
   std::atomic<int64_t> modified_ns_ = 0;
+  std::atomic<uint64_t> changes_ = 0;          // of the contents, each counted after it was made
+  std::atomic<uint64_t> flushed_changes_ = 0;  // how many of them a flush has covered
 
   mutable Mutex observer_mu_;
   std::shared_ptr<const ErrorObserver> observer_ GUARDED_BY(observer_mu_);

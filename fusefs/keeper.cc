@@ -12,6 +12,8 @@ namespace chainfs {
 namespace {
 
 constexpr std::chrono::seconds kFlushInterval(5);
+// A flush that fails (no space) reports that each time, so it is not tried as often.
+constexpr std::chrono::seconds kRetryInterval(30);
 
 }  // namespace
 
@@ -42,7 +44,7 @@ void Keeper::Loop() {
     }
     ready_();
   }
-  while (Pause()) FlushWritten();
+  while (Pause()) FlushChanged();
 }
 
 bool Keeper::Pause() {
@@ -54,18 +56,20 @@ bool Keeper::Pause() {
   return !stop_;
 }
 
-void Keeper::FlushWritten() {
-  std::map<uint64_t, uint64_t> seen;
+void Keeper::FlushChanged() {
+  const auto now = std::chrono::steady_clock::now();
+  std::map<uint64_t, std::chrono::steady_clock::time_point> failed;
   for (const NodePtr& node : state_.inodes.List(NodeKind::kRoot)) {
-    const uint64_t writes = node->metrics.writes.operations();
-    const auto before = flushed_.find(node->ino);
-    seen[node->ino] = writes;
-    if (writes == (before == flushed_.end() ? 0 : before->second)) continue;
-    if (node->disk->read_only()) continue;
+    const auto before = failed_.find(node->ino);
+    if (before != failed_.end() && now - before->second < kRetryInterval) {
+      failed.insert(*before);
+      continue;
+    }
+    if (!node->disk->NeedsFlush()) continue;
     // A failure has reached the log and the events by the disk's observer.
-    (void)node->disk->Flush();
+    if (!node->disk->Settle()) failed[node->ino] = now;
   }
-  flushed_ = std::move(seen);
+  failed_ = std::move(failed);
 }
 
 }  // namespace chainfs

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Keeper: what has to happen beside the serving of requests. It says when the mount serves (by
-// using it once), and every few seconds flushes disks that were written to: FUSE tells a daemon
-// nothing of sync(2), so this is what bounds the loss of a guest that never calls fsync.
+// using it once), and every few seconds flushes disks that were changed (written, zeroed,
+// discarded, resized), until nothing waits: FUSE tells a daemon nothing of sync(2), so this is what
+// bounds the loss of a guest that never calls fsync, and gives the space of what it discarded back.
 //
 // Threads: Start and Stop belong to the main thread; the rest is a thread of its own.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <thread>
@@ -29,11 +31,11 @@ class Keeper {
   void Loop();
   // False when it is time to stop.
   bool Pause() EXCLUDES(mu_);
-  void FlushWritten();
+  void FlushChanged();
 
   MountState& state_;
   const std::function<void()> ready_;
-  std::map<uint64_t, uint64_t> flushed_;  // by inode: the writes that the last flush covered
+  std::map<uint64_t, std::chrono::steady_clock::time_point> failed_;  // by inode: when, lately
 
   Mutex mu_;
   CondVar stopped_;

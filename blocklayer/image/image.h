@@ -125,6 +125,9 @@ class Image {
 
   // Makes everything acknowledged so far durable, metadata included, in the safe order.
   virtual Status Flush() = 0;
+  // Whether further flushes would do something without another write: metadata that is not on disk
+  // yet, clusters that can be given back to the host only now. Waits for a flush under way.
+  virtual bool HasPending() { return false; }
   // Enlarges to `new_size` (> virtual_size(), a multiple of 512); the new range reads as zeros even
   // where the backing, `backing_size` bytes long and read through `below`, is longer. The caller
   // keeps other writers out. Durable on return.

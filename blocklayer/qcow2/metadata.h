@@ -97,6 +97,8 @@ class Metadata {
 
   // Makes everything changed so far durable. Concurrent callers share commits.
   Status Commit() EXCLUDES(commit_mu_, mu_);
+  // Whether a commit would do more than sync the file: something is dirty, or in quarantine.
+  bool HasPending() EXCLUDES(commit_mu_, mu_);
   // Whether so much is dirty that the writer should commit before it goes on.
   bool WantsCommit() const { return dirty_.load(std::memory_order_relaxed) > kMaxDirty; }
 

@@ -167,6 +167,14 @@ Status Metadata::Commit() {
   return {};
 }
 
+bool Metadata::HasPending() {
+  MutexLock commit_lock(commit_mu_);
+  if (!quarantine_.empty()) return true;
+  MutexLock lock(mu_);
+  return !dirty_l2_.empty() || !dirty_refcounts_.empty() || !dirty_l1_.empty() ||
+         !dirty_reftable_sectors_.empty() || !dereferenced_.empty();
+}
+
 Status Metadata::CommitAndRelease() {
   CHAINFS_TRY(Commit());
   MutexLock lock(commit_mu_);

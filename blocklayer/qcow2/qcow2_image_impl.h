@@ -60,6 +60,7 @@ class Qcow2Image final : public Image {
                           HostOffset source_offset) override;
 
   Status Flush() override;
+  bool HasPending() override { return metadata_.HasPending(); }
   Status Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) override;
   Status CanSetBacking(const std::optional<BackingReference>& backing) override;
   Status SetBacking(const std::optional<BackingReference>& backing) override;

@@ -175,6 +175,42 @@ TEST_F(DiskTest, TheTimeOfTheLastWriteIsKept) {
               (after.tv_sec == before.tv_sec && after.tv_nsec > before.tv_nsec));
 }
 
+TEST_F(DiskTest, EveryChangeNeedsAFlush) {
+  FakeImage& image = chain_.Add(1 << 20, kCluster);
+  Start();
+  EXPECT_FALSE(disk_->NeedsFlush());
+  const std::vector<std::function<Status()>> changes = {
+      [&] { return disk_->Write(GuestOffset(0), Buffer(512)); },
+      [&] { return disk_->WriteZeroes(GuestOffset(0), 512, true); },
+      [&] { return disk_->WriteZeroes(GuestOffset(0), 512, false); },
+      [&] { return disk_->Discard(GuestOffset(0), kCluster); },
+      [&] { return disk_->Grow((1 << 20) + kCluster); },
+      // One that fails may have done a part.
+      [&]() -> Status {
+        host_->AddFault({.matches = On(HostOp::kWrite), .error = ENOSPC});
+        EXPECT_FALSE(disk_->Write(GuestOffset(0), Buffer(512)));
+        return {};
+      },
+  };
+  for (const std::function<Status()>& change : changes) {
+    ASSERT_TRUE(change());
+    EXPECT_TRUE(disk_->NeedsFlush());
+    image.fail_flush = true;
+    EXPECT_FALSE(disk_->Settle());
+    EXPECT_TRUE(disk_->NeedsFlush());
+    image.fail_flush = false;
+    // Also when it has turned read-only meanwhile.
+    disk_->SetReadOnly(true);
+    EXPECT_TRUE(disk_->NeedsFlush());
+    disk_->SetReadOnly(false);
+    ASSERT_TRUE(disk_->Settle());
+    EXPECT_FALSE(disk_->NeedsFlush());
+    const auto flushes = image.flushes.load();
+    ASSERT_TRUE(disk_->Settle());
+    EXPECT_EQ(image.flushes.load(), flushes);
+  }
+}
+
 TEST_F(DiskTest, FailuresAreTold) {
   chain_.AddRandom(random_, 1 << 20, kCluster);
   chain_.Add(1 << 20, kCluster);
