@@ -86,7 +86,10 @@ void LayerPool::RemoveStreamTarget(const LayerPtr& layer) {
 
 Result<LayerPtr> LayerPool::Get(const LayerFile& file, LayerRole role) {
   LayerPtr layer = Find(file.stat.id);
-  if (layer == nullptr) return Open(file, role);
+  // Tables of a file that changed under it are worth nothing; whoever still has it goes on alone.
+  const bool outdated = layer != nullptr && layer->image->file().ChangedByOthers();
+  if (outdated) entries_.erase(file.stat.id);
+  if (layer == nullptr || outdated) return Open(file, role);
   if (layer->image->format() != file.format) {
     return Fail(ErrorKind::kInvalidArgument,
                 EscapeText(fmt::format("{}: named both {} and {}; correct the wrong one (for a "
@@ -146,7 +149,19 @@ Status LayerPool::StartRepair(const LayerFile& described, LayerRole role,
   return BeingChecked(described);
 }
 
+// Whoever copies an image into a watched directory (cp, scp, wget) takes no locks. QEMU and other
+// daemons do, so those who have it open for writing beside a lock are judged by their locks.
+Status LayerPool::CheckComplete(const LayerFile& described) {
+  CHAINFS_ASSIGN(const std::unique_ptr<File> file, OpenUnwritable(described));
+  if (!file->OpenForWritingElsewhere() || file->LockedByOthers()) return {};
+  return Fail(ErrorKind::kBusy, EscapeText(fmt::format(
+                                    "{}: another process has it open for writing; the disk appears "
+                                    "by itself when that has closed it",
+                                    described.place.path)));
+}
+
 Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
+  CHAINFS_TRY(CheckComplete(described));
   using RepairState = BackgroundRepairs::State;
   const std::optional<BackgroundRepairs::Verdict> repair = RepairVerdict(described);
   Qcow2OpenOptions options;

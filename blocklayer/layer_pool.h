@@ -79,6 +79,8 @@ class LayerPool {
   // Hands it over when its locks can be had: kBusy in any case, or nothing when somebody else reads
   // it, too, and it is only to be read here: then `file` is still there, without locks.
   Status StartRepair(const LayerFile& described, LayerRole role, std::unique_ptr<File>& file);
+  // kBusy while somebody without locks has it open for writing.
+  Status CheckComplete(const LayerFile& described);
   Result<LayerPtr> Open(const LayerFile& file, LayerRole role);
 
   const std::shared_ptr<BlockContext> context_;

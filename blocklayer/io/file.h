@@ -82,6 +82,14 @@ class File {
   virtual Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
                                uint64_t length) = 0;
   virtual Result<FileStat> Stat() = 0;
+  // Whether somebody else has changed its size or contents since it was opened. Known only until
+  // the first change by this object, which fails with kIo if somebody has; false from then on.
+  virtual bool ChangedByOthers() { return false; }
+  // Whether another process has it open for writing, as far as the host tells (false where it does
+  // not). Only for files opened for reading.
+  virtual bool OpenForWritingElsewhere() { return false; }
+  // Whether any process holds one of QEMU's image locks on it.
+  virtual bool LockedByOthers() { return false; }
   // Gives the file away; kPermission unless this process may, kUnsupported where files have no
   // owner.
   virtual Status SetOwner(uid_t owner, gid_t group);

@@ -168,7 +168,7 @@ Result<std::unique_ptr<File>> PosixDirectory::Create(const std::string& name, mo
   CHAINFS_TRY(CheckName(name));
   UniqueFd fd(OpenBeneath(fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL, permissions & 07777));
   if (!fd.valid()) return FailAt(errno, name, "create");
-  return std::make_unique<PosixFile>(Join(path(), name), std::move(fd), true);
+  return std::make_unique<PosixFile>(Join(path(), name), std::move(fd), true, true);
 }
 
 Status PosixDirectory::Rename(const std::string& from, const std::string& to) {

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -36,21 +37,69 @@ bool CannotBeDone(int error) {
 
 }  // namespace
 
-PosixFile::PosixFile(std::string path, UniqueFd fd, bool writable)
-    : File(std::move(path)), fd_(std::move(fd)), writable_(writable) {}
+PosixFile::PosixFile(std::string path, UniqueFd fd, bool writable, bool ours)
+    : File(std::move(path)), fd_(std::move(fd)), writable_(writable), changed_by_us_(ours) {
+  // Whoever changes it from now on is noticed. A file that cannot even be looked at is not written.
+  if (::fstat(fd_.get(), &opened_as_) != 0) opened_as_.st_size = -1;
+}
 
 std::unexpected<Error> PosixFile::FailHere(int saved_errno, std::string_view what) const {
   return FailErrno(saved_errno, fmt::format("{}: cannot {}", path(), what));
 }
 
-Status PosixFile::CheckWritable(HostOffset offset, uint64_t length) const {
+bool PosixFile::DiffersFromOpening() const {
+  struct stat now = {};
+  return ::fstat(fd_.get(), &now) != 0 || now.st_size != opened_as_.st_size ||
+         now.st_mtim.tv_sec != opened_as_.st_mtim.tv_sec ||
+         now.st_mtim.tv_nsec != opened_as_.st_mtim.tv_nsec;
+}
+
+bool PosixFile::ChangedByOthers() {
+  const MutexLock lock(first_change_mu_);
+  return !changed_by_us_.load(std::memory_order_relaxed) && DiffersFromOpening();
+}
+
+Status PosixFile::CheckFirstChange() {
+  const MutexLock lock(first_change_mu_);
+  if (changed_by_us_.load(std::memory_order_relaxed)) return {};
+  if (DiffersFromOpening()) {
+    return Fail(ErrorKind::kIo,
+                fmt::format("{}: not written, because somebody else has changed the file since it "
+                            "was opened; close the disk, so that it is opened anew",
+                            path()));
+  }
+  changed_by_us_.store(true, std::memory_order_release);
+  return {};
+}
+
+// A read lease is granted only while nobody has the file open for writing. It is given back at
+// once; whoever opens the file for writing in between waits for no longer than that, and the signal
+// that would tell of him is one that means nothing.
+bool PosixFile::OpenForWritingElsewhere() {
+  constexpr int kTries = 3;
+  constexpr useconds_t kPause = 2000;
+  (void)::fcntl(fd_.get(), F_SETSIG, SIGURG);
+  // A writer that is just closing the file is still counted for some microseconds after it was
+  // announced to those who watch the directory.
+  for (int i = 0; i < kTries; ++i) {
+    if (i > 0) ::usleep(kPause);
+    if (::fcntl(fd_.get(), F_SETLEASE, F_RDLCK) == 0) {
+      (void)::fcntl(fd_.get(), F_SETLEASE, F_UNLCK);
+      return false;
+    }
+    if (errno != EAGAIN) return false;
+  }
+  return true;
+}
+
+Status PosixFile::CheckWritable(HostOffset offset, uint64_t length) {
   if (!writable_) {
     return Fail(ErrorKind::kReadOnly, fmt::format("{}: opened for reading only", path()));
   }
   if (offset.value > kMaxOffset || length > kMaxOffset - offset.value) {
     return FailHere(EFBIG, fmt::format("write {} bytes at {}", length, offset.value));
   }
-  return {};
+  return changed_by_us_.load(std::memory_order_acquire) ? Status() : CheckFirstChange();
 }
 
 Result<size_t> PosixFile::ReadAt(HostOffset offset, std::span<std::byte> out) {

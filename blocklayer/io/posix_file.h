@@ -15,6 +15,7 @@
 #include <atomic>
 #include <string>
 
+#include "blocklayer/base/sync.h"
 #include "blocklayer/io/file.h"
 #include "blocklayer/io/unique_fd.h"
 
@@ -25,8 +26,9 @@ FileStat ToFileStat(const struct stat& st);
 
 class PosixFile : public File {
  public:
-  // `fd` is open on a regular file, blocking, with access as `writable` says.
-  PosixFile(std::string path, UniqueFd fd, bool writable);
+  // `fd` is open on a regular file, blocking, with access as `writable` says. `ours`: it was just
+  // made by this process, so that what changes it next need not be watched for.
+  PosixFile(std::string path, UniqueFd fd, bool writable, bool ours = false);
 
   bool writable() const override { return writable_; }
   Result<size_t> ReadAt(HostOffset offset, std::span<std::byte> out) override;
@@ -37,6 +39,9 @@ class PosixFile : public File {
   Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
                        uint64_t length) override;
   Result<FileStat> Stat() override;
+  bool ChangedByOthers() override EXCLUDES(first_change_mu_);
+  bool OpenForWritingElsewhere() override;
+  bool LockedByOthers() override;
   Status SetOwner(uid_t owner, gid_t group) override;
   Result<DataRun> RunAt(HostOffset offset) override;
   Status SetImageLocks(ImageLockSet locks) override;
@@ -46,8 +51,11 @@ class PosixFile : public File {
 
  private:
   std::unexpected<Error> FailHere(int saved_errno, std::string_view what) const;
-  // kReadOnly, or EFBIG where the range does not fit into off_t.
-  Status CheckWritable(HostOffset offset, uint64_t length) const;
+  // kReadOnly, EFBIG where the range does not fit into off_t, or kIo when somebody else changed the
+  // file between its opening and this, the first change of ours.
+  Status CheckWritable(HostOffset offset, uint64_t length) EXCLUDES(first_change_mu_);
+  Status CheckFirstChange() EXCLUDES(first_change_mu_);
+  bool DiffersFromOpening() const;
   Status WriteZeros(HostOffset offset, uint64_t length);
   Status LockByte(uint8_t byte, short type);
   // Takes (F_RDLCK) or drops (F_UNLCK) the bytes of `locks`.
@@ -59,6 +67,9 @@ class PosixFile : public File {
   const bool writable_;
   // Whether the host has been seen to refuse FALLOC_FL_ZERO_RANGE; saves asking every time.
   std::atomic<bool> no_zero_range_ = false;
+  struct stat opened_as_ = {};  // constant
+  Mutex first_change_mu_;       // held across one fstat
+  std::atomic<bool> changed_by_us_;
   ImageLockSet locks_;  // serialized by the owner
 };
 

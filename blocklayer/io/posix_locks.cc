@@ -97,6 +97,13 @@ Status PosixFile::TestLocks(ImageLockSet locks) {
   return {};
 }
 
+bool PosixFile::LockedByOthers() {
+  // As F_WRLCK, because that conflicts with the shared locks of others.
+  struct flock request = LockRequest(kUsedBase, F_WRLCK);
+  request.l_len = kUnsharedBase + kPermissions - kUsedBase;
+  return ::fcntl(fd_.get(), F_OFD_GETLK, &request) == 0 && request.l_type != F_UNLCK;
+}
+
 Status PosixFile::SetImageLocks(ImageLockSet locks) {
   const ImageLockSet added = Minus(locks, locks_);
   const ImageLockSet dropped = Minus(locks_, locks);

@@ -3,12 +3,16 @@
 // The catalog with images of the real qemu-img: what is shown, what may be written, what comes and
 // goes. Snapshots are in catalog_snapshot_test.cc, bad chains in tests/format/bad_chain_test.cc.
 #include "blocklayer/catalog.h"
+#include <filesystem>
+#include <fstream>
 
 #include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 
 #include "blocklayer/io/posix.h"
 #include "tests/unit/blocklayer/catalog_fixture.h"
@@ -281,6 +285,74 @@ TEST_F(CatalogTest, ReferencesAreRelativeWithinADirectory) {
   const Layers side = aside->chain()->AllLayers();
   EXPECT_EQ(catalog_->ReferenceTo(*aside, *side[0], *side[1])->name, "../a:b.qcow2");
   EXPECT_EQ(catalog_->ReferenceTo(*aside, *side[0], *side[2])->name, "deep.qcow2");
+}
+
+// cp, scp and wget write a file in several steps and take no locks.
+TEST_F(CatalogTest, AnImageThatSomebodyIsWritingWaits) {
+  MakeQcow2("vm1.qcow2");
+  {
+    std::ofstream writer(At("vm1.qcow2"), std::ios::binary | std::ios::in | std::ios::out);
+    ASSERT_TRUE(writer.is_open());
+    ASSERT_TRUE(OpenAll());
+    EXPECT_EQ(catalog_->Find("vm1"), nullptr);
+    EXPECT_EQ(BrokenError("vm1").kind, ErrorKind::kBusy) << BrokenError("vm1").message;
+  }
+  ASSERT_TRUE(catalog_->Rescan());
+  EXPECT_NE(catalog_->Find("vm1"), nullptr) << BrokenError("vm1").message;
+}
+
+TEST_F(CatalogTest, AnImageThatGrewIsOpenedAnew) {
+  MakeRaw("r.raw");
+  ASSERT_TRUE(OpenAll());
+  ASSERT_EQ(catalog_->Find("r")->size(), kSize);
+  std::ofstream(At("r.raw"), std::ios::app) << std::string(kSize, 's');
+  // The first look lets go of it, the second one finds it free.
+  ASSERT_TRUE(catalog_->Rescan());
+  ASSERT_TRUE(catalog_->Rescan());
+  ASSERT_NE(catalog_->Find("r"), nullptr) << BrokenError("r").message;
+  EXPECT_EQ(catalog_->Find("r")->size(), 2 * kSize);
+  EXPECT_EQ(Peek(catalog_->Find("r"), kSize, 4), "ssss");
+}
+
+// A backup is copied over the image of an idle disk; the tables that are known are of before.
+TEST_F(CatalogTest, AWriteAfterAnImageWasReplacedInPlaceDamagesNothing) {
+  MakeQcow2("base.qcow2");
+  MakeOverlay("vm1.qcow2", "base.qcow2");
+  MakeQcow2(".backup");
+  for (const char* name : {"base.qcow2", ".backup"}) {
+    Qemu({"qemu-io", "-f", "qcow2", "-c",
+          name[0] == '.' ? "write -q -P 98 0 1M" : "write -q -P 97 128k 64k", At(name)});
+  }
+  ASSERT_TRUE(OpenAll());
+  DiskPtr vm1 = catalog_->Find("vm1");
+  EXPECT_EQ(Peek(vm1, 131072, 4), "aaaa");
+  std::filesystem::copy_file(At(".backup"), At("vm1.qcow2"),
+                             std::filesystem::copy_options::overwrite_existing);
+  const std::string data(512, 'x');
+  EXPECT_EQ(vm1->Write(GuestOffset(0), std::as_bytes(std::span(data))).error().kind,
+            ErrorKind::kIo);
+  vm1.reset();
+  ASSERT_TRUE(catalog_->Rescan());
+  ASSERT_TRUE(catalog_->Rescan());
+  ASSERT_NE(catalog_->Find("vm1"), nullptr) << BrokenError("vm1").message;
+  Fill(catalog_->Find("vm1"), 0, 512, 'x');
+  EXPECT_EQ(Peek(catalog_->Find("vm1"), 131072, 4), "bbbb");
+  catalog_.reset();
+  Qemu({"qemu-img", "check", "-q", "-f", "qcow2", At("vm1.qcow2")});
+  Qemu({"qemu-io", "-f", "qcow2", "-c", "read -P 98 512 1048064", At("vm1.qcow2")});
+}
+
+// A base that changes takes those that are built on it along.
+TEST_F(CatalogTest, AChainOverABaseThatChangedIsOpenedAnew) {
+  MakeRaw("base.raw");
+  MakeOverlay("vm1.qcow2", "base.raw", "raw");
+  ASSERT_TRUE(OpenAll());
+  EXPECT_EQ(Peek(catalog_->Find("vm1"), 0, 4), "rrrr");
+  std::ofstream(At("base.raw"), std::ios::in | std::ios::out) << "new!";
+  ASSERT_TRUE(catalog_->Rescan());
+  ASSERT_TRUE(catalog_->Rescan());
+  ASSERT_NE(catalog_->Find("vm1"), nullptr) << BrokenError("vm1").message;
+  EXPECT_EQ(Peek(catalog_->Find("vm1"), 0, 4), "new!");
 }
 
 // Two chains name one file differently; each keeps its own spelling.
