@@ -114,8 +114,7 @@ RecordStore* Catalog::Impl::StoreOf(const Disk& disk) const {
   return found == source_of_.end() ? nullptr : &sources_.records(found->second);
 }
 
-Status Catalog::Impl::WriteRecord(const Disk& disk, const std::string& name,
-                                  std::string_view contents) {
+Result<RecordStore*> Catalog::Impl::WritableStoreOf(const Disk& disk) const {
   if (options_.read_only) {
     return Fail(ErrorKind::kReadOnly, fmt::format("{}: the mount is read-only", disk.name()));
   }
@@ -123,7 +122,28 @@ Status Catalog::Impl::WriteRecord(const Disk& disk, const std::string& name,
   if (store == nullptr) {
     return Fail(ErrorKind::kNotFound, fmt::format("{}: no such disk", disk.name()));
   }
+  return store;
+}
+
+Status Catalog::Impl::WriteRecord(const Disk& disk, const std::string& name,
+                                  std::string_view contents) {
+  CHAINFS_ASSIGN(RecordStore* const store, WritableStoreOf(disk));
   return store->Write(name, contents);
+}
+
+Status Catalog::Impl::CreateRecord(const Disk& disk, const std::string& name,
+                                   std::string_view contents) {
+  CHAINFS_ASSIGN(RecordStore* const store, WritableStoreOf(disk));
+  return store->Create(name, contents);
+}
+
+Status Catalog::Impl::RemoveRecord(const Record& record) {
+  if (options_.read_only) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    RecordStore& store = sources_.records(i);
+    if (store.source_path() == record.source) return store.Remove(record.name);
+  }
+  return {};
 }
 
 Status Catalog::Impl::RemoveRecord(const Disk& disk, const std::string& name) {
@@ -143,7 +163,9 @@ Result<std::vector<Catalog::Record>> Catalog::Impl::ReadRecords(std::string_view
     for (RecordStore::Found& found : *all) {
       // What is not trusted does not count.
       if (!found.contents) continue;
-      records.push_back({.name = std::move(found.name), .contents = *std::move(found.contents)});
+      records.push_back({.source = store.source_path(),
+                         .name = std::move(found.name),
+                         .contents = *std::move(found.contents)});
     }
   }
   return records;
@@ -247,6 +269,12 @@ void Catalog::DropLayersBetween(const LayerPtr& top, const LayerPtr& base) {
 Status Catalog::WriteRecord(const Disk& disk, const std::string& name, std::string_view contents) {
   return impl_->WriteRecord(disk, name, contents);
 }
+
+Status Catalog::CreateRecord(const Disk& disk, const std::string& name, std::string_view contents) {
+  return impl_->CreateRecord(disk, name, contents);
+}
+
+Status Catalog::RemoveRecord(const Record& record) { return impl_->RemoveRecord(record); }
 
 Status Catalog::RemoveRecord(const Disk& disk, const std::string& name) {
   return impl_->RemoveRecord(disk, name);

@@ -135,12 +135,17 @@ class Catalog {
   // Small durable records kept beside the images, in SOURCE/.chainfs/ of the disk's source (made
   // when first written). `name` is one component. Read returns every record with the prefix.
   Status WriteRecord(const Disk& disk, const std::string& name, std::string_view contents);
+  // The same for a record that must not be there yet: kExists.
+  Status CreateRecord(const Disk& disk, const std::string& name, std::string_view contents);
   Status RemoveRecord(const Disk& disk, const std::string& name);
   struct Record {
+    std::string source;  // the directory that holds the .chainfs
     std::string name;
     std::string contents;
   };
   Result<std::vector<Record>> ReadRecords(std::string_view prefix) const;
+  // One that was read, whatever became of its disk.
+  Status RemoveRecord(const Record& record);
 
   // Flushes and cleanly closes every image. Nothing may be used afterwards.
   Status Close();

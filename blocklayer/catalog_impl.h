@@ -67,8 +67,10 @@ class Catalog::Impl {
       EXCLUDES(mu_);
 
   Status WriteRecord(const Disk& disk, const std::string& name, std::string_view contents);
+  Status CreateRecord(const Disk& disk, const std::string& name, std::string_view contents);
   Status RemoveRecord(const Disk& disk, const std::string& name);
   Result<std::vector<Record>> ReadRecords(std::string_view prefix) const;
+  Status RemoveRecord(const Record& record);
 
   Status Close() EXCLUDES(mu_);
 
@@ -191,6 +193,8 @@ class Catalog::Impl {
   void Queue(std::function<void(CatalogObserver&)> event) EXCLUDES(events_mu_);
   void DeliverEvents() EXCLUDES(mu_, events_mu_);
   RecordStore* StoreOf(const Disk& disk) const EXCLUDES(list_mu_);
+  // For a change of a record of `disk`.
+  Result<RecordStore*> WritableStoreOf(const Disk& disk) const EXCLUDES(list_mu_);
 
   const CatalogOptions options_;
   // Shared with layers and disks: somebody may hold on to one for longer than to the catalog.

@@ -207,6 +207,18 @@ Status RecordStore::Write(const std::string& name, std::string_view contents) {
   return store->WriteFileAtomically(name, contents);
 }
 
+Status RecordStore::Create(const std::string& name, std::string_view contents) {
+  const MutexLock lock(mu_);
+  CHAINFS_ASSIGN(const std::unique_ptr<Directory> store, OpenStore(true));
+  // Nobody replaces what another daemon on the same directory makes at this moment.
+  if (const auto claimed = store->Create(name, 0600); !claimed) {
+    return std::unexpected(claimed.error());
+  }
+  Status written = store->WriteFileAtomically(name, contents);
+  if (!written) (void)store->Remove(name);
+  return written;
+}
+
 Status RecordStore::Remove(const std::string& name) {
   const MutexLock lock(mu_);
   CHAINFS_ASSIGN(const std::unique_ptr<Directory> store, OpenStore(false));

@@ -66,6 +66,9 @@ class RecordStore {
   // The same, for a record that does.
   Status CheckTrusted(const ChainRecord& record);
   Status Write(const std::string& name, std::string_view contents) EXCLUDES(mu_);
+  // The same for a record that does not exist yet; kExists otherwise, whoever made it and whether
+  // or not it is trusted. A crash may leave an empty one.
+  Status Create(const std::string& name, std::string_view contents) EXCLUDES(mu_);
   // Durable on return; fine when there is no such record.
   Status Remove(const std::string& name) EXCLUDES(mu_);
 

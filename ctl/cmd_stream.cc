@@ -59,6 +59,24 @@ void ReportUnneeded(const DiskPath& disk, const std::vector<std::string>& before
   }
 }
 
+// The figure is right once the dry run has concluded, not before.
+Result<ExitCode> ReportEstimate(const DiskPath& disk, const std::string& id, WaitSignals& signals,
+                                const CommonOptions& common) {
+  const WaitOptions options{.timeout = {}, .progress = {.quiet = true, .percent_fd = {}}};
+  CHAINFS_ASSIGN(const WaitOutcome outcome, WaitForJob(disk, id, signals, options));
+  const JobReport& estimate = outcome.job;
+  if (outcome.end != WaitEnd::kConcluded || estimate.error) {
+    Note(fmt::format("stream: {}: no estimate: {}", disk.shown,
+                     estimate.error.value_or("interrupted")));
+    return estimate.cancelled ? ExitCode::kCancelled : ExitCode::kFailed;
+  }
+  Print(common.json
+            ? estimate.raw + "\n"
+            : fmt::format("{}: estimate, nothing was done: the stream would copy up to {}\n",
+                          disk.shown, FormatSize(estimate.total)));
+  return ExitCode::kDone;
+}
+
 }  // namespace
 
 Result<ExitCode> RunStream(const StreamOptions& options, const CommonOptions& common) {
@@ -70,12 +88,7 @@ Result<ExitCode> RunStream(const StreamOptions& options, const CommonOptions& co
   WaitSignals signals;
   CHAINFS_TRY(Send(disk, command));
   if (options.dry_run) {
-    CHAINFS_ASSIGN(const JobReport estimate, ReadJob(disk, id));
-    Print(common.json
-              ? estimate.raw + "\n"
-              : fmt::format("{}: estimate, nothing was done: the stream would copy up to {}\n",
-                            disk.shown, FormatSize(estimate.total)));
-    return ExitCode::kDone;
+    return ReportEstimate(disk, id, signals, common);
   }
   if (options.waiting.background) {
     if (common.json) {

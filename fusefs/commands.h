@@ -56,7 +56,7 @@ class Commands {
   Status Speed(const Call& call);
   Status Control(const Call& call, JobAction action);
 
-  // The disk and the job id that a job verb means; on the root found by the id, or the newest.
+  // The disk and the job id that a job verb names; either may be empty.
   struct Target {
     std::string disk;
     std::string id;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "fusefs/errno_map.h"
+#include "fusefs/status_attributes.h"
 #include "fusefs/status_json.h"
 
 namespace chainfs {
@@ -142,12 +143,21 @@ struct stat MountState::StatOf(Node& node) const {
 }
 
 void MountState::Refused(Node& node, std::string_view attribute, const Error& error) {
-  const int number = ErrnoOf(error);
-  const std::string json =
-      RefusalJson(std::chrono::system_clock::now(), attribute, number, error.message);
   spdlog::info("refused {} on {}: {} ({})", attribute,
                node.kind == NodeKind::kRoot ? "the mount" : node.name, error.message,
-               ErrnoName(number));
+               ErrnoName(ErrnoOf(error)));
+  RememberError(node, attribute, error);
+}
+
+void MountState::JobFailed(const std::string& disk, const std::string& type, const Error& error) {
+  const std::string attribute = fmt::format("{}{}", kAttributePrefix, type);
+  const NodePtr node = inodes.FindByName(NodeKind::kRoot, fmt::format("{}.raw", disk));
+  RememberError(node != nullptr ? *node : *inodes.root(), attribute, error);
+}
+
+void MountState::RememberError(Node& node, std::string_view attribute, const Error& error) {
+  const std::string json =
+      RefusalJson(std::chrono::system_clock::now(), attribute, ErrnoOf(error), error.message);
   {
     const MutexLock lock(node.mu);
     node.last_error = json;
@@ -174,6 +184,7 @@ void MountState::DiskAdded(const DiskPtr& disk) {
   spdlog::info("disk {} appeared", disk->name());
   invalidator.Entry(kRootInode, disk->name() + ".raw");
   watcher.DiskAppeared();
+  jobs.RetryRecorded();
 }
 
 void MountState::DiskRemoved(const DiskPtr& disk) {
@@ -185,6 +196,11 @@ void MountState::DiskRemoved(const DiskPtr& disk) {
 void MountState::ChainChanged(const DiskPtr& disk) {
   // Contents are the same; only what stat shows of allocation and mode may differ.
   if (const NodePtr node = inodes.FindDisk(*disk)) invalidator.Attributes(node->ino);
+}
+
+void MountState::AccessChanged(const DiskPtr& disk) {
+  if (const NodePtr node = inodes.FindDisk(*disk)) invalidator.Attributes(node->ino);
+  jobs.RetryRecorded();
 }
 
 void MountState::DiskError(const Disk& disk, std::string_view operation, const Error& error) {

@@ -43,6 +43,8 @@ class MountState final : public CatalogObserver {
   struct stat StatOf(Node& node) const;
   // Remembers and logs a refused command.
   void Refused(Node& node, std::string_view attribute, const Error& error);
+  // Remembers why a job failed or stands still. Takes only the inode table's lock and nodes'.
+  void JobFailed(const std::string& disk, const std::string& type, const Error& error);
   // Whether users of the disk wait noticeably just now. Takes only the inode table's lock.
   bool UsersWait(std::string_view disk) const;
   // Looks at every disk for changes that no observer call announces (read-only or not).
@@ -51,6 +53,7 @@ class MountState final : public CatalogObserver {
   void DiskAdded(const DiskPtr& disk) override;
   void DiskRemoved(const DiskPtr& disk) override;
   void ChainChanged(const DiskPtr& disk) override;
+  void AccessChanged(const DiskPtr& disk) override;
   void DiskError(const Disk& disk, std::string_view operation, const Error& error) override;
   void ImageBroken(const BrokenImage& image) override;
 
@@ -75,6 +78,7 @@ class MountState final : public CatalogObserver {
 
  private:
   mode_t ModeOf(const Node& node) const;
+  void RememberError(Node& node, std::string_view attribute, const Error& error);
 };
 
 }  // namespace chainfs

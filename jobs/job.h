@@ -58,7 +58,13 @@ struct JobInfo {
   uint64_t rate = 0;    // measured, bytes per second
   std::optional<uint64_t> eta_seconds;
   bool cancelled = false;
-  std::optional<std::string> error;  // present iff it failed or was cancelled
+  bool dry_run = false;  // only an estimate; its total is known once it has concluded
+  // QEMU's words for why it stands still: "ok"; after an error of a chunk, until resume, "nospace"
+  // or "failed".
+  std::string_view io_status = "ok";
+  // Why it failed, was cancelled, or stands still (io_status, or status waiting for its disk).
+  std::optional<std::string> error;
+  std::optional<std::string> warning;  // something to look after before it fails
   std::chrono::system_clock::time_point started;
   std::optional<std::chrono::system_clock::time_point> ended;
   uint64_t sequence = 0;  // order of creation

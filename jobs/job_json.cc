@@ -14,15 +14,21 @@ std::string JobToJson(const JobInfo& job) {
       {"type", job.type},
       {"disk", job.disk},
       {"status", JobStatusName(job.status)},
-      {"current-progress", job.current_progress},
-      {"total-progress", job.total_progress},
-      {"copied", job.copied},
-      {"speed", job.speed},
-      {"rate", job.rate},
   };
+  if (job.dry_run) out["dry-run"] = true;
+  out["current-progress"] = job.current_progress;
+  // An estimate that is not complete is no figure at all.
+  if (!job.dry_run || job.status == JobStatus::kConcluded) {
+    out["total-progress"] = job.total_progress;
+  }
+  out["copied"] = job.copied;
+  out["speed"] = job.speed;
+  out["rate"] = job.rate;
+  out["io-status"] = job.io_status;
   if (job.eta_seconds) out["eta"] = *job.eta_seconds;
   if (job.cancelled) out["cancelled"] = true;
   if (job.error) out["error"] = *job.error;
+  if (job.warning) out["warning"] = *job.warning;
   out["started"] = FormatUtc(job.started);
   if (job.ended) out["ended"] = FormatUtc(*job.ended);
   return out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);

@@ -12,12 +12,14 @@
 #include "blocklayer/name_rules.h"
 #include "jobs/job_manager_impl.h"
 #include "jobs/job_manager_reservation.h"
+#include "jobs/space_check.h"
 #include "jobs/stream_work.h"
 
 namespace chainfs {
 namespace {
 
 constexpr int kPlanAttempts = 3;
+constexpr int kIdAttempts = 1000;
 
 // A job whose work was done before it was announced.
 class NoWork final : public ChunkWork {
@@ -50,16 +52,17 @@ JobRecord RecordOf(const StreamRequest& request, const std::string& id, const St
   return record;
 }
 
-JobSettings SettingsOf(const JobRecord& record) {
+}  // namespace
+
+JobSettings SettingsOf(const JobRecord& record, std::optional<std::string> warning) {
   return {
       .id = record.id,
       .type = record.type,
       .disk = record.disk,
       .on_error = record.on_error,
-      .parameters = {.speed = record.speed, .paused = record.paused, .progress = record.progress}};
+      .parameters = {.speed = record.speed, .paused = record.paused, .progress = record.progress},
+      .warning = std::move(warning)};
 }
-
-}  // namespace
 
 Result<DiskPtr> JobManager::Impl::FindDisk(const std::string& name,
                                            std::optional<uint64_t> generation) const {
@@ -79,10 +82,14 @@ Result<DiskPtr> JobManager::Impl::FindDisk(const std::string& name,
 // Plans, reserves what the plan names, and makes sure that the chain was still the same when the
 // reservation began to protect it.
 Result<StreamPlan> JobManager::Impl::ReserveStream(const Disk& disk, const StreamRequest& request,
-                                                   Reservation& reservation) {
+                                                   Reservation& reservation, bool taken_up) {
   for (int attempt = 0; attempt < kPlanAttempts; ++attempt) {
     CHAINFS_ASSIGN(StreamPlan plan, PlanStream(catalog_, disk, request.top, request.base));
-    Wanted wanted{.disk = request.disk, .id = request.id, .type = "stream", .queues = true};
+    Wanted wanted{.disk = request.disk,
+                  .id = request.id,
+                  .type = "stream",
+                  .queues = true,
+                  .taken_up = taken_up};
     if (!request.dry_run) wanted.plan = plan;
     CHAINFS_TRY(Reserve(std::move(wanted), reservation));
     CHAINFS_ASSIGN(const StreamPlan again, PlanStream(catalog_, disk, request.top, request.base));
@@ -93,26 +100,39 @@ Result<StreamPlan> JobManager::Impl::ReserveStream(const Disk& disk, const Strea
               fmt::format("the chain of {} keeps changing; try again", request.disk));
 }
 
+Result<std::string> JobManager::Impl::StartStream(const DiskPtr& disk,
+                                                  const StreamRequest& request) {
+  Reservation reservation(*this);
+  CHAINFS_ASSIGN(StreamPlan plan, ReserveStream(*disk, request, reservation));
+  const JobRecord record = RecordOf(request, reservation.id(), plan);
+  std::optional<std::string> warning = SpaceWarning(plan);
+  std::unique_ptr<ChunkWork> work;
+  if (request.dry_run) {
+    work = std::make_unique<StreamEstimate>(std::move(plan));
+  } else {
+    auto stream =
+        std::make_unique<StreamWork>(catalog_, events_, disk, std::move(plan), record, false);
+    CHAINFS_TRY(stream->Prepare());
+    work = std::move(stream);
+    if (warning) spdlog::warn("job {} of disk {}: {}", record.id, record.disk, *warning);
+  }
+  reservation.Accept(MakeRun(reservation, SettingsOf(record, std::move(warning)), std::move(work)));
+  return record.id;
+}
+
 Result<std::string> JobManager::Impl::Stream(const StreamRequest& request) {
   CHAINFS_TRY(CheckId(request.id));
   CHAINFS_ASSIGN(const DiskPtr disk, FindDisk(request.disk, request.generation));
   if (catalog_.options().read_only && !request.dry_run) {
     return Fail(ErrorKind::kReadOnly, "the mount is read-only");
   }
-  Reservation reservation(*this);
-  CHAINFS_ASSIGN(StreamPlan plan, ReserveStream(*disk, request, reservation));
-  const JobRecord record = RecordOf(request, reservation.id(), plan);
-  std::unique_ptr<ChunkWork> work;
-  if (request.dry_run) {
-    work = std::make_unique<StreamEstimate>(std::move(plan));
-  } else {
-    auto stream = std::make_unique<StreamWork>(catalog_, events_, disk, std::move(plan), record);
-    CHAINFS_TRY(stream->Prepare());
-    work = std::move(stream);
+  for (int attempt = 1;; ++attempt) {
+    Result<std::string> id = StartStream(disk, request);
+    if (id) StartQueued();
+    const bool name_taken = !id && id.error().kind == ErrorKind::kExists && request.id.empty();
+    // A record that we do not know of (not trusted, or another daemon's) has the name that we gave.
+    if (!name_taken || attempt == kIdAttempts) return id;
   }
-  reservation.Accept(MakeRun(reservation, SettingsOf(record), std::move(work)));
-  StartQueued();
-  return record.id;
 }
 
 Status JobManager::Impl::Snapshot(const SnapshotCommand& command) {
@@ -139,44 +159,6 @@ Status JobManager::Impl::Snapshot(const SnapshotCommand& command) {
   return {};
 }
 
-void JobManager::Impl::ResumeRecorded() {
-  const Result<std::vector<Catalog::Record>> records = catalog_.ReadRecords(kJobRecordPrefix);
-  if (!records) {
-    spdlog::warn("records of unfinished jobs cannot be read: {}", records.error().message);
-    return;
-  }
-  for (const Catalog::Record& record : *records) {
-    const Status status = Resume(record);
-    if (status) continue;
-    spdlog::warn("record {}: the job is not taken up again: {}", record.name,
-                 status.error().message);
-  }
-}
-
-Status JobManager::Impl::Resume(const Catalog::Record& found) {
-  CHAINFS_ASSIGN(const JobRecord record, ParseJobRecord(found.contents));
-  if (found.name != JobRecordName(record.id)) {
-    return Fail(ErrorKind::kInvalidFormat, fmt::format("it is about another job, {}", record.id));
-  }
-  if (catalog_.options().read_only) {
-    return Fail(ErrorKind::kReadOnly, "the mount is read-only");
-  }
-  CHAINFS_ASSIGN(const DiskPtr disk, FindDisk(record.disk, std::nullopt));
-  StreamRequest request;
-  request.disk = record.disk;
-  request.id = record.id;
-  request.top = record.top;
-  request.base = record.base;
-  Reservation reservation(*this);
-  CHAINFS_ASSIGN(StreamPlan plan, ReserveStream(*disk, request, reservation));
-  auto work = std::make_unique<StreamWork>(catalog_, events_, disk, std::move(plan), record);
-  CHAINFS_TRY(work->Prepare());
-  reservation.Accept(MakeRun(reservation, SettingsOf(record), std::move(work)));
-  spdlog::info("job {} of {} is taken up again", record.id, record.disk);
-  StartQueued();
-  return {};
-}
-
 JobManager::JobManager(Catalog& catalog, EventLog& events, JobManagerOptions options)
     : impl_(std::make_unique<Impl>(catalog, events, std::move(options))) {}
 
@@ -190,7 +172,10 @@ Result<std::string> JobManager::Stream(const StreamRequest& request) {
 
 Status JobManager::Snapshot(const SnapshotCommand& command) { return impl_->Snapshot(command); }
 
+void JobManager::RetryRecorded() { impl_->RetryWaiting(); }
+
 Status JobManager::Cancel(std::string_view disk, std::string_view id) {
+  if (impl_->IsWaiting(disk, id)) return impl_->DropWaiting(disk, id);
   CHAINFS_ASSIGN(const std::shared_ptr<JobRun> run, impl_->ForVerb(disk, id));
   return run->Cancel();
 }
@@ -211,15 +196,15 @@ Status JobManager::SetSpeed(std::string_view disk, std::string_view id, uint64_t
 }
 
 Status JobManager::Dismiss(std::string_view disk, std::string_view id) {
+  if (impl_->IsWaiting(disk, id)) return impl_->DropWaiting(disk, id);
   return impl_->Dismiss(disk, id);
 }
 
 std::vector<JobInfo> JobManager::Jobs(std::string_view disk) const { return impl_->Jobs(disk); }
 
 std::optional<JobInfo> JobManager::Find(std::string_view disk, std::string_view id) const {
-  const std::shared_ptr<JobRun> run = impl_->FindRun(disk, id);
-  if (!run) return std::nullopt;
-  return run->Info();
+  if (const std::shared_ptr<JobRun> run = impl_->FindRun(disk, id)) return run->Info();
+  return impl_->FindWaiting(disk, id);
 }
 
 void JobManager::Shutdown() { impl_->Shutdown(); }

@@ -25,6 +25,10 @@ struct JobManagerOptions {
   // Whether the users of a disk are busy just now: its jobs then go on with one chunk in flight.
   // Cheap, any thread, called with locks of the jobs held. Empty: never.
   std::function<bool(const std::string& disk)> foreground_busy = {};
+  // A job of the disk failed, or stands still until somebody resumes it. Quick, any thread, called
+  // with locks of the jobs held.
+  std::function<void(const std::string& disk, const std::string& type, const Error& error)> failed =
+      {};
 };
 
 class JobManager {
@@ -34,8 +38,12 @@ class JobManager {
   ~JobManager();
 
   // Starts again what a record beside the images says was not finished. Call once, after the
-  // catalog is open. A record that makes no sense is logged and left alone.
+  // catalog is open. A record that cannot be taken up now is kept and shown as a job that is
+  // waiting, with the reason as its error; Cancel and Dismiss, with its id, remove it.
   void ResumeRecorded();
+  // Tries those again, soon and in the background: call it when a disk has appeared or may be
+  // written again. Cheap, any thread, also with locks held.
+  void RetryRecorded();
 
   // The id of the accepted job. kInvalidArgument, kExists (id), kNotFound (disk, layer), kBusy
   // (another job writes one of the layers), kStale, kReadOnly (read-only mount or top image).
@@ -51,8 +59,9 @@ class JobManager {
   };
   Status Snapshot(const SnapshotCommand& command);
 
-  // `id` empty: the newest job of `disk`. kNoSuchJob; kInvalidArgument naming the state when the
-  // verb is not legal in it.
+  // `disk` empty: any. `id` empty: the newest job that has not finished (for Dismiss: that has), no
+  // dry run if there is another. kNoSuchJob; kInvalidArgument naming the state when the verb is not
+  // legal in it.
   Status Cancel(std::string_view disk, std::string_view id);
   Status Pause(std::string_view disk, std::string_view id);
   Status Resume(std::string_view disk, std::string_view id);

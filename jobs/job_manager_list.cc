@@ -20,9 +20,11 @@ void JobManager::Impl::Reservation::GiveBack() {
   if (sequence_ != 0) impl_.GiveBack(std::exchange(sequence_, 0));
 }
 
-void JobManager::Impl::Reservation::Accept(std::shared_ptr<JobRun> run) {
+void JobManager::Impl::Reservation::Accept(std::shared_ptr<JobRun> run,
+                                           const Catalog::Record* record) {
   run->AnnounceCreated();
   MutexLock lock(impl_.mu_);
+  if (record != nullptr) impl_.EraseWaiting(*record);
   impl_.EntryOf(std::exchange(sequence_, 0))->run = std::move(run);
   if (--impl_.reserving_ == 0) impl_.reservations_gone_.NotifyAll();
 }
@@ -30,7 +32,7 @@ void JobManager::Impl::Reservation::Accept(std::shared_ptr<JobRun> run) {
 Status JobManager::Impl::Reserve(Wanted wanted, Reservation& reservation) {
   MutexLock lock(mu_);
   if (shut_down_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
-  if (IdInUse(wanted.id)) {
+  if (IdInUse(wanted.id) && !(wanted.taken_up && !HasEntry(wanted.id))) {
     return Fail(
         ErrorKind::kExists,
         fmt::format("there is already a job {}; choose another id, or dismiss that job once "
@@ -76,8 +78,12 @@ void JobManager::Impl::GiveBack(uint64_t sequence) {
   if (--reserving_ == 0) reservations_gone_.NotifyAll();
 }
 
-bool JobManager::Impl::IdInUse(std::string_view id) const {
+bool JobManager::Impl::HasEntry(std::string_view id) const {
   return std::ranges::any_of(entries_, [&](const auto& entry) { return entry->id == id; });
+}
+
+bool JobManager::Impl::IdInUse(std::string_view id) const {
+  return HasEntry(id) || std::ranges::find(waiting_, id, &Waiting::id) != waiting_.end();
 }
 
 std::string JobManager::Impl::FreshId(std::string_view type) {
@@ -95,7 +101,8 @@ std::shared_ptr<JobRun> JobManager::Impl::MakeRun(const Reservation& reservation
                                                   std::unique_ptr<ChunkWork> work) {
   const uint64_t sequence = reservation.sequence();
   settings.sequence = sequence;
-  JobRunHooks hooks{.foreground_busy = options_.foreground_busy,
+  JobRunHooks hooks{.failed = options_.failed,
+                    .foreground_busy = options_.foreground_busy,
                     .released = [this, sequence] { LayersReleased(sequence); },
                     .concluded = [this, sequence] { Concluded(sequence); }};
   return std::make_shared<JobRun>(arena_, events_, std::move(settings), std::move(work),
@@ -138,20 +145,25 @@ void JobManager::Impl::Concluded(uint64_t sequence) {
       gone = std::move(*found);
       entries_.erase(found);
     } else {
-      TrimHistory((*found)->disk);
+      TrimHistory((*found)->disk, (*found)->run->estimates());
     }
   }
   StartQueued();
+  // It may have held what a waiting job needs.
+  RetryWaiting();
 }
 
-void JobManager::Impl::TrimHistory(std::string_view disk) {
-  const auto counts = [&](const auto& entry) { return entry->concluded && entry->disk == disk; };
-  auto excess = std::ranges::count_if(entries_, counts) - static_cast<ptrdiff_t>(kHistory);
+void JobManager::Impl::TrimHistory(std::string_view disk, bool estimates) {
+  const auto counts = [&](const auto& entry) {
+    return entry->concluded && entry->disk == disk && entry->run->estimates() == estimates;
+  };
+  const size_t kept = estimates ? kEstimates : kHistory;
+  auto excess = std::ranges::count_if(entries_, counts) - static_cast<ptrdiff_t>(kept);
   std::erase_if(entries_, [&](const auto& entry) { return counts(entry) && excess-- > 0; });
 }
 
 Status JobManager::Impl::Dismiss(std::string_view disk, std::string_view id) {
-  CHAINFS_ASSIGN(const std::shared_ptr<JobRun> run, ForVerb(disk, id));
+  CHAINFS_ASSIGN(const std::shared_ptr<JobRun> run, ForVerb(disk, id, true));
   CHAINFS_TRY(run->CheckDismiss());
   MutexLock lock(mu_);
   const auto found = std::ranges::find(entries_, run, &Entry::run);
@@ -190,28 +202,58 @@ std::shared_ptr<JobRun> JobManager::Impl::FindRun(std::string_view disk,
   return entry != nullptr ? entry->run : nullptr;
 }
 
+std::vector<std::shared_ptr<JobRun>> JobManager::Impl::Runs(std::string_view disk) const {
+  std::vector<std::shared_ptr<JobRun>> runs;
+  for (const auto& entry : std::views::reverse(entries_)) {
+    if (!entry->run || entry->dismissed) continue;
+    if (disk.empty() || entry->disk == disk) runs.push_back(entry->run);
+  }
+  return runs;
+}
+
 Result<std::shared_ptr<JobRun>> JobManager::Impl::ForVerb(std::string_view disk,
-                                                          std::string_view id) {
-  MutexLock lock(mu_);
-  if (shut_down_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
-  if (const Entry* entry = Lookup(disk, id)) return entry->run;
+                                                          std::string_view id, bool finished) {
+  std::vector<std::shared_ptr<JobRun>> runs;
+  {
+    MutexLock lock(mu_);
+    if (shut_down_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
+    runs = Runs(disk);
+  }
+  if (!id.empty()) {
+    const auto found = std::ranges::find(runs, id, [](const auto& run) { return run->id(); });
+    if (found != runs.end()) return *found;
+    return Fail(ErrorKind::kNoSuchJob,
+                EscapeText(disk.empty() ? fmt::format("there is no job {}", id)
+                                        : fmt::format("there is no job {} on disk {}", id, disk)));
+  }
+  // The newest of those that the verb is meant for; else whatever was last, for its refusal.
+  for (const bool estimates : {false, true}) {
+    for (const std::shared_ptr<JobRun>& run : runs) {
+      if (run->estimates() == estimates && run->Finished() == finished) return run;
+    }
+  }
+  if (!runs.empty()) return runs.front();
   return Fail(ErrorKind::kNoSuchJob,
-              EscapeText(id.empty() ? fmt::format("no job has run on disk {}", disk)
-                                    : fmt::format("there is no job {} on disk {}", id, disk)));
+              EscapeText(disk.empty() ? std::string("no job has run here")
+                                      : fmt::format("no job has run on disk {}", disk)));
 }
 
 std::vector<JobInfo> JobManager::Impl::Jobs(std::string_view disk) const {
   std::vector<std::shared_ptr<JobRun>> runs;
+  std::vector<JobInfo> waiting;
   {
     MutexLock lock(mu_);
-    for (const auto& entry : std::views::reverse(entries_)) {
-      if (!entry->run || entry->dismissed) continue;
-      if (disk.empty() || entry->disk == disk) runs.push_back(entry->run);
+    runs = Runs(disk);
+    for (const Waiting& one : waiting_) {
+      if (disk.empty() || (one.contents && one.contents->disk == disk)) {
+        waiting.push_back(InfoOf(one));
+      }
     }
   }
   std::vector<JobInfo> infos;
-  infos.reserve(runs.size());
+  infos.reserve(runs.size() + waiting.size());
   for (const std::shared_ptr<JobRun>& run : runs) infos.push_back(run->Info());
+  std::ranges::move(waiting, std::back_inserter(infos));
   return infos;
 }
 

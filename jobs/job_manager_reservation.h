@@ -23,8 +23,8 @@ class JobManager::Impl::Reservation {
   uint64_t sequence() const { return sequence_; }
   const std::string& id() const { return id_; }
   void GiveBack();
-  // Announces the job and shows it from now on.
-  void Accept(std::shared_ptr<JobRun> run);
+  // Announces the job and shows it from now on; in the place of the waiting job of `record`.
+  void Accept(std::shared_ptr<JobRun> run, const Catalog::Record* record = nullptr);
 
  private:
   friend class Impl;

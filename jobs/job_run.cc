@@ -59,6 +59,9 @@ void JobRun::Start() {
   if (phase_ != Phase::kQueued) return;
   phase_ = Phase::kCopying;
   SetStatus(JobStatus::kRunning);
+  if (!estimates_) {
+    spdlog::info("job {} of disk {}: {} started", settings_.id, settings_.disk, settings_.type);
+  }
   progress_saved_ = Clock::now();
   meter_.Restart(0, 0, progress_saved_);
   AddLanes(true);
@@ -232,7 +235,7 @@ void JobRun::ChunkFailed(Range chunk, const ChunkFailure& failure) {
   } else if (pause) {
     try {
       again_.push_back(chunk);
-      error_paused_ = true;
+      StandStill(failure.error);
     } catch (const std::bad_alloc&) {
       failure_ = failure.error;
     }

@@ -44,10 +44,15 @@ struct JobSettings {
   std::string disk;
   OnError on_error = OnError::kReport;
   JobParameters parameters = {};
+  std::optional<std::string> warning = {};  // to be shown with it
   uint64_t sequence = 0;
 };
 
 struct JobRunHooks {
+  // The job failed, or stands still because of `error`. Called with the run's lock held: it must
+  // not call back into jobs.
+  std::function<void(const std::string& disk, const std::string& type, const Error& error)> failed =
+      {};
   // Whether the disk's own users are busy: the job then goes on with one lane. Cheap, any thread.
   std::function<bool(const std::string& disk)> foreground_busy;
   // The job holds nothing any more; its last events come next. Called like `concluded`.
@@ -72,6 +77,9 @@ class JobRun : public std::enable_shared_from_this<JobRun> {
   Status Pause() EXCLUDES(mu_);
   Status Resume() EXCLUDES(mu_);
   Status SetSpeed(uint64_t bytes_per_second) EXCLUDES(mu_);
+  // Whether its course is over: concluded, or on the way there after an error or a cancel.
+  bool Finished() const EXCLUDES(mu_);
+  bool estimates() const { return estimates_; }
   // Whether dismiss is legal now; the owner then forgets the job.
   Status CheckDismiss() const EXCLUDES(mu_);
 
@@ -127,6 +135,8 @@ class JobRun : public std::enable_shared_from_this<JobRun> {
   // Disk and id come by themselves.
   void Announce(std::string_view event, std::initializer_list<Fact> facts) REQUIRES(mu_);
   void AnnounceEnd() REQUIRES(mu_);
+  void LogEnd() const REQUIRES(mu_);
+  void StandStill(const Error& error) REQUIRES(mu_);
   void AnnounceProgress(Time now) REQUIRES(mu_);
   JobParameters Parameters() const REQUIRES(mu_);
   void SaveParametersSoon() REQUIRES(mu_);
@@ -158,7 +168,7 @@ class JobRun : public std::enable_shared_from_this<JobRun> {
   JobStatus status_ GUARDED_BY(mu_) = JobStatus::kUndefined;
   Phase phase_ GUARDED_BY(mu_) = Phase::kQueued;
   bool user_paused_ GUARDED_BY(mu_) = false;
-  bool error_paused_ GUARDED_BY(mu_) = false;
+  std::optional<Error> error_paused_ GUARDED_BY(mu_);  // it stands still because of this
   bool cancel_ GUARDED_BY(mu_) = false;
   bool stop_ GUARDED_BY(mu_) = false;
   bool pivoting_ GUARDED_BY(mu_) = false;

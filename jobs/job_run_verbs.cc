@@ -68,7 +68,7 @@ Status JobRun::Resume() {
     return Fail(ErrorKind::kInvalidArgument, fmt::format("{} is not paused", settings_.id));
   }
   user_paused_ = false;
-  error_paused_ = false;
+  error_paused_.reset();
   if (phase_ == Phase::kCopying) {
     if (status_ == JobStatus::kPaused) SetStatus(JobStatus::kRunning);
     meter_.Restart(done_, copied_, Clock::now());
@@ -85,6 +85,11 @@ Status JobRun::SetSpeed(uint64_t bytes_per_second) {
   if (phase_ == Phase::kCopying) AddLanes(true);
   SaveParametersSoon();
   return {};
+}
+
+bool JobRun::Finished() const {
+  MutexLock lock(mu_);
+  return status_ == JobStatus::kConcluded || status_ == JobStatus::kAborting;
 }
 
 Status JobRun::CheckDismiss() const {
@@ -152,6 +157,12 @@ JobInfo JobRun::Info() const {
   }
   info.cancelled = cancel_;
   if (status_ == JobStatus::kConcluded || status_ == JobStatus::kAborting) info.error = ErrorText();
+  if (error_paused_ && !info.error) {
+    info.io_status = error_paused_->kind == ErrorKind::kNoSpace ? "nospace" : "failed";
+    info.error = error_paused_->message;
+  }
+  info.dry_run = estimates_;
+  info.warning = settings_.warning;
   info.started = started_;
   info.ended = ended_;
   info.sequence = settings_.sequence;
@@ -184,7 +195,37 @@ void JobRun::Announce(std::string_view event, std::initializer_list<Fact> facts)
   }
 }
 
+void JobRun::StandStill(const Error& error) {
+  const bool first = !error_paused_;
+  error_paused_ = error;
+  if (!first) return;
+  const bool no_space = error.kind == ErrorKind::kNoSpace;
+  spdlog::warn("job {} of disk {} is paused: {}; {}, then: chainctl resume {} {}", settings_.id,
+               settings_.disk, error.message, no_space ? "free some space" : "mend that",
+               settings_.disk, settings_.id);
+  if (hooks_.failed) hooks_.failed(settings_.disk, settings_.type, error);
+}
+
+void JobRun::LogEnd() const {
+  if (cancel_) {
+    spdlog::info("job {} of disk {}: {} was cancelled", settings_.id, settings_.disk,
+                 settings_.type);
+  } else if (failure_) {
+    spdlog::warn("job {} of disk {}: {} failed: {}", settings_.id, settings_.disk, settings_.type,
+                 failure_->message);
+  } else {
+    spdlog::info("job {} of disk {}: {} has finished, {} bytes copied", settings_.id,
+                 settings_.disk, settings_.type, copied_);
+  }
+}
+
 void JobRun::AnnounceEnd() {
+  if (failure_ && !cancel_ && hooks_.failed) {
+    hooks_.failed(settings_.disk, settings_.type, *failure_);
+  }
+  // Nothing was done: whoever waits for the end of work must not take this for it.
+  if (estimates_) return;
+  LogEnd();
   const Fact type{"type", settings_.type};
   const Fact device{"device", settings_.disk};
   const Fact len{"len", {}, Total()};

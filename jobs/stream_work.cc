@@ -28,7 +28,7 @@ void MakeCopier(const StreamPlan& plan, std::optional<StreamCopier>& copier) {
 }  // namespace
 
 StreamWork::StreamWork(Catalog& catalog, EventLog& events, DiskPtr disk, StreamPlan plan,
-                       JobRecord record)
+                       JobRecord record, bool taken_up)
     : catalog_(catalog),
       events_(events),
       disk_(std::move(disk)),
@@ -36,6 +36,7 @@ StreamWork::StreamWork(Catalog& catalog, EventLog& events, DiskPtr disk, StreamP
       top_(*plan_.top->image),
       cluster_size_(top_.cluster_size()),
       length_(LengthOf(plan_)),
+      taken_up_(taken_up),
       record_(std::move(record)) {
   MakeCopier(plan_, copier_);
 }
@@ -66,7 +67,10 @@ Status StreamWork::Prepare() {
   Status status = CheckTop();
   if (status) {
     MutexLock lock(mu_);
-    status = WriteRecord();
+    // Never over the record of another job, which would be lost with it.
+    status = taken_up_ ? WriteRecord()
+                       : catalog_.CreateRecord(*disk_, JobRecordName(record_.id),
+                                               FormatJobRecord(record_));
     recorded_ = status.has_value();
   }
   if (!status) Unlock();

@@ -36,10 +36,12 @@ namespace chainfs {
 class StreamWork final : public ChunkWork {
  public:
   // Catalog and events outlive the work. The record's fields are those of the request.
-  StreamWork(Catalog& catalog, EventLog& events, DiskPtr disk, StreamPlan plan, JobRecord record);
+  // `taken_up`: the record is there already.
+  StreamWork(Catalog& catalog, EventLog& events, DiskPtr disk, StreamPlan plan, JobRecord record,
+             bool taken_up);
 
   // Takes the locks, makes sure that the end will be possible, and writes the record. When it fails
-  // nothing is held and no record was written by it.
+  // nothing is held and no record was written by it. kExists: another job's record has that name.
   Status Prepare() EXCLUDES(mu_);
 
   uint64_t length() const override { return length_; }
@@ -71,6 +73,7 @@ class StreamWork final : public ChunkWork {
   std::optional<StreamCopier> copier_;  // unless there is nothing to do
 
   Mutex mu_;
+  const bool taken_up_;
   JobRecord record_ GUARDED_BY(mu_);
   bool recorded_ GUARDED_BY(mu_) = false;
   bool locked_ = false;  // Prepare and Release only

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the manager accepts and refuses, what it remembers, and how jobs outlive it.
+#include <sys/stat.h>
+
+#include <cstdio>
 #include <fstream>
 
+#include "jobs/space_check.h"
 #include "tests/unit/jobs/stream_fixture.h"
 
 namespace chainfs {
@@ -98,6 +102,9 @@ TEST_F(ManagerTest, VerbsMeanTheNewestJobUnlessOneIsNamed) {
   EXPECT_EQ(nothing.error().kind, ErrorKind::kNoSuchJob);
   Stream({.disk = "e", .base = "d.qcow2"});
   const std::string id = Endless("e");
+  // Dismiss, the newest that has finished.
+  ASSERT_TRUE(jobs_->Dismiss("e", ""));
+  EXPECT_EQ(jobs_->Jobs("e").size(), 1u);
   const Status early = jobs_->Dismiss("e", "");
   ASSERT_FALSE(early);
   EXPECT_EQ(early.error().kind, ErrorKind::kInvalidArgument);
@@ -106,7 +113,7 @@ TEST_F(ManagerTest, VerbsMeanTheNewestJobUnlessOneIsNamed) {
   ASSERT_TRUE(jobs_->Cancel("e", ""));
   EXPECT_TRUE(WaitEnd("e", id).cancelled);
   ASSERT_TRUE(jobs_->Dismiss("e", id));
-  EXPECT_EQ(jobs_->Jobs("e").size(), 1u);
+  EXPECT_TRUE(jobs_->Jobs("e").empty());
 }
 
 TEST_F(ManagerTest, ACancelledStreamLeavesTheChainAndNoRecord) {
@@ -266,8 +273,126 @@ TEST_F(ManagerTest, RecordsThatMakeNoSenseAreLeftAlone) {
   CloseAll();
   OpenAll();
   jobs_->ResumeRecorded();
-  EXPECT_TRUE(jobs_->Jobs("").empty());
   EXPECT_EQ(Records().size(), 4u);
+  // Each is shown with its reason, keeps its id, and can be removed by it.
+  EXPECT_EQ(jobs_->Jobs("").size(), 4u);
+  for (const std::string id : {"x", "y", "z", "s"}) {
+    const auto waiting = jobs_->Find("", id);
+    ASSERT_TRUE(waiting.has_value()) << id;
+    EXPECT_EQ(waiting->status, JobStatus::kWaiting);
+    EXPECT_TRUE(waiting->error.has_value());
+    EXPECT_EQ(Refused({.disk = "e", .id = id}).kind, ErrorKind::kExists);
+    ASSERT_TRUE(jobs_->Cancel("", id));
+  }
+  EXPECT_TRUE(jobs_->Jobs("").empty());
+  EXPECT_TRUE(Records().empty());
+}
+
+// Its disk was busy when the daemon started.
+TEST_F(ManagerTest, ARecordedStreamWaitsForItsDiskAndKeepsItsId) {
+  MakeFive();
+  Remember("e.qcow2");
+  Create("other.qcow2", kMiB, "a.qcow2");
+  OpenAll();
+  const std::string id = Endless("e");
+  CloseAll();
+  ASSERT_EQ(::rename(At("e.qcow2").c_str(), At("e.away").c_str()), 0);
+  OpenAll();
+  jobs_->ResumeRecorded();
+  const auto waiting = jobs_->Find("e", id);
+  ASSERT_TRUE(waiting.has_value());
+  EXPECT_EQ(waiting->status, JobStatus::kWaiting);
+  EXPECT_NE(waiting->error.value_or("").find("no disk e"), std::string::npos) << *waiting->error;
+  const std::string other = Accepted({.disk = "other", .speed = 1});
+  EXPECT_NE(other, id);
+  EXPECT_EQ(Records().size(), 2u);
+  ASSERT_EQ(::rename(At("e.away").c_str(), At("e.qcow2").c_str()), 0);
+  ASSERT_TRUE(catalog_->Rescan());
+  jobs_->RetryRecorded();
+  WaitFor([&] { return jobs_->Find("e", id)->status == JobStatus::kRunning; }, "taken up");
+  ASSERT_TRUE(jobs_->SetSpeed("e", id, 0));
+  EXPECT_FALSE(WaitEnd("e", id).error.has_value());
+  EXPECT_EQ(Records(), Words{"job-" + other});
+  CloseAll();
+  ExpectAsRemembered("e.qcow2");
+}
+
+// However many at once want to take it up, one does.
+TEST_F(ManagerTest, AWaitingJobIsTakenUpOnce) {
+  MakeFive();
+  OpenAll();
+  Endless("e", "s");
+  CloseAll();
+  ASSERT_EQ(::rename(At("e.qcow2").c_str(), At("e.away").c_str()), 0);
+  OpenAll();
+  jobs_->ResumeRecorded();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int n = 0; n < 50; ++n) jobs_->RetryRecorded();
+    });
+  }
+  ASSERT_EQ(::rename(At("e.away").c_str(), At("e.qcow2").c_str()), 0);
+  ASSERT_TRUE(catalog_->Rescan());
+  jobs_->RetryRecorded();
+  for (std::thread& thread : threads) thread.join();
+  WaitFor([&] { return jobs_->Find("e", "s")->status == JobStatus::kRunning; }, "taken up");
+  EXPECT_EQ(jobs_->Jobs("").size(), 1u);
+}
+
+// Another job's record is never written over: one that is not trusted, or another daemon's.
+TEST_F(ManagerTest, ARecordThatIsThereIsNotReplaced) {
+  MakeFive();
+  ASSERT_EQ(::mkdir(At(".chainfs").c_str(), 0700), 0);
+  const auto place = [&](const std::string& name) {
+    std::ofstream(At(".chainfs/" + name)) << "foreign";
+    ASSERT_EQ(::chmod(At(".chainfs/" + name).c_str(), 0666), 0);
+  };
+  place("job-stream-1");
+  place("job-mine");
+  OpenAll();
+  jobs_->ResumeRecorded();
+  EXPECT_EQ(Endless("e"), "stream-2");
+  ASSERT_TRUE(jobs_->Cancel("e", "stream-2"));
+  WaitEnd("e", "stream-2");
+  EXPECT_EQ(Refused({.disk = "e", .id = "mine"}).kind, ErrorKind::kExists);
+  for (const std::string name : {"job-stream-1", "job-mine"}) {
+    std::ifstream file(At(".chainfs/" + name));
+    EXPECT_EQ(std::string(std::istreambuf_iterator<char>(file), {}), "foreign");
+  }
+}
+
+TEST_F(ManagerTest, ADryRunIsNoWorkThatWasDone) {
+  MakeFive();
+  OpenAll();
+  Stream({.disk = "e", .id = "real", .base = "d.qcow2"});
+  const std::string running = Endless("e");
+  const size_t completed = Events("BLOCK_JOB_COMPLETED").size();
+  std::string last;
+  for (int i = 0; i < 40; ++i) {
+    last = Accepted({.disk = "e", .dry_run = true});
+    const JobInfo info = WaitEnd("e", last);
+    EXPECT_TRUE(info.dry_run);
+    EXPECT_EQ(nlohmann::json::parse(JobToJson(info))["dry-run"], true);
+  }
+  EXPECT_EQ(Events("BLOCK_JOB_COMPLETED").size(), completed);
+  EXPECT_TRUE(jobs_->Find("e", "real").has_value());
+  EXPECT_EQ(jobs_->Find("e", "")->id, last);
+  // They do not stand between a command and the stream that runs.
+  ASSERT_TRUE(jobs_->Pause("e", ""));
+  WaitFor([&] { return jobs_->Find("e", running)->status == JobStatus::kPaused; }, "paused");
+  ASSERT_TRUE(jobs_->Cancel("", ""));
+  EXPECT_TRUE(WaitEnd("e", running).cancelled);
+}
+
+TEST_F(ManagerTest, LackOfSpaceIsForeseen) {
+  MakeFive();
+  OpenAll();
+  EXPECT_FALSE(SpaceWarning("/x", 10, 10).has_value());
+  const auto warning = SpaceWarning("/x", 3 * kMiB, kMiB);
+  ASSERT_TRUE(warning.has_value());
+  EXPECT_NE(warning->find("3.0 MiB"), std::string::npos) << *warning;
+  EXPECT_NE(warning->find("1.0 MiB free"), std::string::npos) << *warning;
 }
 
 TEST_F(ManagerTest, SnapshotsLeaveAJobOnlyWhenNamed) {

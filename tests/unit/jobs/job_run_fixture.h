@@ -147,6 +147,7 @@ class JobRunTest : public testing::Test {
     settings.parameters = parameters;
     JobRunHooks hooks;
     hooks.concluded = [this] { ++concluded_; };
+    hooks.failed = [this](const auto&, const auto&, const Error&) { ++failures_; };
     hooks.foreground_busy = [this](const std::string&) { return busy_.load(); };
     job.run = std::make_shared<JobRun>(arena_, events_, std::move(settings),
                                        std::make_unique<FakeWork>(job.trace, std::move(script)),
@@ -180,6 +181,7 @@ class JobRunTest : public testing::Test {
 
   EventLog events_;
   std::atomic<int> concluded_ = 0;
+  std::atomic<int> failures_ = 0;
   std::atomic<bool> busy_ = false;
   int made_ = 0;
   JobArena arena_{4};

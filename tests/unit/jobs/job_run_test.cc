@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // A job's way from created to concluded: lanes, progress, errors, ends.
+#include "jobs/job_manager.h"
 #include "tests/unit/jobs/job_run_fixture.h"
 
 #include <new>
@@ -143,7 +144,8 @@ TEST_F(JobRunTest, OnErrorStopPausesAndDoesTheChunkAgain) {
   job->Start();
   for (int i = 0; i < 2; ++i) {
     job.WaitStatus(JobStatus::kPaused);
-    EXPECT_FALSE(job->Info().error.has_value());
+    EXPECT_EQ(job->Info().error, "bad sector");
+    EXPECT_EQ(job->Info().io_status, "failed");
     ASSERT_TRUE(job->Resume());
   }
   job.WaitEnd();
@@ -159,14 +161,19 @@ TEST_F(JobRunTest, OnErrorEnospcPausesOnlyForSpace) {
            OnError::kEnospc);
   full->Start();
   full.WaitStatus(JobStatus::kPaused);
+  EXPECT_EQ(full->Info().io_status, "nospace");
+  EXPECT_EQ(full->Info().error, "bad sector");
+  EXPECT_EQ(failures_, 1);
   ASSERT_TRUE(full->Resume());
   full.WaitEnd();
+  EXPECT_EQ(full->Info().io_status, "ok");
   EXPECT_FALSE(full->Info().error.has_value());
   const Job broken = Make(FailingAt(0, std::make_shared<std::atomic<int>>(1), ErrorKind::kIo, true),
                           OnError::kEnospc);
   broken->Start();
   broken.WaitEnd();
   EXPECT_EQ(broken->Info().error, "bad sector");
+  EXPECT_EQ(failures_, 2);
 }
 
 TEST_F(JobRunTest, FailuresOfTheEndFailTheJob) {
@@ -226,6 +233,27 @@ TEST_F(JobRunTest, AnEstimateOnlyCounts) {
   job.WaitEnd();
   EXPECT_EQ(job->Info().current_progress, 0u);
   EXPECT_EQ(job->Info().total_progress, (1u << 20) / 4);
+  EXPECT_EQ(Story(job), (Words{"created", "running", "waiting", "pending", "concluded"}));
+}
+
+// Whoever looks while it counts sees no figure rather than a wrong one.
+TEST_F(JobRunTest, AnEstimateHasNoFigureBeforeItsEnd) {
+  std::atomic<int> done = 0;
+  std::atomic<bool> go_on = false;
+  const Job job = Make({.estimates = true, .process = [&](uint64_t, uint64_t length) {
+                          if (done++ > 0) {
+                            while (!go_on) std::this_thread::yield();
+                          }
+                          return ChunkResult(length);
+                        }});
+  job->Start();
+  WaitFor([&] { return job->Info().total_progress > 0; }, "the first chunk");
+  const auto early = nlohmann::json::parse(JobToJson(job->Info()));
+  EXPECT_FALSE(early.contains("total-progress")) << early;
+  EXPECT_EQ(early["dry-run"], true);
+  go_on = true;
+  job.WaitEnd();
+  EXPECT_EQ(nlohmann::json::parse(JobToJson(job->Info()))["total-progress"], 1 << 20);
 }
 
 TEST_F(JobRunTest, RunToEndHereConcludesBeforeItReturns) {

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a daemon finds when it starts: records of jobs that were not finished. One that cannot be
+// taken up (its disk is busy, or not there yet) waits; it keeps its id, so that no new job takes
+// the place of its record, and is tried again whenever something has changed that may help.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "blocklayer/name_rules.h"
+#include "jobs/job_manager_impl.h"
+#include "jobs/job_manager_reservation.h"
+#include "jobs/space_check.h"
+#include "jobs/stream_work.h"
+
+namespace chainfs {
+namespace {
+
+bool SameRecord(const Catalog::Record& a, const Catalog::Record& b) {
+  return a.source == b.source && a.name == b.name;
+}
+
+Result<JobRecord> Parse(const Catalog::Record& found) {
+  CHAINFS_ASSIGN(JobRecord record, ParseJobRecord(found.contents));
+  if (found.name != JobRecordName(record.id)) {
+    return Fail(ErrorKind::kInvalidFormat, fmt::format("it is about another job, {}", record.id));
+  }
+  return record;
+}
+
+}  // namespace
+
+void JobManager::Impl::ResumeRecorded() {
+  const Result<std::vector<Catalog::Record>> records = catalog_.ReadRecords(kJobRecordPrefix);
+  if (!records) {
+    spdlog::warn("records of unfinished jobs cannot be read: {}", records.error().message);
+    return;
+  }
+  for (const Catalog::Record& record : *records) {
+    if (!record.contents.empty()) {
+      AddWaiting(record);
+    } else if (!catalog_.options().read_only) {
+      // Only the claim of a job that was never accepted.
+      (void)catalog_.RemoveRecord(record);
+    }
+  }
+  TryWaiting();
+}
+
+void JobManager::Impl::AddWaiting(Catalog::Record record) {
+  Waiting waiting{.record = std::move(record),
+                  .id = {},
+                  .contents = Fail(ErrorKind::kInvalidFormat, ""),
+                  .since = std::chrono::system_clock::now()};
+  waiting.id = EscapeText(waiting.record.name.substr(kJobRecordPrefix.size()));
+  waiting.contents = Parse(waiting.record);
+  MutexLock lock(mu_);
+  waiting_.push_back(std::move(waiting));
+}
+
+void JobManager::Impl::RetryWaiting() {
+  {
+    MutexLock lock(mu_);
+    if (waiting_.empty() || shut_down_) return;
+  }
+  bool submitted = false;
+  try {
+    submitted = arena_.Submit([this] { TryWaiting(); });
+  } catch (const std::bad_alloc&) {
+    submitted = false;
+  }
+  if (!submitted) spdlog::warn("no memory to take up waiting jobs");
+}
+
+// Tries each once. Who comes upon one that somebody else has in hand leaves it to them.
+void JobManager::Impl::TryWaiting() {
+  std::vector<Catalog::Record> records;
+  {
+    MutexLock lock(mu_);
+    for (Waiting& waiting : waiting_) {
+      waiting.again = waiting.in_hand;
+      if (!std::exchange(waiting.in_hand, true)) records.push_back(waiting.record);
+    }
+  }
+  for (const Catalog::Record& record : records) {
+    for (bool again = true; again;) {
+      const Status status = Guarded([&] { return Resume(record); });
+      again = false;
+      if (status) continue;
+      const std::string& reason = status.error().message;
+      MutexLock lock(mu_);
+      Waiting* const waiting = WaitingOf(record);
+      if (waiting == nullptr) continue;
+      if (waiting->reason != reason) {
+        spdlog::warn("record {}: the job is not taken up yet: {}", record.name, reason);
+      }
+      waiting->reason = reason;
+      again = std::exchange(waiting->again, false) && !shut_down_;
+      waiting->in_hand = again;
+    }
+  }
+}
+
+Status JobManager::Impl::Resume(const Catalog::Record& found) {
+  CHAINFS_ASSIGN(const JobRecord record, Parse(found));
+  if (catalog_.options().read_only) {
+    return Fail(ErrorKind::kReadOnly, "the mount is read-only");
+  }
+  CHAINFS_ASSIGN(const std::vector<Catalog::Record> there, catalog_.ReadRecords(found.name));
+  if (std::ranges::none_of(there, [&](const auto& one) { return SameRecord(one, found); })) {
+    // Somebody has removed it by hand.
+    MutexLock lock(mu_);
+    EraseWaiting(found);
+    return {};
+  }
+  CHAINFS_ASSIGN(const DiskPtr disk, FindDisk(record.disk, std::nullopt));
+  StreamRequest request;
+  request.disk = record.disk;
+  request.id = record.id;
+  request.top = record.top;
+  request.base = record.base;
+  Reservation reservation(*this);
+  CHAINFS_ASSIGN(StreamPlan plan, ReserveStream(*disk, request, reservation, true));
+  std::optional<std::string> warning = SpaceWarning(plan);
+  auto work = std::make_unique<StreamWork>(catalog_, events_, disk, std::move(plan), record, true);
+  CHAINFS_TRY(work->Prepare());
+  spdlog::info("job {} of disk {} is taken up again", record.id, record.disk);
+  if (warning) spdlog::warn("job {} of disk {}: {}", record.id, record.disk, *warning);
+  reservation.Accept(MakeRun(reservation, SettingsOf(record, std::move(warning)), std::move(work)),
+                     &found);
+  StartQueued();
+  return {};
+}
+
+JobManager::Impl::Waiting* JobManager::Impl::WaitingOf(const Catalog::Record& record) {
+  const auto found = std::ranges::find_if(
+      waiting_, [&](const Waiting& waiting) { return SameRecord(waiting.record, record); });
+  return found == waiting_.end() ? nullptr : &*found;
+}
+
+void JobManager::Impl::EraseWaiting(const Catalog::Record& record) {
+  std::erase_if(waiting_,
+                [&](const Waiting& waiting) { return SameRecord(waiting.record, record); });
+}
+
+const JobManager::Impl::Waiting* JobManager::Impl::LookupWaiting(std::string_view disk,
+                                                                 std::string_view id) const {
+  for (const Waiting& waiting : waiting_) {
+    const bool of_disk = disk.empty() || (waiting.contents && waiting.contents->disk == disk);
+    if (of_disk && (id.empty() || waiting.id == id)) return &waiting;
+  }
+  return nullptr;
+}
+
+bool JobManager::Impl::IsWaiting(std::string_view disk, std::string_view id) const {
+  MutexLock lock(mu_);
+  return !id.empty() && Lookup(disk, id) == nullptr && LookupWaiting(disk, id) != nullptr;
+}
+
+std::optional<JobInfo> JobManager::Impl::FindWaiting(std::string_view disk,
+                                                     std::string_view id) const {
+  MutexLock lock(mu_);
+  const Waiting* const waiting = LookupWaiting(disk, id);
+  if (waiting == nullptr) return std::nullopt;
+  return InfoOf(*waiting);
+}
+
+Status JobManager::Impl::DropWaiting(std::string_view disk, std::string_view id) {
+  Catalog::Record record;
+  {
+    MutexLock lock(mu_);
+    if (shut_down_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
+    const Waiting* const found = LookupWaiting(disk, id);
+    if (found == nullptr || found->in_hand) {
+      return Fail(ErrorKind::kBusy,
+                  EscapeText(fmt::format("job {} is just being taken up; try again", id)));
+    }
+    record = found->record;
+    WaitingOf(record)->in_hand = true;
+  }
+  const Status removed = catalog_.RemoveRecord(record);
+  MutexLock lock(mu_);
+  if (removed) {
+    EraseWaiting(record);
+    spdlog::info("job {} was waiting to be taken up, and was cancelled", id);
+  } else if (Waiting* const still = WaitingOf(record)) {
+    still->in_hand = false;
+  }
+  return removed;
+}
+
+JobInfo JobManager::Impl::InfoOf(const Waiting& waiting) {
+  JobInfo info;
+  info.id = waiting.id;
+  info.type = "unknown";
+  if (waiting.contents) {
+    info.type = waiting.contents->type;
+    info.disk = waiting.contents->disk;
+    info.current_progress = waiting.contents->progress;
+    info.speed = waiting.contents->speed;
+  }
+  info.status = JobStatus::kWaiting;
+  info.error = fmt::format("waiting to be taken up: {}", waiting.reason);
+  info.started = waiting.since;
+  return info;
+}
+
+}  // namespace chainfs
