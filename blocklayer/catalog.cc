@@ -158,6 +158,7 @@ Result<std::vector<Catalog::Record>> Catalog::Impl::ReadRecords(std::string_view
     RecordStore& store = sources_.records(i);
     if (!done.insert(&store).second) continue;
     Result<std::vector<RecordStore::Found>> all = store.ReadAll(prefix);
+    if (!all && !RecordStore::IsDistrusted(all.error())) return std::unexpected(all.error());
     // The images of that source are shown as broken, with the reason.
     if (!all) continue;
     for (RecordStore::Found& found : *all) {

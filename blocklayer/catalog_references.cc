@@ -43,6 +43,7 @@ Status Catalog::Impl::CheckBackingName(const Place& overlay, std::string_view na
                                        const FileId& id) {
   const Result<FileId> leads = overlay.directory->WhereLeads(std::string(name));
   if (leads && *leads == id) return {};
+  if (!leads && leads.error().kind == ErrorKind::kIo) return std::unexpected(leads.error());
   return Fail(ErrorKind::kStale,
               EscapeText(fmt::format("{}: {} does not lead to its backing file (any more): it was "
                                      "renamed or replaced; put it back, or wait until the disk is "
@@ -88,6 +89,7 @@ Result<BackingReference> Catalog::Impl::ReferenceTo(const Disk& disk, const Laye
   const auto backing_at = at(backing.id);
   if (overlay_at == chain.files.end() || backing_at == chain.files.end() ||
       overlay_at >= backing_at) {
+    if (chain.error) return std::unexpected(*chain.error);
     return Fail(ErrorKind::kStale,
                 EscapeText(fmt::format("{}: its headers do not lead from {} to {} any more; a file "
                                        "was renamed or replaced",

@@ -227,7 +227,7 @@ Status Catalog::Impl::MakeDisk(Entry& entry, Layers layers, const LayerUsers& ba
   if (backed_by != backed.end()) {
     entry.frozen_because = fmt::format("read-only: {} is built on it", backed_by->second);
   } else if (!image.writable() && !options_.read_only) {
-    entry.frozen_because = fmt::format("read-only: {}", layers.front()->ReadOnlyReason());
+    entry.frozen_because = fmt::format("read-only: {}", active->ReadOnlyReason());
   }
   if (image.format() == ImageFormat::kRaw && BeginsLikeQcow2(image.file())) {
     entry.hint = fmt::format(

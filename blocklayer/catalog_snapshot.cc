@@ -148,20 +148,28 @@ Result<LayerPtr> Catalog::Impl::MakeOverlay(const SnapshotPlan& plan,
   const Place& target = plan.target;
   const LayerPtr active = plan.entry->disk->chain()->active;
   CHAINFS_ASSIGN(const FileStat owner, active->image->file().Stat());
-  CHAINFS_ASSIGN(const std::unique_ptr<File> file,
+  CHAINFS_ASSIGN(std::unique_ptr<File> file,
                  CreateQcow2(*target.directory, target.name,
                              Qcow2CreateOptions{.virtual_size = plan.entry->disk->size(),
                                                 .cluster_bits = request.cluster_bits,
                                                 .lazy_refcounts = request.lazy_refcounts,
                                                 .backing = plan.backing,
                                                 .permissions = owner.permissions & 0666}));
-  CHAINFS_ASSIGN(const FileStat made, file->Stat());
+  const Result<FileStat> made_stat = file->Stat();
+  if (!made_stat) {
+    // Or it would freeze what it is built on.
+    (void)target.directory->Remove(target.name);
+    return std::unexpected(made_stat.error());
+  }
+  const FileStat& made = *made_stat;
   Result<LayerPtr> overlay = [&]() -> Result<LayerPtr> {
     // A VM's user must be able to open the image without chainfs. Best effort: only root may give
     // files away.
     if (made.owner != owner.owner || made.group != owner.group) {
       (void)file->SetOwner(owner.owner, owner.group);
     }
+    // Or it would count as being written by somebody.
+    file.reset();
     // What its name leads to by now must be this very file, and lead to the layer that it
     // continues.
     CHAINFS_TRY(CheckBackingName(target, plan.backing.name, active->id));

@@ -104,6 +104,7 @@ Result<std::vector<Sources::LoadedRecord>> Sources::LoadRecords(std::string& tex
     RecordStore& store = *sources_[i].records;
     if (!done.insert(&store).second) continue;
     Result<std::vector<RecordStore::Found>> all = store.ReadAll(kChainRecordPrefix);
+    if (!all && !RecordStore::IsDistrusted(all.error())) return std::unexpected(all.error());
     if (!all) {
       texts += all.error().message + "\n";
       untold_.insert_or_assign(&store, std::move(all).error());

@@ -72,6 +72,12 @@ class RecordStore {
   // Durable on return; fine when there is no such record.
   Status Remove(const std::string& name) EXCLUDES(mu_);
 
+  // Whether ReadAll failed because of what is there, and not because of the host.
+  static bool IsDistrusted(const Error& error) {
+    return error.kind == ErrorKind::kPermission || error.kind == ErrorKind::kInvalidArgument ||
+           error.kind == ErrorKind::kAccess;
+  }
+
   struct Found {
     std::string name;
     Result<std::string> contents;  // the error says why it cannot be read or is not trusted

@@ -93,7 +93,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     record.disk = "vm";
     record.top = "/mem/" + GetParam().top;
     record.base = BasePath();
-    StreamWork work(*catalog_, events, disk_, *std::move(plan), record);
+    StreamWork work(*catalog_, events, disk_, *std::move(plan), record, false);
     const Status prepared = work.Prepare();
     ASSERT_TRUE(prepared) << prepared.error().message;
     const uint64_t step = work.unit() * 4;
@@ -189,7 +189,8 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     ASSERT_TRUE(records);
     jobs.ResumeRecorded();
     const std::optional<JobInfo> job = WaitForJobs(jobs);
-    if (!records->empty()) {
+    // An empty one is a name that was claimed for a job which was not accepted yet.
+    if (!records->empty() && !records->front().contents.empty()) {
       ASSERT_TRUE(job) << records->front().contents;
       ASSERT_FALSE(job->error) << *job->error;
       const auto backing = BackingOf(*host->OpenRoot(), GetParam().top);

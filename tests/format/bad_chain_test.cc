@@ -186,7 +186,7 @@ TEST_F(BadChainTest, C8ARawImageThatBeginsLikeQcow2StaysRaw) {
     WriteTextFile(At("vm.img"), bytes.replace(0, header.size(), header));
   }
   ASSERT_TRUE(OpenAll());
-  const DiskPtr vm = catalog_->Find("vm");
+  DiskPtr vm = catalog_->Find("vm");
   ASSERT_NE(vm, nullptr);
   EXPECT_EQ(vm->size(), kSize);
   EXPECT_EQ(Peek(vm, 0, header.size()), header);
@@ -196,6 +196,7 @@ TEST_F(BadChainTest, C8ARawImageThatBeginsLikeQcow2StaysRaw) {
   ASSERT_TRUE(catalog_->Snapshot(vm, {}));
   EXPECT_EQ(Peek(vm, 0, header.size()), header);
   ASSERT_TRUE(catalog_->Close());
+  vm.reset();
   ASSERT_TRUE(OpenAll());
   EXPECT_EQ(Peek(catalog_->Find("vm"), 0, header.size()), header);
   EXPECT_EQ(catalog_->Find("vm")->chain()->AllLayers().back()->image->format(), ImageFormat::kRaw);

@@ -42,7 +42,7 @@ class CatalogSnapshotTest : public CatalogTest {
 TEST_F(CatalogSnapshotTest, TheDiskGoesOnOnANewLayerAndSoAfterARestart) {
   MakeQcow2("vm1.qcow2");
   ASSERT_TRUE(OpenAll());
-  const DiskPtr vm1 = catalog_->Find("vm1");
+  DiskPtr vm1 = catalog_->Find("vm1");
   Fill(vm1, 0, 65536, 'a');
   EXPECT_EQ(*catalog_->PlanSnapshot(vm1, {}), At("vm1.1.qcow2"));
   TakeSnapshot("vm1");
@@ -58,6 +58,7 @@ TEST_F(CatalogSnapshotTest, TheDiskGoesOnOnANewLayerAndSoAfterARestart) {
   EXPECT_EQ(Peek(vm1, 0, 1537), expected);
   EXPECT_EQ(Shown(), (Names{"vm1", "vm1.1", "vm1.qcow2"}));
   ASSERT_TRUE(catalog_->Close());
+  vm1.reset();
 
   ASSERT_TRUE(OpenAll());
   EXPECT_EQ(Shown(), (Names{"vm1", "vm1.1", "vm1.qcow2"}));
@@ -234,10 +235,11 @@ TEST_F(CatalogSnapshotTest, AnImageSourceWhoseFirstLayerIsGoneFollowsItsRecord) 
   MakeQcow2("disk.qcow2");
   ASSERT_TRUE(Open({{.path = At("disk.qcow2"), .name = {}, .format = {}}}));
   TakeSnapshot("disk");
-  const DiskPtr disk = catalog_->Find("disk");
-  const LayerPtr active = disk->chain()->active;
-  ASSERT_TRUE(active->image->SetBacking(std::nullopt));
-  catalog_->DropLayersBetween(active, nullptr);
+  {
+    const LayerPtr active = catalog_->Find("disk")->chain()->active;
+    ASSERT_TRUE(active->image->SetBacking(std::nullopt));
+    catalog_->DropLayersBetween(active, nullptr);
+  }
   catalog_.reset();
   ASSERT_EQ(::unlink(At("disk.qcow2").c_str()), 0);
   ASSERT_TRUE(Open({{.path = At("disk.qcow2"), .name = {}, .format = {}}}));

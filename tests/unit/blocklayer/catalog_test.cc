@@ -383,7 +383,7 @@ TEST_F(CatalogTest, AReferenceToAFileThatWasReplacedIsRefused) {
   const DiskPtr top = catalog_->Find("top");
   const Layers layers = top->chain()->AllLayers();
   ASSERT_EQ(::rename(At("base.qcow2").c_str(), At("moved.qcow2").c_str()), 0);
-  EXPECT_EQ(catalog_->ReferenceTo(*top, *layers[0], *layers[2]).error().kind, ErrorKind::kStale);
+  EXPECT_EQ(catalog_->ReferenceTo(*top, *layers[0], *layers[2]).error().kind, ErrorKind::kNotFound);
   MakeQcow2("base.qcow2");
   EXPECT_EQ(catalog_->ReferenceTo(*top, *layers[0], *layers[2]).error().kind, ErrorKind::kStale);
 }

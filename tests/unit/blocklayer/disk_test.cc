@@ -200,9 +200,9 @@ TEST_F(DiskTest, EveryChangeNeedsAFlush) {
     EXPECT_TRUE(disk_->NeedsFlush());
     image.fail_flush = false;
     // Also when it has turned read-only meanwhile.
-    disk_->SetReadOnly(true);
+    ASSERT_TRUE(disk_->StopWriting());
     EXPECT_TRUE(disk_->NeedsFlush());
-    disk_->SetReadOnly(false);
+    ASSERT_TRUE(disk_->AllowWriting());
     ASSERT_TRUE(disk_->Settle());
     EXPECT_FALSE(disk_->NeedsFlush());
     const auto flushes = image.flushes.load();
