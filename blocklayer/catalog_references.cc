@@ -125,7 +125,7 @@ Status Catalog::Impl::CheckNamedByNobody(const Place& place) {
                                        place.path, who)));
   };
   // However the other one spells the directory.
-  const auto same = [&](const std::string& path) {
+  const auto same = [&](const std::string& path) REQUIRES(mu_) {
     if (path.empty() || FileNameOf(path) != place.name) return false;
     if (path == place.path) return true;
     const Result<Place> other = roots_.Find(path);

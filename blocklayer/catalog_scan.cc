@@ -267,7 +267,8 @@ bool Catalog::Impl::LetOthersIn() {
 }
 
 bool Catalog::Impl::IsQuicklyOpened(const Entry& entry) const {
-  return entry.walked.error || std::ranges::all_of(entry.walked.files, [&](const LayerFile& file) {
+  return entry.walked.error ||
+         std::ranges::all_of(entry.walked.files, [&](const LayerFile& file) REQUIRES(mu_) {
            return pool_.Find(file.stat.id) != nullptr;
          });
 }

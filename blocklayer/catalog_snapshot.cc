@@ -162,7 +162,7 @@ Result<LayerPtr> Catalog::Impl::MakeOverlay(const SnapshotPlan& plan,
     return std::unexpected(made_stat.error());
   }
   const FileStat& made = *made_stat;
-  Result<LayerPtr> overlay = [&]() -> Result<LayerPtr> {
+  Result<LayerPtr> overlay = [&]() REQUIRES(mu_) -> Result<LayerPtr> {
     // A VM's user must be able to open the image without chainfs. Best effort: only root may give
     // files away.
     if (made.owner != owner.owner || made.group != owner.group) {
