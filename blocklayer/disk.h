@@ -47,8 +47,9 @@ using ChainPtr = std::shared_ptr<const Chain>;
 
 class Disk {
  public:
-  // Tells about failures that somebody should hear of. Called from I/O threads with no lock held.
+  // Whether a long change is to end.
   using StopFunction = std::function<bool()>;
+  // Tells about failures that somebody should hear of. Called from I/O threads with no lock held.
   using ErrorObserver = std::function<void(const Disk&, std::string_view operation, const Error&)>;
 
   // `layers` top to base, at least one. Read-only until AllowWriting. kBusy while a layer below the
