@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <iterator>
 
 namespace chainfs {
 namespace {
@@ -127,12 +126,11 @@ void SourceWatcher::Hurry(uint64_t ticket) {
 
 std::vector<SourceWatcher::Waiting> SourceWatcher::TakeWaiting(
     const std::function<bool(const Waiting&)>& over) {
-  const auto taken =
-      std::ranges::stable_partition(waiting_, [&](const Waiting& one) { return !over(one); });
-  std::vector<Waiting> result(std::make_move_iterator(taken.begin()),
-                              std::make_move_iterator(taken.end()));
-  waiting_.erase(taken.begin(), taken.end());
-  return result;
+  std::vector<Waiting> taken;
+  std::vector<Waiting> left;
+  for (Waiting& one : waiting_) (over(one) ? taken : left).push_back(std::move(one));
+  waiting_ = std::move(left);
+  return taken;
 }
 
 void SourceWatcher::EndWaits() {
@@ -218,7 +216,7 @@ void SourceWatcher::ScanOnce() {
     const MutexLock lock(mu_);
     scanning_ = false;
     last_scan_ = steady_clock::now();
-    served = TakeWaiting([&](const Waiting& one) { return one.scan <= scans_; });
+    served = TakeWaiting([ended = scans_](const Waiting& one) { return one.scan <= ended; });
   }
   for (const Waiting& one : served) one.continuation();
 }
