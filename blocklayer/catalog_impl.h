@@ -167,6 +167,9 @@ class Catalog::Impl {
   Result<Place> PlanTarget(const Entry& entry, const SnapshotRequest& request) REQUIRES(mu_);
   Result<KnownRecord> RecordOf(const Entry& entry) REQUIRES(mu_);
   Status RestoreRecord(const Entry& entry, const KnownRecord& known) REQUIRES(mu_);
+  // A VM's user must be able to open the image without chainfs, and nobody else. Best effort: only
+  // root may give files away.
+  static void TakeOverAccess(File& file, const FileStat& made, const FileStat& from);
   Result<LayerPtr> MakeOverlay(const SnapshotPlan& plan, const SnapshotRequest& request)
       REQUIRES(mu_);
   Result<LayerPtr> SnapshotLocked(const DiskPtr& disk, const SnapshotRequest& request)

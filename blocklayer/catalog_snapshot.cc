@@ -143,18 +143,28 @@ Status Catalog::Impl::RestoreRecord(const Entry& entry, const KnownRecord& known
   return known.text ? store.Write(known.file, *known.text) : store.Remove(known.file);
 }
 
+void Catalog::Impl::TakeOverAccess(File& file, const FileStat& made, const FileStat& from) {
+  const bool same = made.owner == from.owner && made.group == from.group;
+  const bool given = same || file.SetOwner(from.owner, from.group).has_value();
+  const mode_t wanted = from.permissions & 0666;
+  // What that group had is not for another one.
+  const bool same_group = given || made.group == from.group;
+  const mode_t group = same_group ? wanted & 0060 : wanted & 0060 & (wanted & 0006) << 3;
+  (void)file.SetPermissions((wanted & 0606) | group);
+}
+
 Result<LayerPtr> Catalog::Impl::MakeOverlay(const SnapshotPlan& plan,
                                             const SnapshotRequest& request) {
   const Place& target = plan.target;
   const LayerPtr active = plan.entry->disk->chain()->active;
-  CHAINFS_ASSIGN(const FileStat owner, active->image->file().Stat());
+  CHAINFS_ASSIGN(const FileStat owner, active->image->file().StatAccess());
   CHAINFS_ASSIGN(std::unique_ptr<File> file,
                  CreateQcow2(*target.directory, target.name,
                              Qcow2CreateOptions{.virtual_size = plan.entry->disk->size(),
                                                 .cluster_bits = request.cluster_bits,
                                                 .lazy_refcounts = request.lazy_refcounts,
                                                 .backing = plan.backing,
-                                                .permissions = owner.permissions & 0666}));
+                                                .permissions = owner.permissions & 0600}));
   const Result<FileStat> made_stat = file->Stat();
   if (!made_stat) {
     // Or it would freeze what it is built on.
@@ -163,11 +173,7 @@ Result<LayerPtr> Catalog::Impl::MakeOverlay(const SnapshotPlan& plan,
   }
   const FileStat& made = *made_stat;
   Result<LayerPtr> overlay = [&]() REQUIRES(mu_) -> Result<LayerPtr> {
-    // A VM's user must be able to open the image without chainfs. Best effort: only root may give
-    // files away.
-    if (made.owner != owner.owner || made.group != owner.group) {
-      (void)file->SetOwner(owner.owner, owner.group);
-    }
+    TakeOverAccess(*file, made, owner);
     // Or it would count as being written by somebody.
     file.reset();
     // What its name leads to by now must be this very file, and lead to the layer that it

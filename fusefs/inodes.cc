@@ -104,7 +104,6 @@ bool InodeTable::Add(const DiskPtr& disk) {
     for (const NodePtr& node : replaced) Unlink(node);
   }
   const NodePtr node = MakeNode(next_++, NodeKind::kDisk, file_name, disk);
-  node->shown_read_only = disk->read_only();
   const NodePtr map = MakeNode(next_++, NodeKind::kMap, disk->name() + ".json", disk);
   by_number_[node->ino].node = node;
   by_number_[map->ino].node = map;

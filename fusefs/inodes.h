@@ -68,10 +68,11 @@ struct Node {
   DiskMetrics metrics;  // kDisk
   PageCache pages;      // kDisk
   // What getattr last said, to notice changes that the kernel must be told of (kDisk).
-  std::atomic<bool> shown_read_only = false;
+  // 0: it was not asked for yet.
+  std::atomic<mode_t> shown_mode = 0;
   std::atomic<int64_t> last_error_report = 0;  // second of the last I/O error that was reported
 
-  Mutex mu;
+  mutable Mutex mu;
   AttributeOverrides overrides GUARDED_BY(mu);
   std::string last_error GUARDED_BY(mu);  // JSON of the last refused command; kDisk and kRoot
 };

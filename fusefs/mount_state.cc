@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "fusefs/disk_mode.h"
 #include "fusefs/errno_map.h"
 #include "fusefs/status_attributes.h"
 #include "fusefs/status_json.h"
@@ -35,6 +36,11 @@ UniqueFd OpenSource(const std::string& path) {
   const std::string directory = std::filesystem::path(path).parent_path().string();
   return UniqueFd(
       ::open(directory.empty() ? "." : directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+}
+
+AttributeOverrides OverridesOf(const Node& node) {
+  const MutexLock lock(node.mu);
+  return node.overrides;
 }
 
 const timespec& StartTime() {
@@ -89,6 +95,24 @@ bool MountState::MayCommand(const Caller& caller, fuse_req_t req) const {
   return std::ranges::find(groups, *options.control_gid) != groups.end();
 }
 
+mode_t MountState::ModeOfDisk(const Node& node) const {
+  const AttributeOverrides set = OverridesOf(node);
+  const mode_t usual = set.permissions.value_or(0666u & ~options.umask);
+  const mode_t writing = node.disk->read_only() ? 0u : 0222u;
+  return usual & (0555u | writing) & (PermittedModeOf(node) | 0111u);
+}
+
+mode_t MountState::PermittedModeOf(const Node& node) const {
+  const AttributeOverrides set = OverridesOf(node);
+  const ShownOwner shown = {.uid = set.uid.value_or(owner_uid),
+                            .gid = set.gid.value_or(owner_gid),
+                            .uid_given = set.uid || options.uid,
+                            .gid_given = !set.gid && options.gid,
+                            .daemon_uid = daemon_uid,
+                            .allow_other = options.allow_other};
+  return PermittedBits(shown, *node.disk);
+}
+
 mode_t MountState::ModeOf(const Node& node) const {
   switch (node.kind) {
     case NodeKind::kRoot:
@@ -97,7 +121,7 @@ mode_t MountState::ModeOf(const Node& node) const {
     case NodeKind::kMapDirectory:
       return S_IFDIR | (options.control_gid ? 0750u : 0700u);
     case NodeKind::kDisk:
-      return S_IFREG | ((node.disk->read_only() ? 0444u : 0666u) & ~options.umask);
+      return S_IFREG | ModeOfDisk(node);
     case NodeKind::kEvents:
     case NodeKind::kChains:
     case NodeKind::kJobs:
@@ -119,19 +143,16 @@ struct stat MountState::StatOf(Node& node) const {
   st.st_blksize = 4096;
   st.st_mtim = st.st_ctim = st.st_atim = StartTime();
   if (node.kind == NodeKind::kDisk) {
-    node.shown_read_only = node.disk->read_only();
+    node.shown_mode = st.st_mode;
     st.st_size = static_cast<off_t>(node.disk->size());
     const Result<uint64_t> allocated = node.disk->AllocatedBytes();
     st.st_blocks = static_cast<blkcnt_t>(allocated.value_or(0) / 512);
     st.st_mtim = st.st_ctim = st.st_atim = node.disk->modified();
   }
-  AttributeOverrides set;
-  {
-    const MutexLock lock(node.mu);
-    set = node.overrides;
+  const AttributeOverrides set = OverridesOf(node);
+  if (set.permissions && node.kind != NodeKind::kDisk) {
+    st.st_mode = (st.st_mode & S_IFMT) | *set.permissions;
   }
-  if (set.permissions) st.st_mode = (st.st_mode & S_IFMT) | *set.permissions;
-  if (node.kind == NodeKind::kDisk && node.disk->read_only()) st.st_mode &= ~mode_t{0222};
   if (set.uid) st.st_uid = *set.uid;
   if (set.gid) st.st_gid = *set.gid;
   if (set.accessed) st.st_atim = *set.accessed;
@@ -175,7 +196,9 @@ bool MountState::UsersWait(std::string_view disk) const {
 
 void MountState::AnnounceChangedModes() {
   for (const NodePtr& node : inodes.List(NodeKind::kRoot)) {
-    if (node->shown_read_only != node->disk->read_only()) invalidator.Attributes(node->ino);
+    if (node->shown_mode != 0 && node->shown_mode != ModeOf(*node)) {
+      invalidator.Attributes(node->ino);
+    }
   }
 }
 

@@ -41,13 +41,16 @@ class MountState final : public CatalogObserver {
   bool MayCommand(const Caller& caller, fuse_req_t req) const;
 
   struct stat StatOf(Node& node) const;
+  // The most that chmod may give to a disk, bits of 0666 (disk_mode.h).
+  mode_t PermittedModeOf(const Node& node) const;
   // Remembers and logs a refused command.
   void Refused(Node& node, std::string_view attribute, const Error& error);
   // Remembers why a job failed or stands still. Takes only the inode table's lock and nodes'.
   void JobFailed(const std::string& disk, const std::string& type, const Error& error);
   // Whether users of the disk wait noticeably just now. Takes only the inode table's lock.
   bool UsersWait(std::string_view disk) const;
-  // Looks at every disk for changes that no observer call announces (read-only or not).
+  // Looks at every disk for changes that no observer call announces (read-only or not; modes of
+  // images and directories).
   void AnnounceChangedModes();
 
   void DiskAdded(const DiskPtr& disk) override;
@@ -78,6 +81,7 @@ class MountState final : public CatalogObserver {
 
  private:
   mode_t ModeOf(const Node& node) const;
+  mode_t ModeOfDisk(const Node& node) const;
   void RememberError(Node& node, std::string_view attribute, const Error& error);
 };
 

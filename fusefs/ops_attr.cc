@@ -36,9 +36,17 @@ timespec Now() {
   return now;
 }
 
-int ChangeKept(Node& node, const struct stat& wanted, int what) {
-  const bool read_only = node.disk != nullptr && node.disk->read_only();
-  if ((what & FUSE_SET_ATTR_MODE) != 0 && read_only && (wanted.st_mode & 0222) != 0) return EROFS;
+int CheckMode(const MountState& mount, const Node& node, mode_t wanted) {
+  if (node.kind != NodeKind::kDisk) return 0;
+  if (node.disk->read_only() && (wanted & 0222) != 0) return EROFS;
+  // No more than the image itself permits.
+  return (wanted & 0666 & ~mount.PermittedModeOf(node)) == 0 ? 0 : EPERM;
+}
+
+int ChangeKept(const MountState& mount, Node& node, const struct stat& wanted, int what) {
+  if ((what & FUSE_SET_ATTR_MODE) != 0) {
+    if (const int error = CheckMode(mount, node, wanted.st_mode); error != 0) return error;
+  }
   const MutexLock lock(node.mu);
   AttributeOverrides& set = node.overrides;
   // Nothing here is ever executed as somebody else.
@@ -66,7 +74,7 @@ int SetAttr(MountState& mount, fuse_req_t req, fuse_ino_t ino, const struct stat
     if (const int error = ChangeSize(req, *node, wanted.st_size); error != 0) return error;
   }
   if ((what & kKept) != 0) {
-    if (const int error = ChangeKept(*node, wanted, what); error != 0) return error;
+    if (const int error = ChangeKept(mount, *node, wanted, what); error != 0) return error;
   }
   return ReplyAttr(mount, req, *node);
 }

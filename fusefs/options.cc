@@ -27,7 +27,8 @@ Options of -o, separated by commas (\, is a literal comma):
   ro                           never write to any layer; commands are refused too
   allow_other                  allow other users (see user_allow_other in /etc/fuse.conf)
   uid=USER, gid=GROUP          owner of the files shown; default: the mounting user
-  umask=OCTAL                  bits taken from 0666 and 0444; default 022
+  umask=OCTAL                  bits taken from 0666 and 0444; default 022; a disk is
+                               never more readable or writable than its images
   backing_dir=DIR              backing files may also lie here; may be repeated
   assume_backing_format=FORMAT for image headers that name none: qcow2 or raw
   max_depth=N                  refuse chains of more layers; default 1024

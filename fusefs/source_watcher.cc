@@ -23,8 +23,9 @@ constexpr milliseconds kLongestPause(1000);
 // How old a scan may be before somebody who asks for an unknown name causes one.
 constexpr milliseconds kFresh(2000);
 
-constexpr uint32_t kWatchMask = IN_CREATE | IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM |
-                                IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+constexpr uint32_t kWatchMask = IN_CREATE | IN_CLOSE_WRITE | IN_ATTRIB | IN_MOVED_TO |
+                                IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF |
+                                IN_ONLYDIR;
 
 bool Readable(int fd, milliseconds timeout) {
   pollfd poll_fd = {.fd = fd, .events = POLLIN, .revents = 0};

@@ -26,6 +26,8 @@ Status WriteAndSync(Directory& directory, const std::string& name, std::string_v
 
 }  // namespace
 
+std::vector<FileStat> Directory::StatWay() { return {Stat().value_or(FileStat{})}; }
+
 Status Directory::WriteFileAtomically(const std::string& name, std::string_view contents) {
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
     return Fail(ErrorKind::kInvalidArgument,

@@ -61,6 +61,9 @@ class Directory {
   virtual Result<std::vector<DirectoryEntry>> List() = 0;
   // Of the directory itself.
   virtual Result<FileStat> Stat() = 0;
+  // The directory and all above it, up to the root: what stands before its files (permissions as
+  // in File::StatAccess). One that cannot be looked at permits nothing.
+  virtual std::vector<FileStat> StatWay();
   virtual Status Sync() = 0;
 
   // Replaces `name` with `contents` so that a crash leaves the old or the new, durably the new on

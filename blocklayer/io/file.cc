@@ -25,6 +25,10 @@ Status File::ReadZeroFilled(HostOffset offset, std::span<std::byte> out) {
   return {};
 }
 
+Status File::SetPermissions(mode_t /*permissions*/) {
+  return Fail(ErrorKind::kUnsupported, fmt::format("{}: its mode cannot be changed", path_));
+}
+
 Status File::SetOwner(uid_t /*owner*/, gid_t /*group*/) {
   return Fail(ErrorKind::kUnsupported, fmt::format("{}: has no owner", path_));
 }

@@ -82,6 +82,9 @@ class File {
   virtual Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
                                uint64_t length) = 0;
   virtual Result<FileStat> Stat() = 0;
+  // The same, but `permissions` are what the file's group and others certainly have: a POSIX ACL
+  // may say less than the mode (posix_acl.h).
+  virtual Result<FileStat> StatAccess() { return Stat(); }
   // Whether somebody else has changed its size or contents since it was opened. Known only until
   // the first change by this object, which fails with kIo if somebody has; false from then on.
   virtual bool ChangedByOthers() { return false; }
@@ -93,6 +96,8 @@ class File {
   // Gives the file away; kPermission unless this process may, kUnsupported where files have no
   // owner.
   virtual Status SetOwner(uid_t owner, gid_t group);
+  // As chmod does, with no regard to the umask; fails as SetOwner does.
+  virtual Status SetPermissions(mode_t permissions);
   // The run that begins at `offset`; a hole of `offset`..end where offset is at or past the end
   // (length then UINT64_MAX - offset). Files that cannot tell answer data up to the end.
   virtual Result<DataRun> RunAt(HostOffset offset) = 0;

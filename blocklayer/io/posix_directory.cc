@@ -23,6 +23,7 @@
 #include <utility>
 
 #include "blocklayer/io/posix.h"
+#include "blocklayer/io/posix_acl.h"
 #include "blocklayer/io/posix_file.h"
 #include "blocklayer/io/unique_fd.h"
 
@@ -65,6 +66,7 @@ class PosixDirectory : public Directory {
   Result<FileId> WhereLeads(const std::string& name) override;
   Result<std::vector<DirectoryEntry>> List() override;
   Result<FileStat> Stat() override;
+  std::vector<FileStat> StatWay() override;
   Status Sync() override;
 
  private:
@@ -254,6 +256,23 @@ Result<FileStat> PosixDirectory::Stat() {
     return FailErrno(errno, fmt::format("{}: cannot read its attributes", path()));
   }
   return ToFileStat(st);
+}
+
+std::vector<FileStat> PosixDirectory::StatWay() {
+  std::vector<FileStat> way;
+  UniqueFd here(::openat(fd_.get(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  for (;;) {
+    struct stat st = {};
+    if (!here.valid() || ::fstat(here.get(), &st) != 0) {
+      way.push_back(FileStat{});
+      return way;
+    }
+    FileStat stat = ToFileStat(st);
+    if (!way.empty() && way.back().id == stat.id) return way;
+    stat.permissions = NarrowByAcl(fmt::format("/proc/self/fd/{}", here.get()), stat.permissions);
+    way.push_back(stat);
+    here = UniqueFd(::openat(here.get(), "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  }
 }
 
 Result<FileId> PosixDirectory::WhereLeads(const std::string& name) {

@@ -13,6 +13,8 @@
 #include <limits>
 #include <utility>
 
+#include "blocklayer/io/posix_acl.h"
+
 namespace chainfs {
 namespace {
 
@@ -238,6 +240,19 @@ Result<FileStat> PosixFile::Stat() {
   struct stat st = {};
   if (::fstat(fd_.get(), &st) != 0) return FailHere(errno, "read its attributes");
   return ToFileStat(st);
+}
+
+Result<FileStat> PosixFile::StatAccess() {
+  CHAINFS_ASSIGN(FileStat stat, Stat());
+  stat.permissions = NarrowByAcl(fmt::format("/proc/self/fd/{}", fd_.get()), stat.permissions);
+  return stat;
+}
+
+Status PosixFile::SetPermissions(mode_t permissions) {
+  if (::fchmod(fd_.get(), permissions) != 0) {
+    return FailHere(errno, fmt::format("give it the mode {:04o}", permissions));
+  }
+  return {};
 }
 
 Status PosixFile::SetOwner(uid_t owner, gid_t group) {

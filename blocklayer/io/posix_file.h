@@ -39,10 +39,12 @@ class PosixFile : public File {
   Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
                        uint64_t length) override;
   Result<FileStat> Stat() override;
+  Result<FileStat> StatAccess() override;
   bool ChangedByOthers() override EXCLUDES(first_change_mu_);
   bool OpenForWritingElsewhere() override;
   bool LockedByOthers() override;
   Status SetOwner(uid_t owner, gid_t group) override;
+  Status SetPermissions(mode_t permissions) override;
   Result<DataRun> RunAt(HostOffset offset) override;
   Status SetImageLocks(ImageLockSet locks) override;
 

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The mode that a disk is shown with: what is usual (0644, 0444), narrowed to what its images
+// permit, so that no user reads or writes through the mount what the images keep from that user.
+//
+// Terms: the *shown* owner and group are those of the mount (uid=, gid=, or the daemon's own).
+//
+// M1  The active image narrows reading and writing, the layers below it reading.
+// M2  The shown owner takes the place of the image's owner. The daemon's own user, where that is
+//     neither the image's owner nor given by uid=, has what the daemon itself could open.
+// M3  The shown group takes the place of the image's group where it is the same or was given by
+//     gid=. Otherwise nobody is known to be a member, and group and others get what the image
+//     permits to both.
+// M4  Where others than the mounting user are let in (allow_other), the directories above the
+//     images count as well: who may not pass them does not come in by the mount. Not for those who
+//     were put in by name, with uid= or gid=.
+//
+// Threads: any; looks at the images' attributes and at directories, no lock.
+#pragma once
+
+#include <sys/types.h>
+
+#include <vector>
+
+#include "blocklayer/disk.h"
+
+namespace chainfs {
+
+struct ShownOwner {
+  uid_t uid = 0;
+  gid_t gid = 0;
+  bool uid_given = false;  // by uid= or by chown
+  bool gid_given = false;  // by gid=
+  uid_t daemon_uid = 0;
+  bool allow_other = false;
+};
+
+// What somebody who is shown as `shown` has of a file or directory, bits of 0777.
+mode_t BitsFor(const ShownOwner& shown, const FileStat& file);
+// What group and others have of what lies beyond these directories, bits of 0077.
+mode_t BitsBeyond(const ShownOwner& shown, const std::vector<FileStat>& way);
+// The most that the images of `disk` permit, bits of 0666.
+mode_t PermittedBits(const ShownOwner& shown, const Disk& disk);
+
+}  // namespace chainfs
