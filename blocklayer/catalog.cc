@@ -137,13 +137,36 @@ Status Catalog::Impl::CreateRecord(const Disk& disk, const std::string& name,
   return store->Create(name, contents);
 }
 
-Status Catalog::Impl::RemoveRecord(const Record& record) {
-  if (options_.read_only) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
+RecordStore* Catalog::Impl::StoreOf(const Record& record) const {
   for (size_t i = 0; i < sources_.size(); ++i) {
     RecordStore& store = sources_.records(i);
-    if (store.source_path() == record.source) return store.Remove(record.name);
+    if (store.source_path() == record.source) return &store;
   }
-  return {};
+  return nullptr;
+}
+
+Result<bool> Catalog::Impl::HasRecord(const Record& record) const {
+  RecordStore* const store = StoreOf(record);
+  if (store == nullptr) return false;
+  CHAINFS_ASSIGN(const std::vector<RecordStore::Found> all, store->ReadAll(record.name));
+  for (const RecordStore::Found& found : all) {
+    if (found.name != record.name) continue;
+    if (!found.contents) return std::unexpected(found.contents.error());
+    return true;
+  }
+  return false;
+}
+
+Status Catalog::Impl::RemoveRecord(const Record& record) {
+  if (options_.read_only) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
+  RecordStore* const store = StoreOf(record);
+  return store == nullptr ? Status() : store->Remove(record.name);
+}
+
+Status Catalog::Impl::RemoveDeadClaim(const Record& record) {
+  if (options_.read_only) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
+  RecordStore* const store = StoreOf(record);
+  return store == nullptr ? Status() : store->RemoveDeadClaim(record.name);
 }
 
 Status Catalog::Impl::RemoveRecord(const Disk& disk, const std::string& name) {
@@ -276,6 +299,10 @@ Status Catalog::CreateRecord(const Disk& disk, const std::string& name, std::str
 }
 
 Status Catalog::RemoveRecord(const Record& record) { return impl_->RemoveRecord(record); }
+
+Result<bool> Catalog::HasRecord(const Record& record) const { return impl_->HasRecord(record); }
+
+Status Catalog::RemoveDeadClaim(const Record& record) { return impl_->RemoveDeadClaim(record); }
 
 Status Catalog::RemoveRecord(const Disk& disk, const std::string& name) {
   return impl_->RemoveRecord(disk, name);

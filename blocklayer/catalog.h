@@ -144,8 +144,13 @@ class Catalog {
     std::string contents;
   };
   Result<std::vector<Record>> ReadRecords(std::string_view prefix) const;
+  // Whether one that was read is still there; an error when that cannot be told, or when it is not
+  // trusted any more.
+  Result<bool> HasRecord(const Record& record) const;
   // One that was read, whatever became of its disk.
   Status RemoveRecord(const Record& record);
+  // An empty one, unless another daemon is just making it.
+  Status RemoveDeadClaim(const Record& record);
 
   // Flushes and cleanly closes every image. Nothing may be used afterwards.
   Status Close();

@@ -71,6 +71,8 @@ class Catalog::Impl {
   Status RemoveRecord(const Disk& disk, const std::string& name);
   Result<std::vector<Record>> ReadRecords(std::string_view prefix) const;
   Status RemoveRecord(const Record& record);
+  Status RemoveDeadClaim(const Record& record);
+  Result<bool> HasRecord(const Record& record) const;
 
   Status Close() EXCLUDES(mu_);
 
@@ -196,6 +198,7 @@ class Catalog::Impl {
   void Queue(std::function<void(CatalogObserver&)> event) EXCLUDES(events_mu_);
   void DeliverEvents() EXCLUDES(mu_, events_mu_);
   RecordStore* StoreOf(const Disk& disk) const EXCLUDES(list_mu_);
+  RecordStore* StoreOf(const Record& record) const;
   // For a change of a record of `disk`.
   Result<RecordStore*> WritableStoreOf(const Disk& disk) const EXCLUDES(list_mu_);
 

@@ -2,6 +2,7 @@
 #include "blocklayer/records.h"
 
 #include <fmt/format.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -211,12 +212,30 @@ Status RecordStore::Create(const std::string& name, std::string_view contents) {
   const MutexLock lock(mu_);
   CHAINFS_ASSIGN(const std::unique_ptr<Directory> store, OpenStore(true));
   // Nobody replaces what another daemon on the same directory makes at this moment.
-  if (const auto claimed = store->Create(name, 0600); !claimed) {
-    return std::unexpected(claimed.error());
-  }
+  CHAINFS_ASSIGN(const std::unique_ptr<File> claim, store->Create(name, 0600));
+  // Nobody can have locked what we have just made; and without locks the claim is only a minute's.
+  (void)claim->SetImageLocks(kActiveLayerLocks);
   Status written = store->WriteFileAtomically(name, contents);
   if (!written) (void)store->Remove(name);
   return written;
+}
+
+Status RecordStore::RemoveDeadClaim(const std::string& name) {
+  // Between making a claim and locking it there are only microseconds.
+  constexpr time_t kGrace = 60;
+  const MutexLock lock(mu_);
+  CHAINFS_ASSIGN(const std::unique_ptr<Directory> store, OpenStore(false));
+  if (store == nullptr) return {};
+  FileId id;
+  {
+    CHAINFS_ASSIGN(const std::unique_ptr<File> claim, store->Open(name, OpenMode::kReadOnly));
+    CHAINFS_ASSIGN(const FileStat stat, claim->Stat());
+    const bool old = stat.modified.tv_sec + kGrace < ::time(nullptr);
+    if (stat.size != 0 || !old || claim->LockedByOthers()) return {};
+    id = stat.id;
+  }
+  CHAINFS_TRY(store->RemoveFile(name, id));
+  return store->Sync();
 }
 
 Status RecordStore::Remove(const std::string& name) {

@@ -67,8 +67,11 @@ class RecordStore {
   Status CheckTrusted(const ChainRecord& record);
   Status Write(const std::string& name, std::string_view contents) EXCLUDES(mu_);
   // The same for a record that does not exist yet; kExists otherwise, whoever made it and whether
-  // or not it is trusted. A crash may leave an empty one.
+  // or not it is trusted. A crash may leave an empty one, the *claim* on the name, which carries
+  // image locks as long as whoever made it lives.
   Status Create(const std::string& name, std::string_view contents) EXCLUDES(mu_);
+  // Removes the record if it is a claim that was left: empty, a minute old, locked by nobody.
+  Status RemoveDeadClaim(const std::string& name) EXCLUDES(mu_);
   // Durable on return; fine when there is no such record.
   Status Remove(const std::string& name) EXCLUDES(mu_);
 

@@ -100,7 +100,7 @@ std::string OutcomeOf(const JobReport& job) {
 
 void AddRow(Table& table, const JobReport& job, const std::string& mount) {
   std::string note;
-  if (job.paused_by_error()) {
+  if (job.paused_by_error() || job.waits_to_be_taken_up()) {
     note = AdviceFor(job, fmt::format("{}/{}.raw", mount, job.disk));
   } else if (job.error && !job.cancelled) {
     note = *job.error;
@@ -189,12 +189,15 @@ Result<ExitCode> RunCancel(const JobOptions& options, const CommonOptions& commo
                                  .verbose = common.verbose}));
   if (options.waiting.background) return ReportVerb(target, "is stopping", common);
   WaitSignals signals;
-  CHAINFS_ASSIGN(
-      const WaitOutcome outcome,
+  const Result<WaitOutcome> waited =
       WaitForJob(target.disk, target.id, signals,
                  {.timeout = options.waiting.timeout,
                   .on_interrupt = OnInterrupt::kDetach,
-                  .progress = {.quiet = common.quiet, .percent_fd = options.waiting.progress_fd}}));
+                  .progress = {.quiet = common.quiet, .percent_fd = options.waiting.progress_fd}});
+  // One that had only waited to be taken up leaves nothing behind.
+  if (!waited && waited.error().sys_errno == ESRCH) return ReportVerb(target, "cancelled", common);
+  CHAINFS_TRY(waited);
+  const WaitOutcome& outcome = *waited;
   if (outcome.end != WaitEnd::kConcluded) {
     Note(fmt::format("cancel: {}: {} is still {}", target.disk.shown, target.id,
                      outcome.job.status));

@@ -92,6 +92,10 @@ std::string DoneText(const JobReport& job) {
 }
 
 std::string AdviceFor(const JobReport& job, const std::string& disk) {
+  if (job.waits_to_be_taken_up()) {
+    return fmt::format("{}; it begins by itself, or: chainctl cancel {} {}", *job.error, disk,
+                       job.id);
+  }
   const std::string remedy = job.io_status == "nospace" ? "free some" : "mend that";
   const std::string reason = job.error.value_or(
       job.io_status == "nospace" ? "no space left on the file system of the layer"

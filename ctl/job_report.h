@@ -34,6 +34,8 @@ struct JobReport {
   std::string raw;    // the daemon's JSON, one line
 
   bool concluded() const { return status == "concluded"; }
+  // Only its record is there: it begins when its disk can be used (`error` says what it waits for).
+  bool waits_to_be_taken_up() const { return status == "waiting" && error.has_value(); }
   // It waits for somebody to mend what went wrong, and to resume it.
   bool paused_by_error() const;
   // 0 to 100; 100 only when all is done.
@@ -54,7 +56,8 @@ std::optional<JobReport> LastFinished(const std::vector<JobReport>& jobs);
 
 // "done: 45 MiB copied, 600 MiB scanned".
 std::string DoneText(const JobReport& job);
-// For a job that is paused_by_error: why, and what to do, with `disk` as the user wrote it.
+// For a job that is paused_by_error or waits_to_be_taken_up: why, and what to do, with `disk` as
+// the user wrote it.
 std::string AdviceFor(const JobReport& job, const std::string& disk);
 
 // kDone, kFailed or kCancelled for a concluded job; kStillRunning for any other.

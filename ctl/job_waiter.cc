@@ -127,7 +127,7 @@ void Waiter::AskToStop() {
 }
 
 void Waiter::RemarkOn(const JobReport& job) {
-  const bool stuck = job.paused_by_error();
+  const bool stuck = job.paused_by_error() || job.waits_to_be_taken_up();
   if (stuck && !stuck_ && !quiet_) {
     bar_.ClearLine();
     Note(fmt::format("{}: {}: {}", disk_.shown, id_, AdviceFor(job, disk_.shown)));

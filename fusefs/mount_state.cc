@@ -19,6 +19,8 @@
 namespace chainfs {
 namespace {
 
+constexpr size_t kMostLostErrors = 256;
+
 timespec Now() {
   timespec now = {};
   ::clock_gettime(CLOCK_REALTIME, &now);
@@ -41,6 +43,10 @@ UniqueFd OpenSource(const std::string& path) {
 AttributeOverrides OverridesOf(const Node& node) {
   const MutexLock lock(node.mu);
   return node.overrides;
+}
+
+std::string ErrorJson(std::string_view attribute, const Error& error) {
+  return RefusalJson(std::chrono::system_clock::now(), attribute, ErrnoOf(error), error.message);
 }
 
 const timespec& StartTime() {
@@ -174,11 +180,25 @@ void MountState::JobFailed(const std::string& disk, const std::string& type, con
   const std::string attribute = fmt::format("{}{}", kAttributePrefix, type);
   const NodePtr node = inodes.FindByName(NodeKind::kRoot, fmt::format("{}.raw", disk));
   RememberError(node != nullptr ? *node : *inodes.root(), attribute, error);
+  if (node != nullptr) return;
+  const MutexLock lock(lost_mu_);
+  if (lost_errors_.size() >= kMostLostErrors) lost_errors_.erase(lost_errors_.begin());
+  lost_errors_[disk] = ErrorJson(attribute, error);
+}
+
+void MountState::GiveBackError(const Disk& disk) {
+  const MutexLock lock(lost_mu_);
+  const auto lost = lost_errors_.find(disk.name());
+  if (lost == lost_errors_.end()) return;
+  if (const NodePtr node = inodes.FindDisk(disk)) {
+    const MutexLock node_lock(node->mu);
+    node->last_error = std::move(lost->second);
+  }
+  lost_errors_.erase(lost);
 }
 
 void MountState::RememberError(Node& node, std::string_view attribute, const Error& error) {
-  const std::string json =
-      RefusalJson(std::chrono::system_clock::now(), attribute, ErrnoOf(error), error.message);
+  const std::string json = ErrorJson(attribute, error);
   {
     const MutexLock lock(node.mu);
     node.last_error = json;
@@ -205,6 +225,7 @@ void MountState::AnnounceChangedModes() {
 void MountState::DiskAdded(const DiskPtr& disk) {
   if (!inodes.Add(disk)) return;
   spdlog::info("disk {} appeared", disk->name());
+  GiveBackError(*disk);
   invalidator.Entry(kRootInode, disk->name() + ".raw");
   watcher.DiskAppeared();
   jobs.RetryRecorded();

@@ -8,6 +8,7 @@
 // only the inode table, the invalidator's queue and the event log.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -45,7 +46,8 @@ class MountState final : public CatalogObserver {
   mode_t PermittedModeOf(const Node& node) const;
   // Remembers and logs a refused command.
   void Refused(Node& node, std::string_view attribute, const Error& error);
-  // Remembers why a job failed or stands still. Takes only the inode table's lock and nodes'.
+  // Remembers why a job failed or stands still; for a disk that is not there, until it comes back.
+  // Takes only the inode table's lock, nodes' and lost_mu_.
   void JobFailed(const std::string& disk, const std::string& type, const Error& error);
   // Whether users of the disk wait noticeably just now. Takes only the inode table's lock.
   bool UsersWait(std::string_view disk) const;
@@ -83,6 +85,11 @@ class MountState final : public CatalogObserver {
   mode_t ModeOf(const Node& node) const;
   mode_t ModeOfDisk(const Node& node) const;
   void RememberError(Node& node, std::string_view attribute, const Error& error);
+  void GiveBackError(const Disk& disk) EXCLUDES(lost_mu_);
+
+  // What jobs failed of whose disk was not there just then: JSON by disk name.
+  Mutex lost_mu_;
+  std::map<std::string, std::string, std::less<>> lost_errors_ GUARDED_BY(lost_mu_);
 };
 
 }  // namespace chainfs

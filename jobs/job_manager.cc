@@ -104,7 +104,12 @@ Result<std::string> JobManager::Impl::StartStream(const DiskPtr& disk,
                                                   const StreamRequest& request) {
   Reservation reservation(*this);
   CHAINFS_ASSIGN(StreamPlan plan, ReserveStream(*disk, request, reservation));
-  const JobRecord record = RecordOf(request, reservation.id(), plan);
+  JobRecord record = RecordOf(request, reservation.id(), plan);
+  if (request.dry_run) {
+    // It copies nothing that a limit could hold back, and nobody would resume it.
+    record.speed = 0;
+    record.on_error = OnError::kReport;
+  }
   std::optional<std::string> warning = SpaceWarning(plan);
   std::unique_ptr<ChunkWork> work;
   if (request.dry_run) {

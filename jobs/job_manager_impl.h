@@ -74,14 +74,17 @@ class JobManager::Impl {
   };
   // Sequence number and id of a reservation, given back unless it is accepted.
   class Reservation;
+  // A waiting job that was taken in hand; put down by the destructor, however it ends.
+  class Hand;
   using Entries = std::vector<std::unique_ptr<Entry>>;  // oldest first
   struct Waiting {
-    Catalog::Record record;
+    std::shared_ptr<const Catalog::Record> record;
     std::string id;              // as the record's name has it
     Result<JobRecord> contents;  // the error says why they make no sense
     std::string reason = {};     // why it was not taken up
-    bool in_hand = false;        // somebody tries it, or removes it
+    bool in_hand = false;        // somebody tries it, or removes it (Hand)
     bool again = false;          // something has changed since that began
+    uint64_t round = 0;          // of TryWaiting, in which it was last looked at
     std::chrono::system_clock::time_point since = {};
   };
 
@@ -101,6 +104,11 @@ class JobManager::Impl {
   Result<std::string> StartStream(const DiskPtr& disk, const StreamRequest& request) EXCLUDES(mu_);
   Status Resume(const Catalog::Record& record) EXCLUDES(mu_);
   void TryWaiting() EXCLUDES(mu_);
+  // Keeps the reason why it was not taken up.
+  Status TryOne(const Catalog::Record& record) EXCLUDES(mu_);
+  void TakeInHand(Waiting& waiting) REQUIRES(mu_);
+  // Whether it is to be tried again.
+  bool PutDown(const Catalog::Record& record) EXCLUDES(mu_);
   void AddWaiting(Catalog::Record record) EXCLUDES(mu_);
   void EraseWaiting(const Catalog::Record& record) REQUIRES(mu_);
   Waiting* WaitingOf(const Catalog::Record& record) REQUIRES(mu_);
@@ -126,12 +134,14 @@ class JobManager::Impl {
   const JobManagerOptions options_;
 
   mutable Mutex mu_;
-  CondVar reservations_gone_;
+  CondVar idle_;  // no reservation, nothing in hand
   Entries entries_ GUARDED_BY(mu_);
   std::vector<Waiting> waiting_ GUARDED_BY(mu_);
   uint64_t next_sequence_ GUARDED_BY(mu_) = 1;
   uint64_t next_number_ GUARDED_BY(mu_) = 1;  // of ids that we give
   size_t reserving_ GUARDED_BY(mu_) = 0;      // reservations that are alive
+  size_t in_hand_ GUARDED_BY(mu_) = 0;        // waiting jobs that somebody tries or removes
+  uint64_t rounds_ GUARDED_BY(mu_) = 0;       // of TryWaiting
   bool shut_down_ GUARDED_BY(mu_) = false;
 
   // Last, so that it goes first: its tasks use all of the above.

@@ -26,7 +26,7 @@ void JobManager::Impl::Reservation::Accept(std::shared_ptr<JobRun> run,
   MutexLock lock(impl_.mu_);
   if (record != nullptr) impl_.EraseWaiting(*record);
   impl_.EntryOf(std::exchange(sequence_, 0))->run = std::move(run);
-  if (--impl_.reserving_ == 0) impl_.reservations_gone_.NotifyAll();
+  if (--impl_.reserving_ == 0) impl_.idle_.NotifyAll();
 }
 
 Status JobManager::Impl::Reserve(Wanted wanted, Reservation& reservation) {
@@ -75,7 +75,7 @@ void JobManager::Impl::GiveBack(uint64_t sequence) {
   const auto found = std::ranges::find(entries_, sequence, &Entry::sequence);
   gone = std::move(*found);
   entries_.erase(found);
-  if (--reserving_ == 0) reservations_gone_.NotifyAll();
+  if (--reserving_ == 0) idle_.NotifyAll();
 }
 
 bool JobManager::Impl::HasEntry(std::string_view id) const {
@@ -262,7 +262,7 @@ void JobManager::Impl::Shutdown() {
   {
     MutexLock lock(mu_);
     shut_down_ = true;
-    while (reserving_ > 0) reservations_gone_.Wait(mu_);
+    while (reserving_ > 0 || in_hand_ > 0) idle_.Wait(mu_);
     for (const auto& entry : entries_) {
       if (entry->run) runs.push_back(entry->run);
     }

@@ -42,20 +42,55 @@ void JobManager::Impl::ResumeRecorded() {
     if (!record.contents.empty()) {
       AddWaiting(record);
     } else if (!catalog_.options().read_only) {
-      // Only the claim of a job that was never accepted.
-      (void)catalog_.RemoveRecord(record);
+      // The claim of a job that was never accepted, unless another daemon is just accepting it.
+      (void)catalog_.RemoveDeadClaim(record);
     }
   }
   TryWaiting();
 }
 
+// ---- Who has a waiting job in hand.
+
+void JobManager::Impl::TakeInHand(Waiting& waiting) {
+  waiting.in_hand = true;
+  waiting.again = false;
+  ++in_hand_;
+}
+
+bool JobManager::Impl::PutDown(const Catalog::Record& record) {
+  MutexLock lock(mu_);
+  if (--in_hand_ == 0) idle_.NotifyAll();
+  Waiting* const waiting = WaitingOf(record);
+  if (waiting == nullptr) return false;
+  waiting->in_hand = false;
+  return std::exchange(waiting->again, false) && !shut_down_;
+}
+
+class JobManager::Impl::Hand {
+ public:
+  Hand(Impl& impl, std::shared_ptr<const Catalog::Record> record)
+      : impl_(impl), record_(std::move(record)) {}
+  // Whoever came upon the job meanwhile has left it to us.
+  ~Hand() {
+    if (impl_.PutDown(*record_)) impl_.RetryWaiting();
+  }
+  Hand(const Hand&) = delete;
+  Hand& operator=(const Hand&) = delete;
+
+  const Catalog::Record& record() const { return *record_; }
+
+ private:
+  Impl& impl_;
+  const std::shared_ptr<const Catalog::Record> record_;
+};
+
 void JobManager::Impl::AddWaiting(Catalog::Record record) {
-  Waiting waiting{.record = std::move(record),
+  Waiting waiting{.record = std::make_shared<const Catalog::Record>(std::move(record)),
                   .id = {},
                   .contents = Fail(ErrorKind::kInvalidFormat, ""),
                   .since = std::chrono::system_clock::now()};
-  waiting.id = EscapeText(waiting.record.name.substr(kJobRecordPrefix.size()));
-  waiting.contents = Parse(waiting.record);
+  waiting.id = EscapeText(waiting.record->name.substr(kJobRecordPrefix.size()));
+  waiting.contents = Parse(*waiting.record);
   MutexLock lock(mu_);
   waiting_.push_back(std::move(waiting));
 }
@@ -76,31 +111,40 @@ void JobManager::Impl::RetryWaiting() {
 
 // Tries each once. Who comes upon one that somebody else has in hand leaves it to them.
 void JobManager::Impl::TryWaiting() {
-  std::vector<Catalog::Record> records;
-  {
-    MutexLock lock(mu_);
-    for (Waiting& waiting : waiting_) {
-      waiting.again = waiting.in_hand;
-      if (!std::exchange(waiting.in_hand, true)) records.push_back(waiting.record);
-    }
-  }
-  for (const Catalog::Record& record : records) {
-    for (bool again = true; again;) {
-      const Status status = Guarded([&] { return Resume(record); });
-      again = false;
-      if (status) continue;
-      const std::string& reason = status.error().message;
+  uint64_t round = 0;
+  for (;;) {
+    std::shared_ptr<const Catalog::Record> record;
+    {
       MutexLock lock(mu_);
-      Waiting* const waiting = WaitingOf(record);
-      if (waiting == nullptr) continue;
-      if (waiting->reason != reason) {
-        spdlog::warn("record {}: the job is not taken up yet: {}", record.name, reason);
+      if (round == 0) round = ++rounds_;
+      const auto next = std::ranges::find_if(
+          waiting_, [&](const Waiting& waiting) { return waiting.round < round; });
+      if (next == waiting_.end() || shut_down_) return;
+      next->round = round;
+      if (next->in_hand) {
+        next->again = true;
+        continue;
       }
-      waiting->reason = reason;
-      again = std::exchange(waiting->again, false) && !shut_down_;
-      waiting->in_hand = again;
+      record = next->record;
+      TakeInHand(*next);
     }
+    const Hand hand(*this, std::move(record));
+    // Whatever it throws, the job is put down again.
+    const Status tried = Guarded([&] { return TryOne(hand.record()); });
+    if (!tried) spdlog::warn("a waiting job: {}", tried.error().message);
   }
+}
+
+Status JobManager::Impl::TryOne(const Catalog::Record& record) {
+  const Status status = Guarded([&] { return Resume(record); });
+  if (status) return {};
+  const std::string& reason = status.error().message;
+  MutexLock lock(mu_);
+  Waiting* const waiting = WaitingOf(record);
+  if (waiting == nullptr || waiting->reason == reason) return {};
+  spdlog::warn("record {}: the job is not taken up yet: {}", record.name, reason);
+  waiting->reason = reason;
+  return {};
 }
 
 Status JobManager::Impl::Resume(const Catalog::Record& found) {
@@ -108,8 +152,8 @@ Status JobManager::Impl::Resume(const Catalog::Record& found) {
   if (catalog_.options().read_only) {
     return Fail(ErrorKind::kReadOnly, "the mount is read-only");
   }
-  CHAINFS_ASSIGN(const std::vector<Catalog::Record> there, catalog_.ReadRecords(found.name));
-  if (std::ranges::none_of(there, [&](const auto& one) { return SameRecord(one, found); })) {
+  CHAINFS_ASSIGN(const bool there, catalog_.HasRecord(found));
+  if (!there) {
     // Somebody has removed it by hand.
     MutexLock lock(mu_);
     EraseWaiting(found);
@@ -136,13 +180,13 @@ Status JobManager::Impl::Resume(const Catalog::Record& found) {
 
 JobManager::Impl::Waiting* JobManager::Impl::WaitingOf(const Catalog::Record& record) {
   const auto found = std::ranges::find_if(
-      waiting_, [&](const Waiting& waiting) { return SameRecord(waiting.record, record); });
+      waiting_, [&](const Waiting& waiting) { return SameRecord(*waiting.record, record); });
   return found == waiting_.end() ? nullptr : &*found;
 }
 
 void JobManager::Impl::EraseWaiting(const Catalog::Record& record) {
   std::erase_if(waiting_,
-                [&](const Waiting& waiting) { return SameRecord(waiting.record, record); });
+                [&](const Waiting& waiting) { return SameRecord(*waiting.record, record); });
 }
 
 const JobManager::Impl::Waiting* JobManager::Impl::LookupWaiting(std::string_view disk,
@@ -168,7 +212,7 @@ std::optional<JobInfo> JobManager::Impl::FindWaiting(std::string_view disk,
 }
 
 Status JobManager::Impl::DropWaiting(std::string_view disk, std::string_view id) {
-  Catalog::Record record;
+  std::shared_ptr<const Catalog::Record> record;
   {
     MutexLock lock(mu_);
     if (shut_down_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
@@ -178,17 +222,16 @@ Status JobManager::Impl::DropWaiting(std::string_view disk, std::string_view id)
                   EscapeText(fmt::format("job {} is just being taken up; try again", id)));
     }
     record = found->record;
-    WaitingOf(record)->in_hand = true;
+    TakeInHand(*WaitingOf(*record));
   }
-  const Status removed = catalog_.RemoveRecord(record);
-  MutexLock lock(mu_);
-  if (removed) {
-    EraseWaiting(record);
-    spdlog::info("job {} was waiting to be taken up, and was cancelled", id);
-  } else if (Waiting* const still = WaitingOf(record)) {
-    still->in_hand = false;
+  const Hand hand(*this, std::move(record));
+  CHAINFS_TRY(catalog_.RemoveRecord(hand.record()));
+  {
+    MutexLock lock(mu_);
+    EraseWaiting(hand.record());
   }
-  return removed;
+  spdlog::info("job {} was waiting to be taken up, and was cancelled", id);
+  return {};
 }
 
 JobInfo JobManager::Impl::InfoOf(const Waiting& waiting) {

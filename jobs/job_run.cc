@@ -223,12 +223,14 @@ void JobRun::ChunkFailed(Range chunk, const ChunkFailure& failure) {
       settings_.on_error == OnError::kStop || (settings_.on_error == OnError::kEnospc && no_space);
   const bool ignore = settings_.on_error == OnError::kIgnore;
   const std::string_view action = pause ? "stop" : ignore ? "ignore" : "report";
-  spdlog::warn("job {} of {}: at {}: {} (action: {})", settings_.id, settings_.disk, chunk.offset,
-               failure.error.message, action);
-  Announce("BLOCK_JOB_ERROR", {{"device", settings_.disk},
-                               {"operation", failure.writing ? "write" : "read"},
-                               {"action", action},
-                               {"reason", failure.error.message}});
+  spdlog::warn("{} {} of {}: at {}: {} (action: {})", estimates_ ? "dry run" : "job", settings_.id,
+               settings_.disk, chunk.offset, failure.error.message, action);
+  // Whoever watches for jobs in trouble must not take an estimate for one.
+  if (!estimates_)
+    Announce("BLOCK_JOB_ERROR", {{"device", settings_.disk},
+                                 {"operation", failure.writing ? "write" : "read"},
+                                 {"action", action},
+                                 {"reason", failure.error.message}});
   if (ignore) {
     if (!ignored_) ignored_ = failure.error;
     done_ += chunk.length;

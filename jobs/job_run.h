@@ -134,6 +134,8 @@ class JobRun : public std::enable_shared_from_this<JobRun> {
   };
   // Disk and id come by themselves.
   void Announce(std::string_view event, std::initializer_list<Fact> facts) REQUIRES(mu_);
+  // Calls the hook; a dry run's error says that it is one.
+  void TellFailed(const Error& error) REQUIRES(mu_);
   void AnnounceEnd() REQUIRES(mu_);
   void LogEnd() const REQUIRES(mu_);
   void StandStill(const Error& error) REQUIRES(mu_);

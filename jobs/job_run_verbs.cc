@@ -195,6 +195,16 @@ void JobRun::Announce(std::string_view event, std::initializer_list<Fact> facts)
   }
 }
 
+void JobRun::TellFailed(const Error& error) {
+  if (!hooks_.failed) return;
+  try {
+    hooks_.failed(settings_.disk, settings_.type,
+                  estimates_ ? WithContext(error, "dry run") : error);
+  } catch (const std::bad_alloc&) {
+    spdlog::error("job {}: no memory to tell why it failed", settings_.id);
+  }
+}
+
 void JobRun::StandStill(const Error& error) {
   const bool first = !error_paused_;
   error_paused_ = error;
@@ -203,7 +213,7 @@ void JobRun::StandStill(const Error& error) {
   spdlog::warn("job {} of disk {} is paused: {}; {}, then: chainctl resume {} {}", settings_.id,
                settings_.disk, error.message, no_space ? "free some space" : "mend that",
                settings_.disk, settings_.id);
-  if (hooks_.failed) hooks_.failed(settings_.disk, settings_.type, error);
+  TellFailed(error);
 }
 
 void JobRun::LogEnd() const {
@@ -220,9 +230,7 @@ void JobRun::LogEnd() const {
 }
 
 void JobRun::AnnounceEnd() {
-  if (failure_ && !cancel_ && hooks_.failed) {
-    hooks_.failed(settings_.disk, settings_.type, *failure_);
-  }
+  if (failure_ && !cancel_) TellFailed(*failure_);
   // Nothing was done: whoever waits for the end of work must not take this for it.
   if (estimates_) return;
   LogEnd();

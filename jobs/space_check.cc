@@ -19,8 +19,7 @@ std::optional<std::string> SpaceWarning(const std::string& top, uint64_t needed,
       top, static_cast<double>(needed) / kMiB, static_cast<double>(free) / kMiB));
 }
 
-std::optional<std::string> SpaceWarning(const StreamPlan& plan) {
-  if (plan.nothing_to_do()) return std::nullopt;
+std::optional<uint64_t> SpaceNeeded(const StreamPlan& plan) {
   uint64_t needed = 0;
   for (const LayerPtr& layer : plan.between) {
     const Result<uint64_t> bytes = layer->image->AllocatedBytes();
@@ -28,10 +27,18 @@ std::optional<std::string> SpaceWarning(const StreamPlan& plan) {
     needed += *bytes;
   }
   // What top has already need not be copied; metadata is small beside it.
-  needed = std::min(needed, plan.top->image->virtual_size());
+  const Result<uint64_t> held = plan.top->image->AllocatedBytes();
+  const uint64_t size = plan.top->image->virtual_size();
+  return std::min(needed, size - std::min(size, held.value_or(0)));
+}
+
+std::optional<std::string> SpaceWarning(const StreamPlan& plan) {
+  if (plan.nothing_to_do()) return std::nullopt;
+  const std::optional<uint64_t> needed = SpaceNeeded(plan);
+  if (!needed) return std::nullopt;
   struct statvfs host = {};
   if (::statvfs(plan.top->path.c_str(), &host) != 0) return std::nullopt;
-  return SpaceWarning(plan.top->path, needed, uint64_t{host.f_bavail} * host.f_frsize);
+  return SpaceWarning(plan.top->path, *needed, uint64_t{host.f_bavail} * host.f_frsize);
 }
 
 }  // namespace chainfs

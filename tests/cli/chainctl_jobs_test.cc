@@ -3,10 +3,14 @@
 // Which job a verb without an id means, and what Ctrl-C does to it.
 #include <signal.h>
 
+#include <filesystem>
+
 #include "tests/cli/chainctl_fixture.h"
 
 namespace chainfs {
 namespace {
+
+namespace fs = std::filesystem;
 
 class ChainctlJobsTest : public ChainctlMountTest {
  protected:
@@ -54,6 +58,25 @@ TEST_F(ChainctlJobsTest, WithoutAnUnfinishedJob) {
     EXPECT_NE(refused.err.find("no unfinished job"), std::string::npos) << refused.err;
   }
   EXPECT_EQ(ChainctlJson({"dismiss", vm_})["id"], "bad");
+}
+
+// A record that cannot be taken up is an unfinished job, but one that may wait for ever: say so.
+TEST_F(ChainctlJobsTest, AJobThatWaitsToBeTakenUp) {
+  daemon_->Stop();
+  fs::create_directory(dir_ / ".chainfs");
+  fs::permissions(dir_ / ".chainfs", fs::perms::owner_all);
+  WriteTextFile(dir_ / ".chainfs/job-held",
+                "version=1\nid=held\ntype=stream\ndisk=vm\ntop=/elsewhere\nbase=\nspeed=0\n"
+                "on-error=report\nphase=copy\npaused=0\nprogress=0\n");
+  fs::permissions(dir_ / ".chainfs/job-held", fs::perms::owner_read | fs::perms::owner_write);
+  ASSERT_TRUE(daemon_->Restart());
+  const CommandResult waited = Chainctl({"wait", vm_, "--timeout", "0.2"});
+  EXPECT_EQ(waited.exit_code, 4) << waited.Describe();
+  EXPECT_NE(waited.err.find("held: waiting to be taken up: "), std::string::npos) << waited.err;
+  EXPECT_NE(waited.err.find("chainctl cancel " + vm_ + " held"), std::string::npos) << waited.err;
+  EXPECT_EQ(ChainctlJson({"cancel", vm_})["id"], "held");
+  EXPECT_FALSE(fs::exists(dir_ / ".chainfs/job-held"));
+  ExpectError(Chainctl({"wait", vm_}), 1);
 }
 
 // Whoever only watches must not stop what another has started.

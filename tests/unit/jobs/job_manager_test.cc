@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the manager accepts and refuses, what it remembers, and how jobs outlive it.
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cstdio>
 #include <fstream>
 
+#include "blocklayer/io/posix.h"
 #include "jobs/space_check.h"
 #include "tests/unit/jobs/stream_fixture.h"
 
@@ -393,6 +395,107 @@ TEST_F(ManagerTest, LackOfSpaceIsForeseen) {
   ASSERT_TRUE(warning.has_value());
   EXPECT_NE(warning->find("3.0 MiB"), std::string::npos) << *warning;
   EXPECT_NE(warning->find("1.0 MiB free"), std::string::npos) << *warning;
+}
+
+// What the layer that is filled has already is not copied.
+TEST_F(ManagerTest, LackOfSpaceIsForeseenByWhatIsStillToBeCopied) {
+  MakeFive();
+  OpenAll();
+  const auto plan = PlanStream(*catalog_, *Disk("e"), std::nullopt, std::nullopt);
+  ASSERT_TRUE(plan);
+  const uint64_t before = SpaceNeeded(*plan).value_or(0);
+  EXPECT_GT(before, 5 * kMiB);
+  EXPECT_LT(before, 8 * kMiB);
+  const std::vector<std::byte> data(8 * kMiB, std::byte{1});
+  ASSERT_TRUE(Disk("e")->Write(GuestOffset(0), data));
+  EXPECT_EQ(SpaceNeeded(*plan), 0u);
+}
+
+// It copies nothing, so neither a limit nor an error may keep it from its end.
+TEST_F(ManagerTest, ADryRunTakesNoSpeedAndDoesNotPause) {
+  MakeFive();
+  OpenAll();
+  const std::string id =
+      Accepted({.disk = "e", .speed = 1, .on_error = OnError::kStop, .dry_run = true});
+  const JobInfo info = WaitEnd("e", id);
+  EXPECT_FALSE(info.error.has_value());
+  EXPECT_GT(info.total_progress, 0u);
+}
+
+// An empty record is the claim of somebody who is just starting a job, or died then.
+TEST_F(ManagerTest, OnlyDeadClaimsAreRemoved) {
+  MakeFive();
+  ASSERT_EQ(::mkdir(At(".chainfs").c_str(), 0700), 0);
+  const timespec old[2] = {{.tv_sec = 1000, .tv_nsec = 0}, {.tv_sec = 1000, .tv_nsec = 0}};
+  for (const std::string name : {"job-young", "job-locked", "job-dead"}) {
+    std::ofstream(At(".chainfs/" + name)).flush();
+    ASSERT_EQ(::chmod(At(".chainfs/" + name).c_str(), 0600), 0);
+    if (name == "job-young") continue;
+    ASSERT_EQ(::utimensat(AT_FDCWD, At(".chainfs/" + name).c_str(), old, 0), 0);
+  }
+  {
+    const auto directory = OpenPosixDirectory(At(".chainfs"));
+    ASSERT_TRUE(directory);
+    const auto other = (*directory)->Open("job-locked", OpenMode::kReadOnly);
+    ASSERT_TRUE(other && (*other)->SetImageLocks(kActiveLayerLocks));
+    OpenAll();
+    jobs_->ResumeRecorded();
+    EXPECT_EQ(Records(), (Words{"job-locked", "job-young"}));
+    EXPECT_TRUE(jobs_->Jobs("").empty());
+    CloseAll();
+  }
+  OpenAll();
+  jobs_->ResumeRecorded();
+  EXPECT_EQ(Records(), Words{"job-young"});
+}
+
+// Removing it fails in the middle of somebody else's try: it is tried again, not forgotten.
+TEST_F(ManagerTest, AWaitingJobIsNeverLeftInHand) {
+  MakeFive();
+  OpenAll();
+  Endless("e", "s");
+  CloseAll();
+  ASSERT_EQ(::rename(At("e.qcow2").c_str(), At("e.away").c_str()), 0);
+  OpenAll();
+  jobs_->ResumeRecorded();
+  const std::string store = At(".chainfs");
+  for (int i = 0; i < 20; ++i) {
+    // What is not trusted cannot be removed.
+    ASSERT_EQ(::chmod(store.c_str(), 0777), 0);
+    std::thread other([&] { jobs_->RetryRecorded(); });
+    EXPECT_FALSE(jobs_->Cancel("e", "s"));
+    other.join();
+    ASSERT_EQ(::chmod(store.c_str(), 0700), 0);
+  }
+  ASSERT_EQ(::rename(At("e.away").c_str(), At("e.qcow2").c_str()), 0);
+  ASSERT_TRUE(catalog_->Rescan());
+  jobs_->RetryRecorded();
+  WaitFor([&] { return jobs_->Find("e", "s")->status == JobStatus::kRunning; }, "taken up");
+}
+
+// The end waits for whoever tries one, and nothing is taken up after it.
+TEST_F(ManagerTest, TheEndAndATryToTakeUpAgree) {
+  MakeFive();
+  OpenAll();
+  Endless("e", "s");
+  CloseAll();
+  for (int i = 0; i < 20; ++i) {
+    OpenAll();
+    std::thread starts([&] { jobs_->ResumeRecorded(); });
+    std::thread retries([&] {
+      for (int n = 0; n < 20; ++n) jobs_->RetryRecorded();
+    });
+    std::this_thread::sleep_for(std::chrono::microseconds(i * 300));
+    jobs_->Shutdown();
+    EXPECT_EQ(Records(), Words{"job-s"});
+    starts.join();
+    retries.join();
+    CloseAll();
+  }
+  OpenAll();
+  jobs_->ResumeRecorded();
+  ASSERT_TRUE(jobs_->SetSpeed("e", "s", 0));
+  EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
 }
 
 TEST_F(ManagerTest, SnapshotsLeaveAJobOnlyWhenNamed) {

@@ -147,7 +147,11 @@ class JobRunTest : public testing::Test {
     settings.parameters = parameters;
     JobRunHooks hooks;
     hooks.concluded = [this] { ++concluded_; };
-    hooks.failed = [this](const auto&, const auto&, const Error&) { ++failures_; };
+    hooks.failed = [this](const auto&, const auto&, const Error& error) {
+      ++failures_;
+      if (hook_throws_) throw std::bad_alloc();
+      last_failure_ = error.message;
+    };
     hooks.foreground_busy = [this](const std::string&) { return busy_.load(); };
     job.run = std::make_shared<JobRun>(arena_, events_, std::move(settings),
                                        std::make_unique<FakeWork>(job.trace, std::move(script)),
@@ -182,6 +186,8 @@ class JobRunTest : public testing::Test {
   EventLog events_;
   std::atomic<int> concluded_ = 0;
   std::atomic<int> failures_ = 0;
+  bool hook_throws_ = false;
+  std::string last_failure_;  // as the hook was told
   std::atomic<bool> busy_ = false;
   int made_ = 0;
   JobArena arena_{4};

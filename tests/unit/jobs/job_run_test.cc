@@ -236,6 +236,28 @@ TEST_F(JobRunTest, AnEstimateOnlyCounts) {
   EXPECT_EQ(Story(job), (Words{"created", "running", "waiting", "pending", "concluded"}));
 }
 
+// Nobody must take it for a job that was to do something.
+TEST_F(JobRunTest, AnEstimateThatFailsSaysThatItIsOne) {
+  const Job job =
+      Make({.estimates = true, .process = [](uint64_t, uint64_t) -> ChunkResult {
+              return std::unexpected(ChunkFailure{Error{ErrorKind::kIo, 5, "a bad table"}, false});
+            }});
+  job->Start();
+  job.WaitEnd();
+  EXPECT_EQ(last_failure_, "dry run: a bad table");
+  EXPECT_EQ(job->Info().error, "a bad table");
+  EXPECT_EQ(Story(job), (Words{"created", "running", "aborting", "concluded"}));
+}
+
+// The end is reached also when there is no memory to tell of it.
+TEST_F(JobRunTest, AFailureThatCannotBeToldEndsTheJob) {
+  hook_throws_ = true;
+  const Job job = Make({.pivot = [] { return Status(Fail(ErrorKind::kIo, "no")); }});
+  job->Start();
+  job.WaitEnd();
+  EXPECT_EQ(failures_, 1);
+}
+
 // Whoever looks while it counts sees no figure rather than a wrong one.
 TEST_F(JobRunTest, AnEstimateHasNoFigureBeforeItsEnd) {
   std::atomic<int> done = 0;
