@@ -39,32 +39,38 @@ Options of -o, separated by commas (\, is a literal comma):
   threads=N                    serve at most N requests at once
   control_gid=GROUP            its members may give commands and read MOUNTPOINT/.chainfs
   list_xattrs                  show the status attributes to listxattr
-Words of fstab (rw, defaults, noauto, nofail, _netdev, x-...) are accepted; nosuid and nodev
-always hold.
+Words of fstab (rw, defaults, noauto, nofail, _netdev, noatime, x-...) are accepted; nosuid and
+nodev always hold. Remounting with other options is not possible: unmount, then mount.
 )";
 
-// Accepted and without effect: what mount(8), fstab and systemd write, and what holds anyway.
-constexpr std::array kIgnoredWords = {"rw",         "defaults",
-                                      "auto",       "noauto",
-                                      "user",       "nouser",
-                                      "users",      "nousers",
-                                      "owner",      "group",
-                                      "nofail",     "_netdev",
-                                      "dev",        "nodev",
-                                      "suid",       "nosuid",
-                                      "exec",       "atime",
-                                      "diratime",   "relatime",
-                                      "norelatime", "nostrictatime",
-                                      "lazytime",   "nolazytime",
-                                      "async",      "default_permissions",
-                                      "loud",       "silent",
-                                      "mand",       "nomand",
-                                      "noiversion", "iversion"};
+// Accepted and without effect: what mount(8), fstab and systemd write, and what holds anyway. There
+// are no access times to keep, no symbolic links to follow and no mandatory locks here.
+constexpr std::array kIgnoredWords = {"rw",          "defaults",
+                                      "auto",        "noauto",
+                                      "user",        "nouser",
+                                      "users",       "nousers",
+                                      "owner",       "noowner",
+                                      "group",       "nogroup",
+                                      "nofail",      "_netdev",
+                                      "dev",         "nodev",
+                                      "suid",        "nosuid",
+                                      "exec",        "atime",
+                                      "diratime",    "nodiratime",
+                                      "relatime",    "norelatime",
+                                      "strictatime", "nostrictatime",
+                                      "lazytime",    "nolazytime",
+                                      "async",       "symfollow",
+                                      "nosymfollow", "loud",
+                                      "silent",      "mand",
+                                      "nomand",      "iversion",
+                                      "noiversion",  "default_permissions",
+                                      "nonempty"};
+// The same with a value: notes that mount(8) and people leave.
+constexpr std::array kIgnoredKeys = {"comment", "user", "uhelper", "helper"};
 // Passed on to the kernel's side of the mount.
-constexpr std::array kMountWords = {"noexec",    "noatime",    "sync",
-                                    "dirsync",   "nodiratime", "context",
-                                    "fscontext", "defcontext", "rootcontext"};
-
+constexpr std::array kMountWords = {"noexec", "noatime", "sync", "dirsync"};
+// The same, of SELinux.
+constexpr std::array kMountKeys = {"context", "fscontext", "defcontext", "rootcontext"};
 template <size_t N>
 bool IsOneOf(const std::array<const char*, N>& words, std::string_view word) {
   return std::ranges::any_of(words, [&](const char* known) { return word == known; });
@@ -211,11 +217,12 @@ Status ApplyWord(const std::string& word, Options* options) {
   const std::string key = word.substr(0, equals);
   const bool has_value = equals != std::string::npos;
   const std::string value = has_value ? word.substr(equals + 1) : "";
-  if (IsOneOf(kMountWords, key)) {
+  if (IsOneOf(kMountWords, word) || (has_value && IsOneOf(kMountKeys, key))) {
     options->mount_words.push_back(word);
     return {};
   }
-  if (key.starts_with("x-") || key.starts_with("X-") || key == "comment") return {};
+  if (key.starts_with("x-") || key.starts_with("X-")) return {};
+  if (key == "comment" || (has_value && IsOneOf(kIgnoredKeys, key))) return {};
   if (const auto found = Switches().find(key); found != Switches().end()) {
     if (has_value) return Bad(fmt::format("option {} takes no value", key));
     *found->second(*options) = true;
@@ -225,10 +232,14 @@ Status ApplyWord(const std::string& word, Options* options) {
     if (!has_value || value.empty()) return Bad(fmt::format("option {} needs a value", key));
     return found->second(*options, key, value);
   }
-  if (!has_value && IsOneOf(kIgnoredWords, key)) {
+  if (IsOneOf(kIgnoredWords, word)) {
     if (key == "rw") options->catalog.read_only = false;
     return {};
   }
+  if (IsOneOf(kIgnoredWords, key) || IsOneOf(kMountWords, key)) {
+    return Bad(fmt::format("option {} takes no value", key));
+  }
+  if (IsOneOf(kMountKeys, key)) return Bad(fmt::format("option {} needs a value", key));
   if (key == "remount") {
     return Bad(
         "remounting is not supported; to change options, unmount (chainctl umount MOUNTPOINT) and "

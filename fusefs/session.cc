@@ -76,12 +76,17 @@ const fuse_lowlevel_ops& Operations() {
   return operations;
 }
 
+// Where errors of libfuse go while it mounts, so that a failure is one line. One thread mounts.
+std::string* mount_errors = nullptr;
+
 void LogFromLibrary(fuse_log_level level, const char* format, va_list arguments) {
   char line[1024];
   const int length = std::vsnprintf(line, sizeof line, format, arguments);
   std::string text(line, static_cast<size_t>(std::clamp<int>(length, 0, sizeof line - 1)));
   while (text.ends_with('\n')) text.pop_back();
-  if (level <= FUSE_LOG_ERR) {
+  if (level <= FUSE_LOG_ERR && mount_errors != nullptr) {
+    *mount_errors += text;
+  } else if (level <= FUSE_LOG_ERR) {
     spdlog::error("libfuse: {}", text);
   } else if (level <= FUSE_LOG_INFO) {
     spdlog::info("libfuse: {}", text);
@@ -112,6 +117,19 @@ std::string MountOptions(const Options& options) {
 
 void Kicked(int) {}
 
+// Why the mount failed, for people. `said`: by libfuse.
+std::string MountFailure(const Options& options, std::string said) {
+  constexpr std::string_view kPrefix = "fuse: ";
+  if (said.starts_with(kPrefix)) said.erase(0, kPrefix.size());
+  std::string failure = fmt::format("cannot mount on {}", options.mountpoint);
+  if (!said.empty()) failure += fmt::format(" ({})", said);
+  const bool labels = std::ranges::any_of(options.mount_words, [](const std::string& word) {
+    return word.find("context=") != std::string::npos;
+  });
+  if (labels) return failure + "; context= and its like need a kernel that runs SELinux";
+  return failure + "; is /dev/fuse usable, and user_allow_other set if allow_other is wanted?";
+}
+
 }  // namespace
 
 unsigned DefaultThreads() { return std::max(8u, 2 * std::thread::hardware_concurrency()); }
@@ -136,15 +154,19 @@ Result<std::unique_ptr<Session>> Session::Mount(MountState& state) {
   argv.reserve(words.size());
   for (std::string& word : words) argv.push_back(word.data());
   fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
+  std::string said;
+  mount_errors = &said;
   fuse_session* raw = fuse_session_new(&args, &Operations(), sizeof(fuse_lowlevel_ops), &state);
   fuse_opt_free_args(&args);
-  if (raw == nullptr) return Fail(ErrorKind::kInvalidArgument, "libfuse refuses the mount options");
-  std::unique_ptr<Session> session(new Session(state, raw));
-  if (fuse_session_mount(raw, state.options.mountpoint.c_str()) != 0) {
-    return Fail(ErrorKind::kIo, fmt::format("cannot mount on {}; is /dev/fuse usable, and "
-                                            "user_allow_other set if allow_other is wanted?",
-                                            state.options.mountpoint));
+  if (raw == nullptr) {
+    mount_errors = nullptr;
+    return Fail(ErrorKind::kInvalidArgument,
+                fmt::format("libfuse refuses the mount options ({})", said));
   }
+  std::unique_ptr<Session> session(new Session(state, raw));
+  const bool mounted = fuse_session_mount(raw, state.options.mountpoint.c_str()) == 0;
+  mount_errors = nullptr;
+  if (!mounted) return Fail(ErrorKind::kIo, MountFailure(state.options, std::move(said)));
   return session;
 }
 

@@ -51,6 +51,22 @@ class LifecycleTest : public testing::Test {
   const MountPoint mount_;
 };
 
+TEST_F(LifecycleTest, EveryWordOfFstabIsAccepted) {
+  // All that mount(8) knows for any file system, and what it and systemd add.
+  const std::string words =
+      "async,sync,atime,noatime,auto,noauto,defaults,dev,nodev,diratime,nodiratime,dirsync,exec,"
+      "noexec,group,nogroup,iversion,noiversion,mand,nomand,_netdev,nofail,relatime,norelatime,"
+      "strictatime,nostrictatime,lazytime,nolazytime,suid,nosuid,silent,loud,owner,noowner,rw,"
+      "user,nouser,user=alice,users,nousers,nosymfollow,symfollow,comment=c,x-systemd.automount,"
+      "x-gvfs-show,X-mount.mkdir,x-a=b";
+  const CommandResult started = Chainfs({"-o", words, dir_.path(), mount_.path()});
+  EXPECT_EQ(started.exit_code, 0) << started.Describe();
+  EXPECT_EQ(started.err, "");
+  EXPECT_TRUE(IsMounted(mount_.path()));
+  ExpectOneLine(Chainfs({"-o", "remount,ro", dir_.path(), mount_.path()}), 2,
+                "remounting is not supported");
+}
+
 TEST_F(LifecycleTest, InTheBackgroundItServesWhenTheCommandReturns) {
   const TempDir run;
   const CommandResult started = Chainfs({"--pid-file", run / "pid", dir_.path(), mount_.path()});
@@ -86,6 +102,9 @@ TEST_F(LifecycleTest, WhatCannotWorkIsSaidInOneLine) {
   fs::create_directory(mount_ / "beneath");
   ExpectOneLine(Chainfs({"-o", "backing_dir=" + mount_ / "beneath", dir_.path(), mount_.path()}), 1,
                 "would hide");
+  if (!fs::exists("/sys/fs/selinux")) {
+    ExpectOneLine(Chainfs({"-o", "context=a:b:c:s0", dir_.path(), mount_.path()}), 1, "SELinux");
+  }
   EXPECT_FALSE(IsMounted(mount_.path()));
   const CommandResult help = Chainfs({"--help"});
   EXPECT_EQ(help.exit_code, 0);

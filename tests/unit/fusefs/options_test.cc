@@ -41,6 +41,20 @@ TEST(Options, MountHelperFormIsUnderstood) {
   EXPECT_EQ(options->mountpoint, "/mnt");
 }
 
+TEST(Options, WordsOfFstabTakeNoValueAndSomeKeysDo) {
+  EXPECT_TRUE(Parse({"/img", "/mnt", "-o", "user=alice,comment=systemd.automount,uhelper=x"}));
+  EXPECT_EQ(Refusal({"/img", "/mnt", "-o", "nofail=1"}), "option nofail takes no value");
+  EXPECT_EQ(Refusal({"/img", "/mnt", "-o", "noatime=1"}), "option noatime takes no value");
+  EXPECT_EQ(Refusal({"/img", "/mnt", "-o", "context"}), "option context needs a value");
+  EXPECT_EQ(Parse({"/img", "/mnt", "-o", "context=a:b"})->mount_words, Words{"context=a:b"});
+}
+
+TEST(Options, ARemountSaysWhatToDo) {
+  const std::string refusal = Refusal({"/img", "/mnt", "-o", "rw,remount,nofail"});
+  EXPECT_NE(refusal.find("remounting is not supported"), std::string::npos) << refusal;
+  EXPECT_NE(refusal.find("unmount"), std::string::npos) << refusal;
+}
+
 TEST(Options, OptionListsMayBeGluedRepeatedAndAnywhere) {
   const auto options = Parse({"-oro", "/img", "-o", "allow_other", "/mnt", "-f"});
   ASSERT_TRUE(options) << options.error().message;
