@@ -11,7 +11,6 @@ constexpr uint64_t kEventsInode = 3;
 constexpr uint64_t kChainsInode = 4;
 constexpr uint64_t kJobsInode = 5;
 constexpr uint64_t kMetricsInode = 6;
-constexpr uint64_t kMapInode = 7;
 constexpr uint64_t kFirstDiskInode = 16;
 
 NodePtr MakeNode(uint64_t ino, NodeKind kind, std::string name, DiskPtr disk = nullptr) {
@@ -78,10 +77,12 @@ std::vector<NodePtr> InodeTable::List(NodeKind directory) const {
   return nodes;
 }
 
-void InodeTable::Remember(const Node& node) {
+bool InodeTable::Remember(const Node& node) {
   const MutexLock lock(mu_);
   const auto found = by_number_.find(node.ino);
-  if (found != by_number_.end()) ++found->second.lookups;
+  if (found == by_number_.end()) return false;
+  ++found->second.lookups;
+  return found->second.linked;
 }
 
 void InodeTable::Forget(uint64_t ino, uint64_t count) {
@@ -94,14 +95,16 @@ void InodeTable::Forget(uint64_t ino, uint64_t count) {
   DropIfUnused(ino);
 }
 
-bool InodeTable::Add(const DiskPtr& disk) {
+InodeTable::NameChange InodeTable::Add(const DiskPtr& disk) {
+  NameChange change;
   std::vector<NodePtr> replaced;  // destroyed after the lock is gone
   const MutexLock lock(mu_);
   const std::string file_name = disk->name() + ".raw";
   if (const auto found = disks_.find(file_name); found != disks_.end()) {
-    if (found->second->disk == disk) return false;
+    if (found->second->disk == disk) return change;
     replaced = {found->second, maps_.at(disk->name() + ".json")};
-    for (const NodePtr& node : replaced) Unlink(node);
+    change.disk_known = Unlink(replaced[0]);
+    change.map_known = Unlink(replaced[1]);
   }
   const NodePtr node = MakeNode(next_++, NodeKind::kDisk, file_name, disk);
   const NodePtr map = MakeNode(next_++, NodeKind::kMap, disk->name() + ".json", disk);
@@ -109,17 +112,21 @@ bool InodeTable::Add(const DiskPtr& disk) {
   by_number_[map->ino].node = map;
   disks_[node->name] = node;
   maps_[map->name] = map;
-  return true;
+  change.changed = true;
+  return change;
 }
 
-bool InodeTable::Remove(const Disk& disk) {
+InodeTable::NameChange InodeTable::Remove(const Disk& disk) {
+  NameChange change;
   std::vector<NodePtr> removed;  // destroyed after the lock is gone
   const MutexLock lock(mu_);
   const auto found = disks_.find(disk.name() + ".raw");
-  if (found == disks_.end() || found->second->disk.get() != &disk) return false;
+  if (found == disks_.end() || found->second->disk.get() != &disk) return change;
   removed = {found->second, maps_.at(disk.name() + ".json")};
-  for (const NodePtr& node : removed) Unlink(node);
-  return true;
+  change.disk_known = Unlink(removed[0]);
+  change.map_known = Unlink(removed[1]);
+  change.changed = true;
+  return change;
 }
 
 size_t InodeTable::SizeForTesting() const {
@@ -127,10 +134,13 @@ size_t InodeTable::SizeForTesting() const {
   return by_number_.size();
 }
 
-void InodeTable::Unlink(const NodePtr& node) {
+bool InodeTable::Unlink(const NodePtr& node) {
   (node->kind == NodeKind::kDisk ? disks_ : maps_).erase(node->name);
-  by_number_.at(node->ino).linked = false;
+  Entry& entry = by_number_.at(node->ino);
+  entry.linked = false;
+  const bool known = entry.lookups > 0;
   DropIfUnused(node->ino);
+  return known;
 }
 
 void InodeTable::DropIfUnused(uint64_t ino) {

@@ -44,6 +44,7 @@ enum class NodeKind : uint8_t {
 };
 
 inline constexpr uint64_t kRootInode = 1;
+inline constexpr uint64_t kMapInode = 7;
 inline constexpr std::string_view kControlDirectoryName = ".chainfs";
 
 // What chmod, chown and utimens set; kept in memory only.
@@ -93,14 +94,23 @@ class InodeTable {
   // What a directory shows, sorted by name, without "." and "..".
   std::vector<NodePtr> List(NodeKind directory) const EXCLUDES(mu_);
 
-  // The kernel holds one reference more; call before the reply that says so.
-  void Remember(const Node& node) EXCLUDES(mu_);
+  // The kernel holds one reference more; call before the reply that says so. False when its name
+  // leads to it no more, which the kernel must not remember then.
+  bool Remember(const Node& node) EXCLUDES(mu_);
   void Forget(uint64_t ino, uint64_t count) EXCLUDES(mu_);
 
+  // What became of a name. The kernel is told of names that it knew and of no others: it would take
+  // the new file away from those who have found it already.
+  struct NameChange {
+    bool changed = false;
+    bool disk_known = false;  // the kernel may remember what NAME.raw led to before
+    bool map_known = false;   // and NAME.json
+    explicit operator bool() const { return changed; }
+  };
   // Links a disk; the one of that name that was there is unlinked. Adding what is there does
-  // nothing. True when something changed.
-  bool Add(const DiskPtr& disk) EXCLUDES(mu_);
-  bool Remove(const Disk& disk) EXCLUDES(mu_);
+  // nothing.
+  NameChange Add(const DiskPtr& disk) EXCLUDES(mu_);
+  NameChange Remove(const Disk& disk) EXCLUDES(mu_);
 
   size_t SizeForTesting() const EXCLUDES(mu_);
 
@@ -111,7 +121,8 @@ class InodeTable {
     bool linked = true;
   };
 
-  void Unlink(const NodePtr& node) REQUIRES(mu_);
+  // Whether the kernel remembers it.
+  bool Unlink(const NodePtr& node) REQUIRES(mu_);
   void DropIfUnused(uint64_t ino) REQUIRES(mu_);
 
   const NodePtr root_;

@@ -222,19 +222,26 @@ void MountState::AnnounceChangedModes() {
   }
 }
 
+void MountState::ForgetNames(const Disk& disk, const InodeTable::NameChange& change) {
+  if (change.disk_known) invalidator.Entry(kRootInode, disk.name() + ".raw");
+  if (change.map_known) invalidator.Entry(kMapInode, disk.name() + ".json");
+}
+
 void MountState::DiskAdded(const DiskPtr& disk) {
-  if (!inodes.Add(disk)) return;
+  const InodeTable::NameChange change = inodes.Add(disk);
+  if (!change) return;
   spdlog::info("disk {} appeared", disk->name());
   GiveBackError(*disk);
-  invalidator.Entry(kRootInode, disk->name() + ".raw");
+  ForgetNames(*disk, change);
   watcher.DiskAppeared();
   jobs.RetryRecorded();
 }
 
 void MountState::DiskRemoved(const DiskPtr& disk) {
-  if (!inodes.Remove(*disk)) return;
+  const InodeTable::NameChange change = inodes.Remove(*disk);
+  if (!change) return;
   spdlog::info("disk {} is gone", disk->name());
-  invalidator.Entry(kRootInode, disk->name() + ".raw");
+  ForgetNames(*disk, change);
 }
 
 void MountState::ChainChanged(const DiskPtr& disk) {

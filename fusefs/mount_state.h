@@ -82,6 +82,8 @@ class MountState final : public CatalogObserver {
   SourceWatcher watcher;
 
  private:
+  // Has the kernel forget what it knew of the names of `disk`.
+  void ForgetNames(const Disk& disk, const InodeTable::NameChange& change);
   mode_t ModeOf(const Node& node) const;
   mode_t ModeOfDisk(const Node& node) const;
   void RememberError(Node& node, std::string_view attribute, const Error& error);

@@ -27,8 +27,9 @@ fuse_entry_param EntryOf(const MountState& mount, Node& node) {
 
 int ReplyEntry(MountState& mount, fuse_req_t req, const NodePtr& node) {
   if (node == nullptr) return ENOENT;
-  const fuse_entry_param entry = EntryOf(mount, *node);
-  mount.inodes.Remember(*node);
+  fuse_entry_param entry = EntryOf(mount, *node);
+  // Whoever unlinked it meanwhile did not see that the kernel would know it.
+  if (!mount.inodes.Remember(*node)) entry.entry_timeout = 0;
   if (fuse_reply_entry(req, &entry) != 0) mount.inodes.Forget(node->ino, 1);
   return kReplied;
 }
@@ -128,15 +129,20 @@ int ReadDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, size_t size
       continue;
     }
     Node& node = *nodes[index - 2];
-    if (plus) {
+    // What was unlinked since the list was made comes without a number to look it up by.
+    const bool remembered = plus && mount.inodes.Remember(node);
+    if (remembered) {
       entry = EntryOf(mount, node);
     } else {
+      if (plus) mount.inodes.Forget(node.ino, 1);
       entry.attr.st_ino = node.ino;
       entry.attr.st_mode = IsDirectory(node.kind) ? S_IFDIR : S_IFREG;
     }
     name = node.name.c_str();
-    if (!PutEntry(req, &out, size, name, entry, static_cast<off_t>(index + 1), plus)) break;
-    if (plus) mount.inodes.Remember(node);
+    if (!PutEntry(req, &out, size, name, entry, static_cast<off_t>(index + 1), plus)) {
+      if (remembered) mount.inodes.Forget(node.ino, 1);
+      break;
+    }
   }
   fuse_reply_buf(req, out.data(), out.size());
   return kReplied;

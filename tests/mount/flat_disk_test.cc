@@ -2,6 +2,8 @@
 //
 // Every flat disk is what qemu-img says that its image contains, whatever the image is made of;
 // names, read-only backing images, broken images, images that come and go.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <filesystem>
@@ -306,6 +308,55 @@ TEST(FlatDiskTest, ManyChains) {
         SameContents(daemon / ("vm" + std::to_string(i) + ".raw"), flat / std::to_string(i % 3)));
   }
   EXPECT_EQ(daemon.Stop().exit_code, 0) << daemon.Log();
+}
+
+TEST(FlatDiskTest, TheNameOfAFileInUseStays) {
+  const TempDir dir;
+  fs::create_directory(dir / "images");
+  Daemon daemon({dir / "images"});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  const auto name_of = [](const OpenedFile& file) {
+    return fs::read_symlink(fmt::format("/proc/self/fd/{}", file.get())).string();
+  };
+  std::vector<std::unique_ptr<OpenedFile>> files;
+  for (int round = 0; round < 20; ++round) {
+    SCOPED_TRACE(round);
+    const std::string name = fmt::format("disk{}.raw", round);
+    WriteTextFile(dir / ("images/" + name), "");
+    ASSERT_EQ(::truncate((dir / ("images/" + name)).c_str(), 4096), 0);
+    // Waits for the scan that finds the image.
+    files.push_back(std::make_unique<OpenedFile>(daemon / name, O_RDONLY));
+    ASSERT_TRUE(files.back()->valid());
+    // The map of a disk that came back is that of the new one.
+    const OpenedFile map(daemon / (".chainfs/map/disk" + std::to_string(round) + ".json"),
+                         O_RDONLY);
+    EXPECT_TRUE(map.valid());
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_EQ(name_of(*files[static_cast<size_t>(round)]),
+              daemon / fmt::format("disk{}.raw", round));
+  }
+}
+
+TEST(FlatDiskTest, AReplacedDiskHasItsOwnMap) {
+  const TempDir dir;
+  fs::create_directory(dir / "images");
+  const std::string image = dir / "images/d.raw";
+  WriteTextFile(image, "");
+  ASSERT_EQ(::truncate(image.c_str(), 4096), 0);
+  Daemon daemon({dir / "images"});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  const OpenedFile used(daemon / "d.raw", O_RDONLY);
+  ASSERT_TRUE(used.valid());
+  EXPECT_NE(ReadTextFile(daemon / ".chainfs/map/d.json").find("4096"), std::string::npos);
+  WriteTextFile(dir / "other", "");
+  ASSERT_EQ(::truncate((dir / "other").c_str(), 8192), 0);
+  fs::rename(dir / "other", image);
+  EXPECT_TRUE(Eventually([&] { return fs::file_size(daemon / "d.raw") == 8192; }));
+  EXPECT_TRUE(Eventually([&] {
+    return ReadTextFile(daemon / ".chainfs/map/d.json").find("8192") != std::string::npos;
+  }));
 }
 
 }  // namespace

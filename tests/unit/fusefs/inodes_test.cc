@@ -94,6 +94,27 @@ TEST_F(InodesTest, ARemovedDiskStaysUntilItIsForgotten) {
   EXPECT_EQ(table.SizeForTesting(), empty);
 }
 
+TEST_F(InodesTest, OnlyNamesThatTheKernelKnewAreToBeForgotten) {
+  InodeTable table;
+  EXPECT_FALSE(table.Add(a_).disk_known) << "there was none";
+  EXPECT_FALSE(table.Remove(*a_).disk_known) << "nobody has asked for it";
+  ASSERT_TRUE(table.Add(a_));
+  const NodePtr node = table.FindByName(NodeKind::kRoot, "a.raw");
+  const NodePtr map = table.FindByName(NodeKind::kMapDirectory, "a.json");
+  ASSERT_NE(node, nullptr);
+  ASSERT_NE(map, nullptr);
+  EXPECT_TRUE(table.Remember(*node));
+  const InodeTable::NameChange removed = table.Remove(*a_);
+  EXPECT_TRUE(removed.disk_known);
+  EXPECT_FALSE(removed.map_known);
+  EXPECT_FALSE(table.Remember(*node)) << "its name leads to it no more";
+  EXPECT_FALSE(table.Remember(*map));
+  EXPECT_FALSE(table.Add(a_).disk_known) << "another number: the old one was told of already";
+  const NodePtr again = table.FindByName(NodeKind::kMapDirectory, "a.json");
+  EXPECT_TRUE(table.Remember(*again));
+  EXPECT_TRUE(table.Remove(*a_).map_known);
+}
+
 TEST_F(InodesTest, ForgettingTooMuchHarmsNothing) {
   InodeTable table;
   table.Add(a_);
