@@ -72,20 +72,22 @@ Roots::Roots(OpenDirectoryFunction open)
 
 Result<std::shared_ptr<Directory>> Roots::Add(const std::string& path, RootUse use) {
   CHAINFS_ASSIGN(std::shared_ptr<Directory> directory, open_(path));
-  for (Root& root : roots_) {
-    if (root.directory->path() != directory->path()) continue;
-    root.use = std::max(root.use, use);
-    return root.directory;
+  CHAINFS_ASSIGN(const FileId id, directory->Id());
+  auto root = std::ranges::find(roots_, id, &Root::id);
+  if (root == roots_.end()) {
+    root = roots_.insert(root, Root{.directory = directory, .id = id, .paths = {}, .use = use});
   }
-  Root root{.directory = directory, .paths = {directory->path()}, .use = use};
-  if (real_host_) {
-    // Absolute backing names may spell the directory either way.
-    std::error_code error;
-    const std::string canonical = std::filesystem::canonical(directory->path(), error).string();
-    if (!error && canonical != directory->path()) root.paths.push_back(canonical);
+  root->use = std::max(root->use, use);
+  std::vector<std::string> spellings = {directory->path()};
+  std::error_code error;
+  // Absolute names may spell the directory either way.
+  if (real_host_)
+    spellings.push_back(std::filesystem::canonical(directory->path(), error).string());
+  for (std::string& spelling : spellings) {
+    const bool known = std::ranges::find(root->paths, spelling) != root->paths.end();
+    if (!known && !spelling.empty()) root->paths.push_back(std::move(spelling));
   }
-  roots_.push_back(std::move(root));
-  return directory;
+  return root->directory;
 }
 
 std::string_view Roots::Beneath(std::string_view root, std::string_view path) {

@@ -51,7 +51,8 @@ class Roots {
   // `open`: null for the real host.
   explicit Roots(OpenDirectoryFunction open);
 
-  // Makes the directory at `path` a root; its path as the Directory spells it may differ.
+  // Makes the directory at `path` a root; its path as the Directory spells it may differ. One that
+  // is a root already, under whatever name, keeps that name.
   Result<std::shared_ptr<Directory>> Add(const std::string& path, RootUse use);
   // The place of an absolute path; kAccess when no root and none of `extra` contains it, kNotFound
   // when its directory does not exist.
@@ -69,6 +70,7 @@ class Roots {
  private:
   struct Root {
     std::shared_ptr<Directory> directory;
+    FileId id;
     std::vector<std::string> paths;  // as given, and with symbolic links resolved
     RootUse use = RootUse::kRead;
   };

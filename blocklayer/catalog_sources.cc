@@ -174,6 +174,14 @@ const Sources::LoadedRecord* Sources::RecordOf(const Source& source,
   return best;
 }
 
+// The path as an entry would have it: a source may have another spelling than when the record was
+// written.
+std::string Sources::AsListed(const ChainRecord& record, const std::string& path) {
+  if (path.empty()) return path;
+  const Result<Place> place = roots_.Find(path, record.roots);
+  return place ? place->path : path;
+}
+
 Candidate Sources::RecordCandidate(size_t index, const LoadedRecord& record) {
   const Source& source = sources_[index];
   const std::string record_path = RecordPath(*source.records, record.file);
@@ -192,13 +200,15 @@ Candidate Sources::RecordCandidate(size_t index, const LoadedRecord& record) {
     return candidate;
   }
   const ChainRecord& contents = *record.contents;
-  candidate.path = NormalPath(contents.active);
+  candidate.path = contents.active;
   candidate.format = contents.format;
   candidate.file_name = FileNameOf(candidate.path);
   candidate.fixed_name = contents.name;
   candidate.extra_roots = contents.roots;
   candidate.missing_hint = MissingHint(contents, record_path);
-  if (candidate.path != contents.origin) candidate.keeps = {contents.origin, contents.backing};
+  if (candidate.path != contents.origin) {
+    candidate.keeps = {AsListed(contents, contents.origin), AsListed(contents, contents.backing)};
+  }
   Result<Place> place = roots_.Find(candidate.path, contents.roots);
   if (place) {
     candidate.place = *std::move(place);
@@ -241,7 +251,7 @@ Result<Inventory> Sources::Collect() {
   };
   for (const LoadedRecord& record : records) {
     if (!record.contents || record.contents->next.empty()) continue;
-    known.insert(NormalPath(record.contents->next));
+    known.insert(AsListed(*record.contents, record.contents->next));
     inventory.interrupted.push_back(
         {.source = record.source, .record = record.file, .contents = *record.contents});
   }

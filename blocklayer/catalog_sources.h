@@ -89,6 +89,7 @@ class Sources {
   Result<std::vector<LoadedRecord>> LoadRecords(std::string& texts);
   const LoadedRecord* RecordOf(const Source& source,
                                const std::vector<LoadedRecord>& records) const;
+  std::string AsListed(const ChainRecord& record, const std::string& path);
   Candidate ImageCandidate(size_t index, const std::vector<LoadedRecord>& records);
   Candidate RecordCandidate(size_t index, const LoadedRecord& record);
 

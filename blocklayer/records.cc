@@ -10,6 +10,7 @@
 #include <set>
 #include <span>
 
+#include "blocklayer/catalog_roots.h"
 #include "blocklayer/name_rules.h"
 
 namespace chainfs {
@@ -68,9 +69,15 @@ std::string StoredPath(const std::string& path, std::string_view source) {
                                                                  : path;
 }
 
+// Normal as text, which changes nothing of what it means as long as it does not climb.
 std::string AbsolutePath(const std::string& stored, std::string_view source) {
-  if (stored.empty() || stored.starts_with('/')) return stored;
-  return fmt::format("{}/{}", source == "/" ? "" : source, stored);
+  if (stored.empty()) return stored;
+  return NormalPath(stored.starts_with('/') ? stored : fmt::format("{}/{}", source, stored));
+}
+
+// Beyond a link ".." is not what the text says, so no text tells where such a path leads.
+bool Climbs(std::string_view path) {
+  return fmt::format("/{}/", path).find("/../") != std::string::npos;
 }
 
 // Whether nobody but root and this process' user may change it.
@@ -84,22 +91,26 @@ uint64_t HashOf(std::string_view text) {
   return hash;
 }
 
-// Sets the field called `key`; false when its value makes no sense. Unknown keys are for later
-// versions that older ones may ignore.
-bool SetField(ChainRecord& record, std::string_view key, const std::string& value,
-              std::string_view source) {
+// Sets the field called `key`; says what is wrong with its value, or nothing. Unknown keys are for
+// later versions that older ones may ignore.
+std::string_view SetField(ChainRecord& record, std::string_view key, const std::string& value,
+                          std::string_view source) {
   if (key == "name") record.name = value;
-  if (key == "active") record.active = AbsolutePath(value, source);
-  if (key == "origin") record.origin = AbsolutePath(value, source);
-  if (key == "backing") record.backing = AbsolutePath(value, source);
-  if (key == "next") record.next = AbsolutePath(value, source);
-  if (key == "root") record.roots.push_back(AbsolutePath(value, source));
   if (key == "format") {
     const std::optional<ImageFormat> format = ParseImageFormat(value);
-    if (!format) return false;
+    if (!format) return "has an unknown format";
     record.format = *format;
   }
-  return true;
+  std::string* path = nullptr;
+  if (key == "active") path = &record.active;
+  if (key == "origin") path = &record.origin;
+  if (key == "backing") path = &record.backing;
+  if (key == "next") path = &record.next;
+  if (key == "root") path = &record.roots.emplace_back();
+  if (path == nullptr) return {};
+  if (Climbs(value)) return "has \"..\" in a path";
+  *path = AbsolutePath(value, source);
+  return {};
 }
 
 }  // namespace
@@ -143,7 +154,9 @@ Result<ChainRecord> ParseChainRecord(std::string_view text, std::string_view sou
                   fmt::format("it has version {}, but this chainfs knows only version 1",
                               EscapeText(*value)));
     }
-    if (!SetField(record, key, *value, source)) return bad("has an unknown format");
+    if (const std::string_view wrong = SetField(record, key, *value, source); !wrong.empty()) {
+      return bad(wrong);
+    }
   }
   for (const std::string_view key : {"version", "name", "active", "format"}) {
     if (!seen.contains(key)) {
@@ -162,7 +175,7 @@ std::string ChainRecordName(std::string_view chain) {
 
 bool RecordStore::Covers(std::string_view path) const {
   const std::string prefix = fmt::format("{}/", source_path() == "/" ? "" : source_path());
-  return path.starts_with(prefix);
+  return path.starts_with(prefix) && !Climbs(path);
 }
 
 Status RecordStore::CheckTrustedWithPaths() {

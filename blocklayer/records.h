@@ -31,8 +31,8 @@ namespace chainfs {
 inline constexpr std::string_view kRecordDirectory = ".chainfs";
 inline constexpr std::string_view kChainRecordPrefix = "chain-";
 
-// Paths are absolute here; on disk those beneath the source are relative to it, so that the whole
-// directory can move.
+// Paths are absolute and normal here; on disk those beneath the source are relative to it, so that
+// the whole directory can move. None has "..": where such a path leads, its text does not tell.
 struct ChainRecord {
   std::string name;                          // the chain's
   std::string active;                        // its active layer
@@ -59,7 +59,7 @@ class RecordStore {
   explicit RecordStore(std::shared_ptr<Directory> source) : source_(std::move(source)) {}
 
   const std::string& source_path() const { return source_->path(); }
-  // Whether `path` (absolute) lies beneath the source.
+  // Whether `path` (absolute) lies beneath the source; one with ".." never does.
   bool Covers(std::string_view path) const;
   // kPermission when records here may not speak of files outside the source.
   Status CheckTrustedWithPaths();

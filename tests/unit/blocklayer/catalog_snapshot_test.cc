@@ -194,6 +194,30 @@ TEST_F(CatalogSnapshotTest, AMissingActiveLayerIsNeverReplacedByAnOlderOne) {
   EXPECT_FALSE(catalog_->Find("vm1")->read_only());
 }
 
+// What a record keeps from being written counts however it and the mount spell a directory.
+TEST_F(CatalogSnapshotTest, ABaseIsKeptUnderAnySpellingOfItsDirectory) {
+  TempDir other;
+  ASSERT_EQ(::mkdir((other / "bases").c_str(), 0755), 0);
+  ASSERT_EQ(::symlink("bases", (other / "link").c_str()), 0);
+  MakeQcow2("vm1.qcow2");
+  ASSERT_EQ(::rename(At("vm1.qcow2").c_str(), (other / "bases/vm1.qcow2").c_str()), 0);
+  ASSERT_EQ(::mkdir(At(".chainfs").c_str(), 0700), 0);
+  const auto write = [&](const std::string& base) {
+    WriteTextFile(At(".chainfs/chain-x"),
+                  "version=1\nname=x\nactive=gone.qcow2\nformat=qcow2\norigin=" + base +
+                      "\nbacking=" + base + "\n");
+    ASSERT_EQ(::chmod(At(".chainfs/chain-x").c_str(), 0600), 0);
+  };
+  for (const std::string& base :
+       {other / "link/vm1.qcow2", other / "bases/vm1.qcow2", other / "bases/.//vm1.qcow2"}) {
+    write(base);
+    ASSERT_TRUE(Open({{.path = dir_.path(), .name = {}, .format = {}},
+                      {.path = other / "link", .name = {}, .format = {}}}));
+    ASSERT_NE(catalog_->Find("vm1"), nullptr);
+    EXPECT_TRUE(catalog_->Find("vm1")->read_only()) << base;
+  }
+}
+
 TEST_F(CatalogSnapshotTest, ARecordThatIsNotTrustedBreaksItsChain) {
   MakeQcow2("vm1.qcow2");
   ASSERT_TRUE(OpenAll());

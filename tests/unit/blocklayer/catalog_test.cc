@@ -190,6 +190,19 @@ TEST_F(CatalogTest, OneFileUnderTwoNamesIsShownOnce) {
   EXPECT_EQ(BrokenError("c").kind, ErrorKind::kExists);
 }
 
+// Two sources may be one directory, spelled differently: one store of records, one place for each.
+TEST_F(CatalogTest, ADirectoryThatIsNamedTwiceIsOneDirectory) {
+  TempDir other;
+  MakeQcow2("vm1.qcow2");
+  ASSERT_EQ(::symlink(dir_.path().c_str(), (other / "link").c_str()), 0);
+  ASSERT_TRUE(Open({{.path = dir_.path(), .name = {}, .format = {}},
+                    {.path = other / "link", .name = {}, .format = {}},
+                    {.path = other / "link/vm1.qcow2", .name = "web", .format = {}}}));
+  EXPECT_EQ(Shown(), (Names{"web"}));
+  EXPECT_TRUE(catalog_->Broken().empty());
+  EXPECT_EQ(catalog_->WatchedDirectories().size(), 1u);
+}
+
 TEST_F(CatalogTest, AnImageSourceHasItsNameAndFormat) {
   MakeQcow2("disk.img");
   ASSERT_TRUE(Open({{.path = At("disk.img"), .name = "web", .format = ImageFormat::kQcow2}}));

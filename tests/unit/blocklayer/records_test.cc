@@ -74,6 +74,12 @@ TEST(RecordsTest, NonsenseIsRefusedWithItsLine) {
       {"version=1\nname=a\nactive=/a\nformat=vmdk\n", "line 4"},
       {"version=1\nname=a/b\nactive=/a\nformat=raw\n", "slash"},
       {"version=1\nname=a\nformat=raw\n", "no \"active\""},
+      {"version=1\nname=a\nactive=../y/a.raw\nformat=raw\n", "line 3"},
+      {"version=1\nname=a\nactive=/x/../y/a.raw\nformat=raw\n", "line 3"},
+      {"version=1\nname=a\nactive=a.raw\norigin=sub/..\nformat=raw\n", "line 4"},
+      {"version=1\nbacking=../a\n", "line 2"},
+      {"version=1\nnext=../a\n", "line 2"},
+      {"version=1\nroot=/x/..\n", "line 2"},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.text);
@@ -81,6 +87,16 @@ TEST(RecordsTest, NonsenseIsRefusedWithItsLine) {
     ASSERT_FALSE(read);
     EXPECT_NE(read.error().message.find(c.says), std::string::npos) << read.error().message;
   }
+}
+
+// Paths are compared as text with those of entries.
+TEST(RecordsTest, HandWrittenPathsAreMadeNormal) {
+  const Result<ChainRecord> read = ParseChainRecord(
+      "version=1\nname=a\nactive=./sub//..a.raw\norigin=/x/./a.raw\nformat=raw\nroot=/y/\n", "/x");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->active, "/x/sub/..a.raw");
+  EXPECT_EQ(read->origin, "/x/a.raw");
+  EXPECT_EQ(read->roots, std::vector<std::string>{"/y"});
 }
 
 TEST(RecordsTest, LongNamesStayFileNamesAndDistinct) {
@@ -178,13 +194,16 @@ TEST_F(RecordStoreTest, OnlyARecordInADirectoryOfOursSpeaksOfFilesElsewhere) {
   elsewhere.active = "/elsewhere/b.qcow2";
   ChainRecord root = here;
   root.roots = {"/elsewhere"};
-  for (const ChainRecord& record : {here, elsewhere, root}) {
+  ChainRecord climbing;
+  climbing.active = dir_ / "../other/b.qcow2";
+  for (const ChainRecord& record : {here, elsewhere, root, climbing}) {
     EXPECT_TRUE(store_->CheckTrusted(record));
   }
   ASSERT_EQ(::chmod(dir_.path().c_str(), 0777), 0);
   EXPECT_TRUE(store_->CheckTrusted(here));
   EXPECT_EQ(store_->CheckTrusted(elsewhere).error().kind, ErrorKind::kPermission);
   EXPECT_EQ(store_->CheckTrusted(root).error().kind, ErrorKind::kPermission);
+  EXPECT_EQ(store_->CheckTrusted(climbing).error().kind, ErrorKind::kPermission);
 }
 
 TEST_F(RecordStoreTest, ARecordThatIsNoRegularFileIsNotRead) {
