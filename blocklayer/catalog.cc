@@ -174,7 +174,8 @@ Status Catalog::Impl::RemoveRecord(const Disk& disk, const std::string& name) {
   return store == nullptr ? Status() : store->Remove(name);
 }
 
-Result<std::vector<Catalog::Record>> Catalog::Impl::ReadRecords(std::string_view prefix) const {
+Result<std::vector<Catalog::Record>> Catalog::Impl::ReadRecords(
+    std::string_view prefix, std::vector<Error>* distrusted) const {
   std::vector<Record> records;
   std::set<const RecordStore*> done;
   for (size_t i = 0; i < sources_.size(); ++i) {
@@ -185,8 +186,10 @@ Result<std::vector<Catalog::Record>> Catalog::Impl::ReadRecords(std::string_view
     // The images of that source are shown as broken, with the reason.
     if (!all) continue;
     for (RecordStore::Found& found : *all) {
-      // What is not trusted does not count.
-      if (!found.contents) continue;
+      if (!found.contents) {
+        if (distrusted != nullptr) distrusted->push_back(std::move(found.contents).error());
+        continue;
+      }
       records.push_back({.source = store.source_path(),
                          .name = std::move(found.name),
                          .contents = *std::move(found.contents)});
@@ -308,8 +311,9 @@ Status Catalog::RemoveRecord(const Disk& disk, const std::string& name) {
   return impl_->RemoveRecord(disk, name);
 }
 
-Result<std::vector<Catalog::Record>> Catalog::ReadRecords(std::string_view prefix) const {
-  return impl_->ReadRecords(prefix);
+Result<std::vector<Catalog::Record>> Catalog::ReadRecords(std::string_view prefix,
+                                                          std::vector<Error>* distrusted) const {
+  return impl_->ReadRecords(prefix, distrusted);
 }
 
 Status Catalog::Close() { return impl_->Close(); }

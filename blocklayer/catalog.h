@@ -133,7 +133,8 @@ class Catalog {
   void DropLayersBetween(const LayerPtr& top, const LayerPtr& base);
 
   // Small durable records kept beside the images, in SOURCE/.chainfs/ of the disk's source (made
-  // when first written). `name` is one component. Read returns every record with the prefix.
+  // when first written). `name` is one component. Read returns every record with the prefix that
+  // counts; `distrusted`, when given, gets why each of the others does not.
   Status WriteRecord(const Disk& disk, const std::string& name, std::string_view contents);
   // The same for a record that must not be there yet: kExists.
   Status CreateRecord(const Disk& disk, const std::string& name, std::string_view contents);
@@ -143,7 +144,8 @@ class Catalog {
     std::string name;
     std::string contents;
   };
-  Result<std::vector<Record>> ReadRecords(std::string_view prefix) const;
+  Result<std::vector<Record>> ReadRecords(std::string_view prefix,
+                                          std::vector<Error>* distrusted = nullptr) const;
   // Whether one that was read is still there; an error when that cannot be told, or when it is not
   // trusted any more.
   Result<bool> HasRecord(const Record& record) const;

@@ -69,7 +69,8 @@ class Catalog::Impl {
   Status WriteRecord(const Disk& disk, const std::string& name, std::string_view contents);
   Status CreateRecord(const Disk& disk, const std::string& name, std::string_view contents);
   Status RemoveRecord(const Disk& disk, const std::string& name);
-  Result<std::vector<Record>> ReadRecords(std::string_view prefix) const;
+  Result<std::vector<Record>> ReadRecords(std::string_view prefix,
+                                          std::vector<Error>* distrusted) const;
   Status RemoveRecord(const Record& record);
   Status RemoveDeadClaim(const Record& record);
   Result<bool> HasRecord(const Record& record) const;
@@ -178,8 +179,9 @@ class Catalog::Impl {
       REQUIRES(mu_);
   void UndoSnapshot(Entry& entry, const Place& target, const FileId& made, const KnownRecord& known)
       REQUIRES(mu_);
-  void MoveEntry(Entry& entry, const Place& target, const Layer& overlay,
-                 const std::string& record_file, const ChainRecord& record) REQUIRES(mu_);
+  // Gives the entry another path in the tables; kExists, and nothing has changed, when that is
+  // somebody's.
+  Status MoveEntry(Entry& entry, Candidate to) REQUIRES(mu_);
   // catalog_references.cc
   // kExists when anything in view, a ghost, a record or the header of a broken chain names `place`.
   Status CheckNamedByNobody(const Place& place) REQUIRES(mu_);

@@ -13,7 +13,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "blocklayer/catalog_impl.h"
 #include "blocklayer/name_rules.h"
@@ -51,12 +50,27 @@ Status CheckTargetName(const std::string& target) {
   return {};
 }
 
+// What an entry stands for once the record of its chain says `record`.
+Candidate MovedCandidate(Candidate candidate, const Place& target, const std::string& record_file,
+                         const ChainRecord& record) {
+  candidate.path = target.path;
+  candidate.place = target;
+  candidate.format = record.format;
+  candidate.file_name = target.name;
+  candidate.record = record_file;
+  candidate.extra_roots = record.roots;
+  return candidate;
+}
+
 }  // namespace
 
 Result<Place> Catalog::Impl::PlanTarget(const Entry& entry, const SnapshotRequest& request) {
   const LayerPtr active = entry.disk->chain()->active;
   const std::string directory = DirectoryOf(active->path);
   if (request.target.empty()) {
+    // A chain may have left the sources, and then its own directory is one that not everybody may
+    // fill.
+    if (!request.anywhere) CHAINFS_TRY(roots_.FindNew(active->path));
     for (int n = 1; n < kMaxNumber; ++n) {
       const std::string name = fmt::format("{}.{}.qcow2", entry.name, n);
       Place place{.directory = active->directory, .name = name, .path = JoinPath(directory, name)};
@@ -172,12 +186,19 @@ Result<LayerPtr> Catalog::Impl::MakeOverlay(const SnapshotPlan& plan,
     return std::unexpected(made_stat.error());
   }
   const FileStat& made = *made_stat;
+  // Not open at all, somebody could remove it, and another file of its name get its inode number.
+  std::unique_ptr<File> held;
   Result<LayerPtr> overlay = [&]() REQUIRES(mu_) -> Result<LayerPtr> {
     TakeOverAccess(*file, made, owner);
-    // Or it would count as being written by somebody.
+    CHAINFS_ASSIGN(held, target.directory->Open(target.name, OpenMode::kReadOnly));
+    CHAINFS_ASSIGN(const FileStat held_stat, held->Stat());
+    if (held_stat.id != made.id) {
+      return Fail(ErrorKind::kStale,
+                  EscapeText(fmt::format("{}: was replaced while it was being made", target.path)));
+    }
+    // Open for writing it would count as being written by somebody.
     file.reset();
-    // What its name leads to by now must be this very file, and lead to the layer that it
-    // continues.
+    // Its backing name must lead to the layer that it continues; and Get opens this very file.
     CHAINFS_TRY(CheckBackingName(target, plan.backing.name, active->id));
     return pool_.Get(LayerFile{.place = target,
                                .format = ImageFormat::kQcow2,
@@ -219,14 +240,22 @@ Result<LayerPtr> Catalog::Impl::SnapshotLocked(const DiskPtr& disk,
   record.format = ImageFormat::kQcow2;
   record.backing = entry.candidate.path;
   record.next.clear();
-  Status switched = disk->SwitchActive(*overlay, [&] {
-    return store.Write(known.file, FormatChainRecord(record, store.source_path()));
-  });
+  // First in the tables, where it can still be refused.
+  const Candidate before = entry.candidate;
+  Status switched = MoveEntry(entry, MovedCandidate(before, target, known.file, record));
+  if (switched) {
+    switched = disk->SwitchActive(*overlay, [&] {
+      return store.Write(known.file, FormatChainRecord(record, store.source_path()));
+    });
+    // Its old path is free.
+    if (!switched) (void)MoveEntry(entry, before);
+  }
   if (!switched) {
     UndoSnapshot(entry, target, (*overlay)->id, known);
     return std::unexpected(std::move(switched).error());
   }
-  MoveEntry(entry, target, **overlay, known.file, record);
+  entry.stat = FileStat{.id = (*overlay)->id};
+  entry.hint.clear();
   // Fewer locks cannot conflict.
   (void)pool_.SetRole(frozen, LayerRole::kBacking);
   Queue([disk](CatalogObserver& observer) { observer.ChainChanged(disk); });
@@ -248,21 +277,19 @@ void Catalog::Impl::UndoSnapshot(Entry& entry, const Place& target, const FileId
   PublishLists();
 }
 
-void Catalog::Impl::MoveEntry(Entry& entry, const Place& target, const Layer& overlay,
-                              const std::string& record_file, const ChainRecord& record) {
-  auto node = entries_.extract(entry.candidate.path);
-  Entry& moved = node.mapped();
-  moved.candidate.path = target.path;
-  moved.candidate.place = target;
-  moved.candidate.format = ImageFormat::kQcow2;
-  moved.candidate.file_name = target.name;
-  moved.candidate.record = record_file;
-  moved.candidate.extra_roots = record.roots;
-  moved.stat = FileStat{.id = overlay.id};
-  moved.hint.clear();
-  node.key() = target.path;
-  // Nothing in view has that name (CheckNamedByNobody).
-  if (!entries_.insert(std::move(node)).inserted) std::abort();
+Status Catalog::Impl::MoveEntry(Entry& entry, Candidate to) {
+  const std::string from = entry.candidate.path;
+  auto node = entries_.extract(from);
+  node.key() = to.path;
+  auto moved = entries_.insert(std::move(node));
+  if (moved.inserted) {
+    entry.candidate = std::move(to);
+    return {};
+  }
+  moved.node.key() = from;
+  (void)entries_.insert(std::move(moved.node));
+  return Fail(ErrorKind::kExists,
+              EscapeText(fmt::format("{}: it is in view already; choose another target", to.path)));
 }
 
 Result<LayerPtr> Catalog::Impl::Snapshot(const DiskPtr& disk, const SnapshotRequest& request) {

@@ -33,10 +33,15 @@ Result<JobRecord> Parse(const Catalog::Record& found) {
 }  // namespace
 
 void JobManager::Impl::ResumeRecorded() {
-  const Result<std::vector<Catalog::Record>> records = catalog_.ReadRecords(kJobRecordPrefix);
+  std::vector<Error> distrusted;
+  const Result<std::vector<Catalog::Record>> records =
+      catalog_.ReadRecords(kJobRecordPrefix, &distrusted);
   if (!records) {
     spdlog::warn("records of unfinished jobs cannot be read: {}", records.error().message);
     return;
+  }
+  for (const Error& error : distrusted) {
+    spdlog::warn("the record of a job does not count: {}", error.message);
   }
   for (const Catalog::Record& record : *records) {
     if (!record.contents.empty()) {

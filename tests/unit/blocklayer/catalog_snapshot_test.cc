@@ -160,7 +160,10 @@ TEST_F(CatalogSnapshotTest, AChainMayLeaveTheSourcesAndComeBack) {
   ASSERT_TRUE(OpenAll());
   TakeSnapshot("vm1", {.target = other / "x.qcow2", .anywhere = true});
   Fill(catalog_->Find("vm1"), 0, 512, 'x');
-  TakeSnapshot("vm1");  // beside the active layer, which is outside by now
+  // Beside the active layer, which is outside by now: not for everybody.
+  EXPECT_EQ(SnapshotError("vm1", ""), ErrorKind::kAccess);
+  EXPECT_FALSE(std::filesystem::exists(other / "vm1.1.qcow2"));
+  TakeSnapshot("vm1", {.anywhere = true});
   EXPECT_EQ(catalog_->Find("vm1")->chain()->active->path, other / "vm1.1.qcow2");
   TakeSnapshot("vm1", {.target = At("back.qcow2")});
   ASSERT_TRUE(catalog_->Close());

@@ -446,6 +446,21 @@ TEST_F(CatalogTest, RecordsOfJobsLieBesideTheImages) {
   EXPECT_TRUE(catalog_->ReadRecords("job-")->empty());
 }
 
+TEST_F(CatalogTest, ARecordOfAJobThatIsNotTrustedIsTold) {
+  MakeQcow2("a.qcow2");
+  ASSERT_TRUE(OpenAll());
+  ASSERT_TRUE(catalog_->WriteRecord(*catalog_->Find("a"), "job-1", "x"));
+  ASSERT_TRUE(catalog_->WriteRecord(*catalog_->Find("a"), "job-2", "y"));
+  ASSERT_EQ(::chmod(At(".chainfs/job-1").c_str(), 0666), 0);
+  std::vector<Error> distrusted;
+  const auto found = catalog_->ReadRecords("job-", &distrusted);
+  ASSERT_TRUE(found);
+  ASSERT_EQ(found->size(), 1u);
+  EXPECT_EQ(found->front().name, "job-2");
+  ASSERT_EQ(distrusted.size(), 1u);
+  EXPECT_NE(distrusted.front().message.find(At(".chainfs/job-1")), std::string::npos);
+}
+
 TEST_F(CatalogTest, AfterCloseTheImagesAreCleanAndTheCatalogRefuses) {
   MakeQcow2("a.qcow2");
   ASSERT_TRUE(OpenAll());
