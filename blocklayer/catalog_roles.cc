@@ -73,12 +73,12 @@ bool Catalog::Impl::Freeze(Entry& entry, const std::string& because) {
 
 void Catalog::Impl::Thaw(Entry& entry) {
   const LayerPtr active = entry.disk->chain()->active;
-  if (!active->image->writable()) {
-    entry.frozen_because = fmt::format("read-only: {}", active->ReadOnlyReason());
-    return;
-  }
-  if (Status locked = pool_.SetRole(active, LayerRole::kActive); !locked) {
-    entry.frozen_because = fmt::format("read-only: {}", locked.error().message);
+  // For an image that was opened while something was built on it, this opens it for writing.
+  const Status able = pool_.SetRole(active, LayerRole::kActive);
+  if (!able || !active->image->writable()) {
+    const bool says_why = able || able.error().kind == ErrorKind::kReadOnly;
+    entry.frozen_because =
+        fmt::format("read-only: {}", says_why ? active->ReadOnlyReason() : able.error().message);
     return;
   }
   if (!entry.disk->AllowWriting()) {

@@ -6,8 +6,10 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "blocklayer/base/sync.h"
 #include "blocklayer/image/image.h"
 #include "blocklayer/io/directory.h"
 
@@ -19,14 +21,21 @@ struct Layer {
   std::shared_ptr<Directory> directory;  // holds `name`; relative backing names start here
   FileId id;
   uint64_t owner_id = 0;  // key of this layer in the shared caches
-  // Why the file could only be opened for reading: "/ro/vm1.qcow2 cannot be written (Read-only file
-  // system)". Empty where that was not tried, or went well.
-  std::string write_refusal;
   std::unique_ptr<Image> image;
 
-  // For people; empty while the layer is writable.
-  std::string ReadOnlyReason() const {
-    return write_refusal.empty() ? image->read_only_reason() : write_refusal;
+  // Why the file could only be opened for reading: "/ro/vm1.qcow2 cannot be written (Read-only file
+  // system)". Empty where that was not tried, or went well.
+  void SetWriteRefusal(std::string why) EXCLUDES(refusal_mu) {
+    const MutexLock lock(refusal_mu);
+    write_refusal = std::move(why);
+  }
+  // For people; empty while the layer is writable. Any thread.
+  std::string ReadOnlyReason() const EXCLUDES(refusal_mu) {
+    {
+      const MutexLock lock(refusal_mu);
+      if (!write_refusal.empty()) return write_refusal;
+    }
+    return image->read_only_reason();
   }
 
   // Who uses it how; belongs to the StackRegistry and its lock.
@@ -36,6 +45,9 @@ struct Layer {
     bool awaited = false;  // somebody wants to write it once no stack contains it
   };
   mutable Use use;
+
+  mutable Mutex refusal_mu;  // a leaf
+  std::string write_refusal GUARDED_BY(refusal_mu);
 };
 using LayerPtr = std::shared_ptr<Layer>;
 // Top to base.

@@ -33,6 +33,11 @@ bool CannotBeWritten(const Error& error) {
          error.sys_errno == ETXTBSY;
 }
 
+std::string RefusalOf(const std::string& path, const Error& error) {
+  return EscapeText(
+      fmt::format("{} cannot be written ({})", path, ::strerrordesc_np(error.sys_errno)));
+}
+
 }  // namespace
 
 ImageLockSet LayerPool::LocksFor(LayerRole role, uint32_t stream_targets) {
@@ -56,9 +61,24 @@ LayerRole LayerPool::RoleOf(const LayerPtr& layer) const {
   return found == entries_.end() ? LayerRole::kBacking : found->second.role;
 }
 
+// Before the locks of a writer are taken: where it cannot be written, nobody need be kept out, not
+// even for a moment. That it can be written does not mean that it is.
+Status LayerPool::MakeWritable(Layer& layer) const {
+  if (read_only_) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
+  Status made = layer.image->MakeWritable();
+  layer.SetWriteRefusal({});
+  if (made) return made;
+  made.error().message = EscapeText(made.error().message);
+  // The image says by itself what is wrong with it.
+  if (made.error().sys_errno == 0 || !CannotBeWritten(made.error())) return made;
+  layer.SetWriteRefusal(RefusalOf(layer.path, made.error()));
+  return Fail(ErrorKind::kReadOnly, layer.ReadOnlyReason());
+}
+
 Status LayerPool::SetRole(const LayerPtr& layer, LayerRole role) {
   Entry* entry = EntryOf(layer);
   if (entry == nullptr || entry->role == role) return {};
+  if (role == LayerRole::kActive) CHAINFS_TRY(MakeWritable(*layer));
   CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, entry->stream_targets)));
   entry->role = role;
   return {};
@@ -66,11 +86,12 @@ Status LayerPool::SetRole(const LayerPtr& layer, LayerRole role) {
 
 Status LayerPool::AddStreamTarget(const LayerPtr& layer) {
   Entry* entry = EntryOf(layer);
-  if (entry == nullptr || !layer->image->writable()) {
+  if (entry == nullptr) {
     return Fail(ErrorKind::kReadOnly,
                 EscapeText(fmt::format("{}: the layer cannot be written: {}", layer->path,
                                        layer->ReadOnlyReason())));
   }
+  CHAINFS_TRY(MakeWritable(*layer));
   CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(entry->role, entry->stream_targets + 1)));
   ++entry->stream_targets;
   return {};
@@ -97,18 +118,20 @@ Result<LayerPtr> LayerPool::Get(const LayerFile& file, LayerRole role) {
                                        file.place.path, ImageFormatName(layer->image->format()),
                                        ImageFormatName(file.format))));
   }
-  if (!layer->image->writable()) role = LayerRole::kBacking;
-  CHAINFS_TRY(SetRole(layer, role));
+  if (read_only_) role = LayerRole::kBacking;
+  Status set = SetRole(layer, role);
+  // Then it is shown read-only, and says why.
+  const bool unwritable = !set && set.error().kind == ErrorKind::kReadOnly;
+  if (unwritable) set = SetRole(layer, LayerRole::kBacking);
+  CHAINFS_TRY(std::move(set));
   return layer;
 }
 
-// For reading and writing where that is possible and wanted.
+// For reading and writing where that is possible.
 Result<std::unique_ptr<File>> LayerPool::OpenFile(const LayerFile& file, std::string* refusal) {
-  if (read_only_) return OpenUnwritable(file);
   auto opened = file.place.directory->Open(file.place.name, OpenMode::kReadWrite);
   if (opened || !CannotBeWritten(opened.error())) return opened;
-  const char* const why = std::strerror(opened.error().sys_errno);
-  *refusal = EscapeText(fmt::format("{} cannot be written ({})", file.place.path, why));
+  *refusal = RefusalOf(file.place.path, opened.error());
   return OpenUnwritable(file);
 }
 
@@ -139,12 +162,10 @@ std::optional<BackgroundRepairs::Verdict> LayerPool::RepairVerdict(const LayerFi
   return repairs_->Look(file.stat);
 }
 
-Status LayerPool::StartRepair(const LayerFile& described, LayerRole role,
-                              std::unique_ptr<File>& file) {
-  if (Status locked = file->SetImageLocks(kActiveLayerLocks); !locked) {
-    if (role == LayerRole::kActive) return locked;
-    return {};
-  }
+std::unexpected<Error> LayerPool::StartRepair(const LayerFile& described,
+                                              std::unique_ptr<File> file) {
+  Status locked = file->SetImageLocks(kActiveLayerLocks);
+  if (!locked) return std::unexpected(std::move(locked).error());
   (void)repairs_->Start(std::move(file));
   return BeingChecked(described);
 }
@@ -162,6 +183,7 @@ Status LayerPool::CheckComplete(const LayerFile& described) {
 
 Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   CHAINFS_TRY(CheckComplete(described));
+  if (read_only_) role = LayerRole::kBacking;
   using RepairState = BackgroundRepairs::State;
   const std::optional<BackgroundRepairs::Verdict> repair = RepairVerdict(described);
   Qcow2OpenOptions options;
@@ -169,45 +191,39 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
     if (repair->state == RepairState::kUnderWay || repair->state == RepairState::kWaiting) {
       return BeingChecked(described);
     }
-    options.unrepaired = repair->reason.empty() ? "it was not closed cleanly" : repair->reason;
+    // What cannot be repaired is not opened for writing, and says why.
+    if (!repair->reason.empty()) role = LayerRole::kBacking;
+    if (!repair->reason.empty()) options.unrepaired = repair->reason;
+    if (role == LayerRole::kActive) options.unrepaired = "it was not closed cleanly";
   }
-  const bool hopeless = repair && !repair->reason.empty();
   std::string refusal;
-  CHAINFS_ASSIGN(std::unique_ptr<File> file,
-                 hopeless ? OpenUnwritable(described) : OpenFile(described, &refusal));
+  CHAINFS_ASSIGN(std::unique_ptr<File> file, role == LayerRole::kActive
+                                                 ? OpenFile(described, &refusal)
+                                                 : OpenUnwritable(described));
   CHAINFS_ASSIGN(const FileStat stat, file->Stat());
   if (stat.id != described.stat.id) {
     return Fail(ErrorKind::kBusy, EscapeText(fmt::format("{}: replaced while it was being opened",
                                                          described.place.path)));
   }
-  bool writable = file->writable();
-  if (!writable) role = LayerRole::kBacking;
-  if (writable && repair && repair->state == RepairState::kUnknown) {
-    CHAINFS_TRY(StartRepair(described, role, file));
-    writable = false;
+  if (!file->writable()) role = LayerRole::kBacking;
+  if (role == LayerRole::kActive && repair && repair->state == RepairState::kUnknown) {
+    return StartRepair(described, std::move(file));
   }
-  const bool repairs = writable && described.peek.dirty && !repair;
-  const LayerRole first_role = repairs ? LayerRole::kActive : role;
-  Status locked = file->SetImageLocks(LocksFor(first_role, 0));
-  if (!locked && repairs && role == LayerRole::kBacking) {
-    // Somebody else reads it too: then nobody repairs it. Reading needs no repair.
-    writable = false;
-    locked = file->SetImageLocks(LocksFor(role, 0));
-  }
-  CHAINFS_TRY(std::move(locked));
+  CHAINFS_TRY(file->SetImageLocks(LocksFor(role, 0)));
 
   LayerPtr layer(new Layer, [context = context_](Layer* closing) { CloseLayer(closing); });
   layer->path = described.place.path;
   layer->name = described.place.name;
   layer->directory = described.place.directory;
   layer->id = stat.id;
-  layer->write_refusal = std::move(refusal);
+  layer->SetWriteRefusal(std::move(refusal));
   layer->owner_id = context_->metadata().NewOwner();
-  options.read_only = !writable;
+  options.read_only = role == LayerRole::kBacking;
   options.owner = layer->owner_id;
   CHAINFS_ASSIGN(layer->image, OpenImage(std::move(file), described, options));
-  if (!layer->image->writable()) role = LayerRole::kBacking;
-  if (role != first_role) {
+  if (role == LayerRole::kActive && !layer->image->writable()) {
+    role = LayerRole::kBacking;
+    // Fewer locks cannot conflict.
     CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, 0)));
   }
   entries_[stat.id] = Entry{.layer = layer, .role = role};

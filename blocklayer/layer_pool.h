@@ -7,9 +7,11 @@
 // own disk; a backing layer is only read. A *stream target* is a layer that a job fills meanwhile.
 //
 // Invariants: P1 a file's locks are held from before its metadata is first read until it is closed.
-// P2 an image with the dirty bit is repaired only under the locks of an active layer, in the
-// background where there is somebody for it, and is no layer until then. P3 a file is
-// either raw or qcow2 for the whole daemon.
+// P2 an image with the dirty bit is repaired only when it is to be an active layer, under the locks
+// of one, in the background where there is somebody for it, and is no layer until then. Reading it
+// needs no repair. P3 a file is either raw or qcow2 for the whole daemon. P4 a file is opened for
+// writing only when it is to be an active layer or a stream target. It stays open so until it is
+// closed, whatever becomes of its role.
 //
 // A layer closes (Image::Close) when the last chain lets go of it, on whatever thread that is.
 //
@@ -48,15 +50,16 @@ class LayerPool {
             BackgroundRepairs* repairs = nullptr)
       : context_(std::move(context)), read_only_(read_only), repairs_(repairs) {}
 
-  // The layer of `file`, in `role`; opened unless it is open. An image that cannot be opened for
-  // writing is opened read-only, as a backing layer. kBusy while it is checked in the background.
+  // The layer of `file`, in `role`; opened unless it is open. An image that cannot be written gets
+  // the role of a backing layer. kBusy while it is checked in the background.
   Result<LayerPtr> Get(const LayerFile& file, LayerRole role);
   // Null when it is not open.
   LayerPtr Find(const FileId& id) const;
-  // kBusy when another process's locks conflict; nothing has changed then.
+  // kBusy when another process's locks conflict, kReadOnly when it is to be an active layer and
+  // cannot be written; nothing has changed then.
   Status SetRole(const LayerPtr& layer, LayerRole role);
   LayerRole RoleOf(const LayerPtr& layer) const;
-  // Nest; each Add needs one Remove.
+  // Nest; each Add needs one Remove. Fails like SetRole.
   Status AddStreamTarget(const LayerPtr& layer);
   void RemoveStreamTarget(const LayerPtr& layer);
   // Closes every image and lets go of all locks; the first error. Nothing may be written after it.
@@ -70,15 +73,15 @@ class LayerPool {
   };
   static ImageLockSet LocksFor(LayerRole role, uint32_t stream_targets);
   Entry* EntryOf(const LayerPtr& layer);
+  Status MakeWritable(Layer& layer) const;
   Result<std::unique_ptr<File>> OpenFile(const LayerFile& file, std::string* refusal);
   Result<std::unique_ptr<File>> OpenUnwritable(const LayerFile& file);
   Result<std::unique_ptr<Image>> OpenImage(std::unique_ptr<File> file, const LayerFile& described,
                                            Qcow2OpenOptions options);
   // What the background found; nothing for an image that needs no repair.
   std::optional<BackgroundRepairs::Verdict> RepairVerdict(const LayerFile& file) const;
-  // Hands it over when its locks can be had: kBusy in any case, or nothing when somebody else reads
-  // it, too, and it is only to be read here: then `file` is still there, without locks.
-  Status StartRepair(const LayerFile& described, LayerRole role, std::unique_ptr<File>& file);
+  // Hands it over when its locks can be had; kBusy in any case.
+  std::unexpected<Error> StartRepair(const LayerFile& described, std::unique_ptr<File> file);
   // kBusy while somebody without locks has it open for writing.
   Status CheckComplete(const LayerFile& described);
   Result<LayerPtr> Open(const LayerFile& file, LayerRole role);

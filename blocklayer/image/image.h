@@ -89,6 +89,10 @@ class Image {
   virtual bool writable() const = 0;
   // Why writable() is false, one phrase for people; empty when it is true.
   virtual std::string read_only_reason() const = 0;
+  // An image that was opened for reading can be written from now on, reads under way go on. The
+  // caller holds a writer's locks and keeps other calls of this out. kReadOnly when the image
+  // itself forbids it (read_only_reason() says why), else what File::ReopenForWriting says.
+  virtual Status MakeWritable();
   virtual std::optional<BackingReference> backing() const = 0;
   // Bytes that the image file occupies on the host.
   virtual Result<uint64_t> AllocatedBytes() = 0;

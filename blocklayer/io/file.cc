@@ -29,6 +29,11 @@ Status File::SetPermissions(mode_t /*permissions*/) {
   return Fail(ErrorKind::kUnsupported, fmt::format("{}: its mode cannot be changed", path_));
 }
 
+Status File::ReopenForWriting() {
+  if (writable()) return {};
+  return Fail(ErrorKind::kReadOnly, fmt::format("{}: can only be read", path_));
+}
+
 Status File::SetOwner(uid_t /*owner*/, gid_t /*group*/) {
   return Fail(ErrorKind::kUnsupported, fmt::format("{}: has no owner", path_));
 }

@@ -3,9 +3,9 @@
 // File: the one seam between chainfs and the host's files. All image I/O goes through it, so that
 // tests can record it, crash it and make it fail (tests/support/).
 //
-// Threads: every method may be called from any thread at once, except SetImageLocks, which its
-// owner serializes. Offsets and lengths are bytes. No method returns short except where it says so;
-// EINTR never escapes.
+// Threads: every method may be called from any thread at once, except SetImageLocks and
+// ReopenForWriting, which its owner serializes. Offsets and lengths are bytes. No method returns
+// short except where it says so; EINTR never escapes.
 //
 // Durability: WriteAt, Truncate, PunchHole, ZeroRange and CopyRangeFrom reach the host's page
 // cache; only DataSync makes them durable. A failed DataSync poisons the file for good (the kernel
@@ -64,6 +64,10 @@ class File {
   const std::string& path() const { return path_; }
   // Opened for writing.
   virtual bool writable() const = 0;
+  // From now on the same file is open for reading and writing. Image locks stay held throughout,
+  // reads under way go on. Nothing has changed when it fails: kReadOnly, kPermission or sys_errno
+  // ETXTBSY where the host does not let it be written. Serialized with SetImageLocks by the owner.
+  virtual Status ReopenForWriting();
 
   // Reads until `out` is full or the file ends; returns the bytes read.
   virtual Result<size_t> ReadAt(HostOffset offset, std::span<std::byte> out) = 0;

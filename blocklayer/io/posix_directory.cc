@@ -144,25 +144,10 @@ Result<std::unique_ptr<File>> PosixDirectory::Open(const std::string& name, Open
                 fmt::format("{}: not a regular file", Join(path(), name)));
   }
   const bool writable = mode == OpenMode::kReadWrite;
-  // O_NONBLOCK: not even another process's lease makes this wait.
-  const int access = writable ? O_RDWR : O_RDONLY;
-  const std::string place = fmt::format("/proc/self/fd/{}", found.get());
-  const auto open_with = [&](int flags) {
-    return UniqueFd(::open(place.c_str(), access | flags | O_NONBLOCK | O_CLOEXEC));
-  };
-  // A guest's reads are no news about the image, and keeping access times costs a few per cent of
-  // each read; but only the owner of a file may do without.
-  int quiet = O_NOATIME;
-  UniqueFd fd = open_with(quiet);
-  if (!fd.valid() && errno == EPERM) {
-    quiet = 0;
-    fd = open_with(quiet);
-  }
+  UniqueFd fd = OpenAnew(found.get(), writable);
   if (!fd.valid()) {
     return FailAt(errno, name, writable ? "open for reading and writing" : "open for reading");
   }
-  // File promises blocking I/O, which matters where the host's file is itself on a FUSE mount.
-  if (::fcntl(fd.get(), F_SETFL, access | quiet) != 0) return FailAt(errno, name, "open");
   return std::make_unique<PosixFile>(Join(path(), name), std::move(fd), writable);
 }
 

@@ -56,6 +56,13 @@ bool PosixFile::DiffersFromOpening() const {
          now.st_mtim.tv_nsec != opened_as_.st_mtim.tv_nsec;
 }
 
+std::unexpected<Error> PosixFile::FailChangedByOthers() const {
+  return Fail(ErrorKind::kIo,
+              fmt::format("{}: not written, because somebody else has changed the file since it "
+                          "was opened; close the disk, so that it is opened anew",
+                          path()));
+}
+
 bool PosixFile::ChangedByOthers() {
   const MutexLock lock(first_change_mu_);
   return !changed_by_us_.load(std::memory_order_relaxed) && DiffersFromOpening();
@@ -64,12 +71,7 @@ bool PosixFile::ChangedByOthers() {
 Status PosixFile::CheckFirstChange() {
   const MutexLock lock(first_change_mu_);
   if (changed_by_us_.load(std::memory_order_relaxed)) return {};
-  if (DiffersFromOpening()) {
-    return Fail(ErrorKind::kIo,
-                fmt::format("{}: not written, because somebody else has changed the file since it "
-                            "was opened; close the disk, so that it is opened anew",
-                            path()));
-  }
+  if (DiffersFromOpening()) return FailChangedByOthers();
   changed_by_us_.store(true, std::memory_order_release);
   return {};
 }
@@ -95,7 +97,7 @@ bool PosixFile::OpenForWritingElsewhere() {
 }
 
 Status PosixFile::CheckWritable(HostOffset offset, uint64_t length) {
-  if (!writable_) {
+  if (!writable()) {
     return Fail(ErrorKind::kReadOnly, fmt::format("{}: opened for reading only", path()));
   }
   if (offset.value > kMaxOffset || length > kMaxOffset - offset.value) {

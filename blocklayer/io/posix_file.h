@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// PosixFile: a regular file of the host behind one descriptor, kept for the life of the object:
-// write errors are reported once per open file description, and OFD locks belong to one, so opening
-// again would lose both.
+// PosixFile: a regular file of the host behind one descriptor, whose number stays for the life of
+// the object. So does the open file description behind it, to which write errors and OFD locks
+// belong, but for one change: from reading to writing (ReopenForWriting, posix_reopen.cc).
 //
 // Locks (SetImageLocks): the byte protocol of image_lock.h. While a set changes the file holds the
 // union of old and new, so that nobody slips in between; on conflict the old set is restored.
@@ -24,13 +24,18 @@ namespace chainfs {
 // What fstat says.
 FileStat ToFileStat(const struct stat& st);
 
+// The regular file behind `fd` (which may be O_PATH), opened anew: whatever became of its name, and
+// without ever waiting. Not valid, and errno says why, when it cannot be opened.
+UniqueFd OpenAnew(int fd, bool writable);
+
 class PosixFile : public File {
  public:
   // `fd` is open on a regular file, blocking, with access as `writable` says. `ours`: it was just
   // made by this process, so that what changes it next need not be watched for.
   PosixFile(std::string path, UniqueFd fd, bool writable, bool ours = false);
 
-  bool writable() const override { return writable_; }
+  bool writable() const override { return writable_.load(std::memory_order_acquire); }
+  Status ReopenForWriting() override EXCLUDES(first_change_mu_);
   Result<size_t> ReadAt(HostOffset offset, std::span<std::byte> out) override;
   Status WriteAt(HostOffset offset, std::span<const std::byte> data) override;
   Status Truncate(uint64_t size) override;
@@ -58,15 +63,16 @@ class PosixFile : public File {
   Status CheckWritable(HostOffset offset, uint64_t length) EXCLUDES(first_change_mu_);
   Status CheckFirstChange() EXCLUDES(first_change_mu_);
   bool DiffersFromOpening() const;
+  std::unexpected<Error> FailChangedByOthers() const;
   Status WriteZeros(HostOffset offset, uint64_t length);
-  Status LockByte(uint8_t byte, short type);
-  // Takes (F_RDLCK) or drops (F_UNLCK) the bytes of `locks`.
-  Status ApplyLocks(ImageLockSet locks, short type);
+  Status LockByte(int fd, uint8_t byte, short type);
+  // Takes (F_RDLCK) or drops (F_UNLCK) the bytes of `locks` for the open file behind `fd`.
+  Status ApplyLocks(int fd, ImageLockSet locks, short type);
   Status TestLocks(ImageLockSet locks);
   Status TestByte(uint8_t byte);
 
   const UniqueFd fd_;
-  const bool writable_;
+  std::atomic<bool> writable_;
   // Whether the host has been seen to refuse FALLOC_FL_ZERO_RANGE; saves asking every time.
   std::atomic<bool> no_zero_range_ = false;
   struct stat opened_as_ = {};  // constant

@@ -47,11 +47,11 @@ std::string LockedText(const std::string& path, pid_t pid) {
 
 }  // namespace
 
-Status PosixFile::LockByte(uint8_t byte, short type) {
+Status PosixFile::LockByte(int fd, uint8_t byte, short type) {
   struct flock request = LockRequest(byte, type);
   int rc;
   do {
-    rc = ::fcntl(fd_.get(), F_OFD_SETLK, &request);
+    rc = ::fcntl(fd, F_OFD_SETLK, &request);
   } while (rc != 0 && errno == EINTR);
   if (rc == 0) return {};
   const int error = errno;
@@ -61,15 +61,15 @@ Status PosixFile::LockByte(uint8_t byte, short type) {
   return FailHere(error, "lock it (does its file system support open file description locks?)");
 }
 
-Status PosixFile::ApplyLocks(ImageLockSet locks, short type) {
+Status PosixFile::ApplyLocks(int fd, ImageLockSet locks, short type) {
   for (uint8_t i = 0; i < kPermissions; ++i) {
     if (HasBit(locks.used, i)) {
-      CHAINFS_TRY(LockByte(static_cast<uint8_t>(kUsedBase + i), type));
+      CHAINFS_TRY(LockByte(fd, static_cast<uint8_t>(kUsedBase + i), type));
     }
   }
   for (uint8_t i = 0; i < kPermissions; ++i) {
     if (HasBit(locks.unshared, i)) {
-      CHAINFS_TRY(LockByte(static_cast<uint8_t>(kUnsharedBase + i), type));
+      CHAINFS_TRY(LockByte(fd, static_cast<uint8_t>(kUnsharedBase + i), type));
     }
   }
   return {};
@@ -107,15 +107,15 @@ bool PosixFile::LockedByOthers() {
 Status PosixFile::SetImageLocks(ImageLockSet locks) {
   const ImageLockSet added = Minus(locks, locks_);
   const ImageLockSet dropped = Minus(locks_, locks);
-  Status taken = ApplyLocks(added, F_RDLCK);
+  Status taken = ApplyLocks(fd_.get(), added, F_RDLCK);
   if (taken) taken = TestLocks(locks);
   if (!taken) {
     // Unlocking a byte that was not reached is harmless; unlocking cannot conflict.
-    [[maybe_unused]] const Status restored = ApplyLocks(added, F_UNLCK);
+    [[maybe_unused]] const Status restored = ApplyLocks(fd_.get(), added, F_UNLCK);
     return taken;
   }
   locks_ = locks;
-  return ApplyLocks(dropped, F_UNLCK);
+  return ApplyLocks(fd_.get(), dropped, F_UNLCK);
 }
 
 }  // namespace chainfs

@@ -64,9 +64,12 @@ class Metadata {
   Metadata(File& file, MetadataCache& cache, uint64_t owner, IoEpoch& epoch, Qcow2Header header);
 
   ~Metadata();
-  // `for_writing` learns from small images at once where their tables lie, so that it is known
-  // early if those lie on one another; then changes are refused. Holds next to nothing in memory.
-  Status Load(bool for_writing) EXCLUDES(mu_);
+  // Before anything else.
+  void Load() EXCLUDES(mu_);
+  // Of an image that may be written: learns from small ones at once where their tables lie, so that
+  // it is known early if those lie on one another; then changes are refused. Holds next to nothing
+  // in memory.
+  Status LearnEarly() EXCLUDES(mu_);
 
   const Geometry& geometry() const { return geometry_; }
   Qcow2Header header() const EXCLUDES(header_mu_);

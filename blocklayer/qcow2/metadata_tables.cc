@@ -23,15 +23,20 @@ constexpr uint64_t kSmallMemory = 16 << 10;
 
 }  // namespace
 
-Status Metadata::Load(bool for_writing) {
+void Metadata::Load() {
   const Qcow2Header header = this->header();
   MutexLock lock(mu_);
   PublishL1(header.l1_offset, header.l1_entries);
   reftable_offset_ = header.refcount_table_offset;
-  if (!for_writing || header.l1_entries > kSmallL1Entries ||
+}
+
+Status Metadata::LearnEarly() {
+  const Qcow2Header header = this->header();
+  if (header.l1_entries > kSmallL1Entries ||
       header.refcount_table_bytes() > kSmallRefcountTableBytes) {
     return {};
   }
+  MutexLock lock(mu_);
   Status learnt = LearnTables();
   if (charged_ > kSmallMemory) ForgetTables();
   // Such an image can be read as it is; and whoever changes one tries again.

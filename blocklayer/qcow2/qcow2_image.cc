@@ -37,15 +37,18 @@ Qcow2Image::Qcow2Image(std::unique_ptr<File> file, MetadataCache& cache,
     : file_(std::move(file)),
       cache_(cache),
       owner_(options.owner),
-      opened_read_only_(options.read_only || !file_->writable()),
       compression_type_(header.compression_type),
       feature_reason_(header.read_only_reason.value_or(options.unrepaired.value_or(""))),
       opened_with_backing_(header.backing.has_value()),
+      opened_read_only_(options.read_only || !file_->writable()),
       metadata_(*file_, cache, options.owner, io_epoch_, std::move(header)) {}
 
 Qcow2Image::~Qcow2Image() { cache_.DropOwner(owner_); }
 
-Status Qcow2Image::Load() { return metadata_.Load(!opened_read_only_ && feature_reason_.empty()); }
+Status Qcow2Image::Load() {
+  metadata_.Load();
+  return writable() ? metadata_.LearnEarly() : Status();
+}
 
 bool Qcow2Image::writable() const {
   return !opened_read_only_ && feature_reason_.empty() && !metadata_.corrupt() &&
@@ -54,11 +57,32 @@ bool Qcow2Image::writable() const {
 
 std::string Qcow2Image::read_only_reason() const {
   if (!feature_reason_.empty()) return feature_reason_;
+  if (opened_read_only_ && metadata_.header().dirty()) {
+    return "it was not closed cleanly; unmount, and repair it with: qemu-img check -r all";
+  }
   if (opened_read_only_) return "it was opened for reading only";
   if (metadata_.corrupt()) return metadata_.corrupt_reason();
   if (metadata_.failed()) return "an earlier flush failed; unmount, check it and mount again";
   if (closed_.load(std::memory_order_acquire)) return "it was closed";
   return "";
+}
+
+Status Qcow2Image::MakeWritable() {
+  if (writable()) return {};
+  const auto refuse = [&] {
+    return Fail(ErrorKind::kReadOnly,
+                fmt::format("{}: cannot be written: {}", file_->path(), read_only_reason()));
+  };
+  const bool for_good = !feature_reason_.empty() || metadata_.header().dirty() ||
+                        metadata_.corrupt() || metadata_.failed() ||
+                        closed_.load(std::memory_order_acquire);
+  if (for_good) return refuse();
+  CHAINFS_TRY(file_->ReopenForWriting());
+  CHAINFS_TRY(metadata_.LearnEarly());
+  opened_read_only_.store(false, std::memory_order_release);
+  // Tables that lie on one another are found now, if the image is small.
+  if (!writable()) return refuse();
+  return {};
 }
 
 Result<uint64_t> Qcow2Image::AllocatedBytes() {

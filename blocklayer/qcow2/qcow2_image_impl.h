@@ -42,6 +42,7 @@ class Qcow2Image final : public Image {
   }
   bool writable() const override;
   std::string read_only_reason() const override;
+  Status MakeWritable() override;
   std::optional<BackingReference> backing() const override { return metadata_.backing(); }
   Result<uint64_t> AllocatedBytes() override;
 
@@ -123,12 +124,12 @@ class Qcow2Image final : public Image {
   const std::unique_ptr<File> file_;
   MetadataCache& cache_;
   const uint64_t owner_;
-  const bool opened_read_only_;
   const uint8_t compression_type_;
   const std::string feature_reason_;  // a feature that permits reading only
   const bool opened_with_backing_;
 
   // Own synchronization.
+  std::atomic<bool> opened_read_only_;
   Metadata metadata_;
   RangeLock range_lock_;
   std::atomic<bool> closed_ = false;

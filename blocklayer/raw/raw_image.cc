@@ -31,6 +31,7 @@ class RawImage final : public Image {
     return !opened_read_only_ && !file_->poisoned() && !closed_.load(std::memory_order_acquire);
   }
   std::string read_only_reason() const override;
+  Status MakeWritable() override;
   std::optional<BackingReference> backing() const override { return std::nullopt; }
   Result<uint64_t> AllocatedBytes() override;
 
@@ -72,7 +73,7 @@ class RawImage final : public Image {
   }
 
   const std::unique_ptr<File> file_;
-  const bool opened_read_only_;
+  std::atomic<bool> opened_read_only_;
   std::atomic<uint64_t> virtual_size_;
   std::atomic<bool> closed_ = false;
 };
@@ -84,6 +85,13 @@ std::string RawImage::read_only_reason() const {
   if (file_->poisoned()) return "an earlier flush failed; unmount, check it and mount again";
   if (closed_.load(std::memory_order_acquire)) return "it was closed";
   return "";
+}
+
+Status RawImage::MakeWritable() {
+  if (!opened_read_only_) return CheckWritable();
+  CHAINFS_TRY(file_->ReopenForWriting());
+  opened_read_only_ = false;
+  return CheckWritable();
 }
 
 Result<uint64_t> RawImage::AllocatedBytes() {

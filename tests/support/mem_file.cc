@@ -43,6 +43,15 @@ MemFile::~MemFile() {
   }
 }
 
+// The call says length 1, which no other opening does.
+Status MemFile::ReopenForWriting() {
+  if (writable_) return {};
+  const MemHost::Verdict verdict = Ask(HostOp::kOpen, 0, 1);
+  if (verdict.error != 0) return FailHere(verdict.error, HostOp::kOpen);
+  writable_ = true;
+  return {};
+}
+
 MemHost::Verdict MemFile::Ask(HostOp op, uint64_t offset, uint64_t length) const {
   return host_->Ask({.op = op, .name = name_, .offset = offset, .length = length});
 }

@@ -17,6 +17,7 @@ class MemFile : public File {
   ~MemFile() override;
 
   bool writable() const override { return writable_; }
+  Status ReopenForWriting() override;
   Result<size_t> ReadAt(HostOffset offset, std::span<std::byte> out) override;
   Status WriteAt(HostOffset offset, std::span<const std::byte> data) override;
   Status Truncate(uint64_t size) override;
@@ -43,7 +44,7 @@ class MemFile : public File {
   const std::shared_ptr<MemHost> host_;
   const std::string name_;
   const uint64_t inode_;
-  const bool writable_;
+  std::atomic<bool> writable_;
 };
 
 class MemDirectory : public Directory {

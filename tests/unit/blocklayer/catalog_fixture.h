@@ -50,6 +50,12 @@ class CatalogTest : public testing::Test {
     return {};
   }
 
+  // What goes away with the first scan is held by the lists until its end.
+  void RescanTwice() {
+    ASSERT_TRUE(catalog_->Rescan());
+    ASSERT_TRUE(catalog_->Rescan());
+  }
+
   std::vector<std::string> Shown() const {
     std::vector<std::string> names;
     for (const DiskPtr& disk : catalog_->Disks()) names.push_back(disk->name());

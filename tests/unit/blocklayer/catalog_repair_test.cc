@@ -2,13 +2,17 @@
 //
 // Images with the dirty bit are checked in the background: nobody else waits, and what an image
 // says costs no more than its file is large.
+#include <fcntl.h>
+
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <thread>
 
 #include "blocklayer/base/sync.h"
 #include "blocklayer/io/posix.h"
+#include "tests/support/descriptors.h"
 #include "tests/support/hostile_images.h"
 #include "tests/unit/blocklayer/catalog_fixture.h"
 
@@ -47,6 +51,7 @@ class BarredFile final : public File {
   BarredFile(std::unique_ptr<File> file, Barrier* barrier)
       : File(file->path()), file_(std::move(file)), barrier_(barrier) {}
   bool writable() const override { return file_->writable(); }
+  Status ReopenForWriting() override { return file_->ReopenForWriting(); }
   Result<size_t> ReadAt(HostOffset offset, std::span<std::byte> out) override {
     if (barrier_ != nullptr && file_->writable() && offset.value >= 65536) barrier_->Pass();
     return file_->ReadAt(offset, out);
@@ -149,17 +154,52 @@ class CatalogRepairTest : public CatalogTest {
 
 TEST_F(CatalogRepairTest, ADirtyImageAppearsByItself) {
   MakeDirty("dirty.qcow2");
-  MakeOverlay("vm.qcow2", "dirty.qcow2");
   ASSERT_TRUE(OpenAll());
-  const DiskPtr vm = WaitFor("vm");
-  ASSERT_NE(vm, nullptr);
-  EXPECT_EQ(Peek(vm, 0, 4), std::string(4, '\x03'));
   const DiskPtr dirty = WaitFor("dirty");
   ASSERT_NE(dirty, nullptr);
+  EXPECT_FALSE(dirty->read_only());
+  EXPECT_EQ(Peek(dirty, 0, 4), std::string(4, '\x03'));
   EXPECT_TRUE(catalog_->Broken().empty());
   ASSERT_TRUE(catalog_->Close());
   EXPECT_FALSE(IsDirty("dirty.qcow2"));
   Qemu({"qemu-img", "check", "-f", "qcow2", At("dirty.qcow2")});
+}
+
+TEST_F(CatalogRepairTest, ReadingADirtyBackingFileNeedsNoRepair) {
+  MakeDirty("dirty.qcow2");
+  MakeOverlay("vm.qcow2", "dirty.qcow2");
+  ASSERT_TRUE(OpenAll());
+  {
+    const DiskPtr vm = catalog_->Find("vm");
+    ASSERT_NE(vm, nullptr) << BrokenError("vm").message;
+    EXPECT_EQ(Peek(vm, 0, 4), std::string(4, '\x03'));
+    EXPECT_FALSE(vm->read_only());
+    ASSERT_NE(catalog_->Find("dirty"), nullptr);
+    EXPECT_EQ(AccessModesOf(At("dirty.qcow2")), std::vector{O_RDONLY});
+    EXPECT_TRUE(IsDirty("dirty.qcow2"));
+    // To be filled by a job it would have to be repaired first.
+    const Status locked = catalog_->LockStreamTarget(vm->chain()->AllLayers()[1]);
+    ASSERT_FALSE(locked);
+    EXPECT_EQ(locked.error().kind, ErrorKind::kReadOnly);
+    EXPECT_NE(locked.error().message.find("dirty.qcow2: cannot be written: it was not closed "
+                                          "cleanly; unmount, and repair it with"),
+              std::string::npos)
+        << locked.error().message;
+  }
+  // Nor does it become writable unrepaired when nothing is built on it any more.
+  std::filesystem::remove(At("vm.qcow2"));
+  RescanTwice();
+  ASSERT_NE(catalog_->Find("dirty"), nullptr);
+  EXPECT_TRUE(catalog_->Find("dirty")->read_only());
+  EXPECT_NE(NoteOf("dirty").find("read-only: it was not closed cleanly"), std::string::npos)
+      << NoteOf("dirty");
+  // The next mount repairs it.
+  ASSERT_TRUE(OpenAll());
+  const DiskPtr dirty = WaitFor("dirty");
+  ASSERT_NE(dirty, nullptr);
+  EXPECT_FALSE(dirty->read_only()) << NoteOf("dirty");
+  EXPECT_FALSE(IsDirty("dirty.qcow2"));
+  EXPECT_EQ(Peek(dirty, 0, 4), std::string(4, '\x03'));
 }
 
 TEST_F(CatalogRepairTest, NobodyWaitsForIt) {
