@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 
+#include "blocklayer/base/version/version.h"
 #include "ctl/commands.h"
 #include "ctl/nearest.h"
 #include "ctl/output.h"
@@ -340,7 +341,7 @@ int RunParsed(const Chosen& chosen) {
 int RunChainctl(int argc, char** argv) {
   try {
     CLI::App app("Controls disk chains that chainfs has mounted", "chainctl");
-    app.set_version_flag("-V,--version", "chainctl " CHAINFS_VERSION);
+    app.set_version_flag("-V,--version", fmt::format("chainctl {}", Version()));
     app.require_subcommand(1);
     app.footer(
         "DISK is the path of a mounted file, such as /mnt/vm1.raw.\n"

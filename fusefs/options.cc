@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 
+#include "blocklayer/base/version/version.h"
 #include "fusefs/source_spec.h"
 #include "fusefs/text_values.h"
 
@@ -298,7 +299,7 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments,
     return Bad(error.what());
   }
   if (line.version) {
-    options.print_and_exit = "chainfs " CHAINFS_VERSION "\n";
+    options.print_and_exit = fmt::format("chainfs {}\n", Version());
     return options;
   }
   for (const std::string& list : line.option_lists) {

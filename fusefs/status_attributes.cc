@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "blocklayer/base/version/version.h"
 #include "fusefs/status_json.h"
 
 namespace chainfs {
@@ -61,7 +62,7 @@ constexpr Row kRows[] = {
     {"job", true, false,
      [](MountState& mount, Node& node) -> Value { return JobValue(mount, node, ""); }},
     {"error", true, true, &ErrorValue},
-    {"version", false, true, [](MountState&, Node&) -> Value { return CHAINFS_VERSION; }},
+    {"version", false, true, [](MountState&, Node&) -> Value { return Version(); }},
     {"config", false, true, &ConfigValue},
 };
 

@@ -3,6 +3,7 @@
 // chainctl without any mount: help, usage errors (exit 2), files that are not ours (exit 6), and
 // `create`. Errors are one line that begins with the program's name.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -56,6 +57,55 @@ TEST(ChainctlUsageTest, Version) {
   const CommandResult result = Chainctl({"--version"});
   EXPECT_EQ(result.exit_code, 0) << result.Describe();
   EXPECT_TRUE(result.out.starts_with("chainctl ")) << result.out;
+}
+
+// The build's look at the commit, in a source tree of its own.
+class VersionFile {
+ public:
+  std::string Write() const {
+    const char* const source = std::getenv("CHAINFS_SOURCE_DIR");
+    const CommandResult written = RunCommand({"cmake", "-DVERSION=9.8.7",
+                                              "-DSOURCE=" + tree_.path(), "-DOUTPUT=" + file_, "-P",
+                                              std::string(source != nullptr ? source : ".") +
+                                                  "/blocklayer/base/version/write_version.cmake"});
+    EXPECT_TRUE(written.ok()) << written.Describe();
+    return ReadTextFile(file_);
+  }
+  std::string Git(std::vector<std::string> words) const {
+    words.insert(words.begin(), {"git", "-C", tree_.path(), "-c", "user.name=t", "-c",
+                                 "user.email=t@example.org", "-c", "commit.gpgsign=false"});
+    const CommandResult result = RunCommand(words);
+    EXPECT_TRUE(result.ok()) << result.Describe();
+    return result.out;
+  }
+  std::string operator/(const std::string& name) const { return tree_ / name; }
+  time_t Written() const {
+    struct stat st = {};
+    EXPECT_EQ(::stat(file_.c_str(), &st), 0);
+    return st.st_mtim.tv_sec * 1'000'000'000 + st.st_mtim.tv_nsec;
+  }
+
+ private:
+  const TempDir tree_;
+  const TempDir out_;
+  const std::string file_ = out_ / "version.cc";
+};
+
+TEST(ChainctlUsageTest, TheVersionTellsTheCommit) {
+  const VersionFile version;
+  EXPECT_NE(version.Write().find("\"9.8.7\""), std::string::npos) << "not a git work tree";
+  WriteTextFile(version / "file", "one");
+  version.Git({"init", "-q"});
+  version.Git({"add", "file"});
+  version.Git({"commit", "-q", "-m", "first"});
+  const std::string commit = version.Git({"rev-parse", "--short=12", "HEAD"}).substr(0, 12);
+  EXPECT_NE(version.Write().find("\"9.8.7 (commit " + commit + ")\""), std::string::npos);
+  // What has not changed is not written, or every build would compile and link it.
+  const time_t written = version.Written();
+  version.Write();
+  EXPECT_EQ(version.Written(), written);
+  WriteTextFile(version / "file", "two");
+  EXPECT_NE(version.Write().find("(commit " + commit + "-dirty)"), std::string::npos);
 }
 
 TEST(ChainctlUsageTest, UsageErrorsExitTwo) {

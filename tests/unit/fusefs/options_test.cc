@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include "blocklayer/base/version/version.h"
+
 namespace chainfs {
 namespace {
 
@@ -120,7 +122,7 @@ TEST(Options, WithoutAMountpointTheUsageIsShown) {
 TEST(Options, HelpAndVersionNeedNothingElse) {
   EXPECT_NE(Parse({"--help"})->print_and_exit.find("SOURCE"), std::string::npos);
   EXPECT_NE(Parse({"-h"})->print_and_exit.find("control_gid"), std::string::npos);
-  EXPECT_EQ(Parse({"-V"})->print_and_exit, "chainfs " CHAINFS_VERSION "\n");
+  EXPECT_EQ(Parse({"-V"})->print_and_exit, std::string("chainfs ") + Version() + "\n");
 }
 
 TEST(Options, DebugStaysInTheForegroundAndSingleMeansOneThread) {
