@@ -218,6 +218,8 @@ int As(uid_t uid, gid_t gid, const std::function<int()>& action) {
 TEST_F(ControlTest, OnlySomeMayCommand) {
   constexpr uid_t kNobody = 65534;
   constexpr gid_t kGroup = 54321;
+  // The images and the way to them are open to all, or their disks would not be.
+  RunCommand({"chmod", "-R", "a+rwX", dir_.path()});
   Mount({"-o", "allow_other,umask=000,control_gid=54321"});
   const auto flush = [&] { return Order(vm_, "flush"); };
   const auto read = [&] { return ::access((*daemon_ / ".chainfs/jobs.json").c_str(), R_OK) == 0; };
