@@ -198,6 +198,12 @@ Result<std::vector<Catalog::Record>> Catalog::Impl::ReadRecords(
   return records;
 }
 
+void Catalog::Impl::AnnounceEnd() {
+  closing_ = true;
+  const Turn turn(*this);
+  if (!closed_) pool_.AnnounceEnd();
+}
+
 Status Catalog::Impl::Close() {
   closing_ = true;
   repairs_.Stop();
@@ -316,6 +322,7 @@ Result<std::vector<Catalog::Record>> Catalog::ReadRecords(std::string_view prefi
   return impl_->ReadRecords(prefix, distrusted);
 }
 
+void Catalog::AnnounceEnd() { impl_->AnnounceEnd(); }
 Status Catalog::Close() { return impl_->Close(); }
 
 }  // namespace chainfs

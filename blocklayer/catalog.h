@@ -54,6 +54,9 @@ struct BrokenImage {
   Error error;
   // The file that is being checked after an unclean end: the disk appears by itself.
   std::optional<FileId> being_checked = {};
+  // Set where the error is kBusy and not that: who holds locks on its files, as far as they tell.
+  std::optional<ImageHolder> held_by = {};
+  bool named_by_user = false;  // a source of its own, not an image of a directory
 };
 
 // Something that people should know of a disk that works.
@@ -154,6 +157,8 @@ class Catalog {
   // An empty one, unless another daemon is just making it.
   Status RemoveDeadClaim(const Record& record);
 
+  // The end is near: scans end early, and other daemons that want the images may wait for them.
+  void AnnounceEnd();
   // Flushes and cleanly closes every image. Nothing may be used afterwards.
   Status Close();
 

@@ -75,6 +75,7 @@ class Catalog::Impl {
   Status RemoveDeadClaim(const Record& record);
   Result<bool> HasRecord(const Record& record) const;
 
+  void AnnounceEnd() EXCLUDES(mu_);
   Status Close() EXCLUDES(mu_);
 
  private:
@@ -108,6 +109,8 @@ class Catalog::Impl {
     bool failed_to_open = false;      // the error came after the walk
     std::vector<FileStat> opened_as;  // the files of the chain when that happened
     std::optional<FileId> being_checked;
+    std::optional<ImageHolder> held_by;  // the error is kBusy, and this is who holds its files
+    bool remembered = false;             // its name; also when that could not be done
     bool frozen = false;
     std::string frozen_because;  // for people
     std::string hint;            // for people; constant once it has a disk
@@ -135,7 +138,12 @@ class Catalog::Impl {
   Entry MatchCandidate(Candidate candidate, ChainOpener& opener, Entries& old) REQUIRES(mu_);
   static bool StillTheSame(const Entry& entry, const Candidate& candidate,
                            const Result<FileStat>& stat);
+  // Names in use come first; then those that people chose, then what is left.
+  enum class NamesFor : uint8_t { kThisMount, kNextMount };
+  static std::vector<std::pair<Entry*, std::string>> NamesOf(Entries& entries, NamesFor when);
   static void NameEntries(Entries& entries);
+  // Has names that the next mount would give otherwise remembered.
+  void RememberNames() REQUIRES(mu_);
   void Retire(Entry& entry) REQUIRES(mu_);
   void OpenEntry(Entry& entry, ChainOpener& opener, const LayerUsers& backed,
                  const LayerUsers& written) REQUIRES(mu_);

@@ -57,6 +57,7 @@ Status Catalog::Impl::ScanLocked(ScanKind kind) {
     break;
   }
   ForgetRepairs();
+  RememberNames();
   PublishLists();
   return {};
 }
@@ -134,16 +135,16 @@ Catalog::Impl::Entries Catalog::Impl::MatchCandidates(Inventory inventory, Chain
   return now;
 }
 
-void Catalog::Impl::NameEntries(Entries& entries) {
-  // Names in use come first; then those that people chose, then what is left.
+std::vector<std::pair<Catalog::Impl::Entry*, std::string>> Catalog::Impl::NamesOf(Entries& entries,
+                                                                                  NamesFor when) {
   std::vector<Entry*> order;
   for (int rank = 0; rank < 4; ++rank) {
     for (auto& [path, entry] : entries) {
       const bool fixed = entry.candidate.fixed_name.has_value();
-      const int its_rank = entry.disk != nullptr                    ? 0
-                           : fixed && entry.candidate.named_by_user ? 1
-                           : fixed                                  ? 2
-                                                                    : 3;
+      const int its_rank = entry.disk != nullptr && when == NamesFor::kThisMount ? 0
+                           : fixed && entry.candidate.named_by_user              ? 1
+                           : fixed                                               ? 2
+                                                                                 : 3;
       if (its_rank == rank) order.push_back(&entry);
     }
   }
@@ -151,11 +152,30 @@ void Catalog::Impl::NameEntries(Entries& entries) {
   for (const Entry* entry : order) {
     NameRequest request{.file_name = entry->candidate.file_name,
                         .fixed = entry->candidate.fixed_name};
-    if (entry->disk != nullptr) request.fixed = entry->name;
+    if (entry->disk != nullptr && when == NamesFor::kThisMount) request.fixed = entry->name;
     requests.push_back(std::move(request));
   }
   const std::vector<std::string> names = AssignNames(requests);
-  for (size_t i = 0; i < order.size(); ++i) order[i]->name = names[i];
+  std::vector<std::pair<Entry*, std::string>> named;
+  for (size_t i = 0; i < order.size(); ++i) named.emplace_back(order[i], names[i]);
+  return named;
+}
+
+void Catalog::Impl::NameEntries(Entries& entries) {
+  for (auto& [entry, name] : NamesOf(entries, NamesFor::kThisMount)) entry->name = std::move(name);
+}
+
+void Catalog::Impl::RememberNames() {
+  if (options_.read_only) return;
+  for (const auto& [entry, name] : NamesOf(entries_, NamesFor::kNextMount)) {
+    const Candidate& candidate = entry->candidate;
+    // Only what a newcomer would take the name from: others have theirs by the rules.
+    const bool at_risk = entry->disk != nullptr && !candidate.fixed_name && name != entry->name &&
+                         entry->name == StemOf(candidate.file_name);
+    if (!at_risk || std::exchange(entry->remembered, true)) continue;
+    // A source that cannot be written does without.
+    (void)sources_.RememberName(candidate.source, entry->name, candidate.file_name);
+  }
 }
 
 void Catalog::Impl::Retire(Entry& entry) {
@@ -190,6 +210,7 @@ void Catalog::Impl::OpenEntry(Entry& entry, ChainOpener& opener, const LayerUser
   if (!try_again) return;
   entry.failed_to_open = false;
   entry.being_checked.reset();
+  entry.held_by.reset();
   entry.error = entry.walked.error;
   if (entry.error) return;
   if (Status openable = CheckOpenable(entry, written); !openable) {
@@ -212,6 +233,13 @@ void Catalog::Impl::OpenEntry(Entry& entry, ChainOpener& opener, const LayerUser
   }
   // It is looked at again at each scan, which costs nothing until it is done.
   if (entry.being_checked) return;
+  if (entry.error->kind == ErrorKind::kBusy) {
+    entry.held_by = ImageHolder::kNobody;
+    for (const LayerFile& file : files) {
+      if (pool_.Find(file.stat.id) != nullptr) continue;
+      entry.held_by = std::max(*entry.held_by, LayerPool::HolderOf(file));
+    }
+  }
   entry.failed_to_open = true;
   entry.opened_as.clear();
   for (const LayerFile& file : files) entry.opened_as.push_back(file.stat);
@@ -352,7 +380,9 @@ void Catalog::Impl::PublishLists() {
     BrokenImage image{.name = EscapeText(entry.name),
                       .path = EscapeText(path),
                       .error = entry.error.value_or(Error{}),
-                      .being_checked = entry.being_checked};
+                      .being_checked = entry.being_checked,
+                      .held_by = entry.held_by,
+                      .named_by_user = entry.candidate.named_by_user};
     image.error.message = EscapeText(image.error.message);
     for (const LayerFile& file : entry.walked.files) {
       broken_uses.emplace_back(image.name, file.stat.id);

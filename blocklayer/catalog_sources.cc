@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "blocklayer/name_records.h"
 #include "blocklayer/name_rules.h"
 
 namespace chainfs {
@@ -239,10 +240,31 @@ Candidate Sources::ImageCandidate(size_t index, const std::vector<LoadedRecord>&
   return candidate;
 }
 
+Status Sources::RememberName(size_t source, const std::string& name, const std::string& image) {
+  return sources_[source].records->Write(NameRecordName(name),
+                                         FormatNameRecord({.name = name, .image = image}));
+}
+
+std::map<std::string, std::string> Sources::RememberedNames(RecordStore& store) {
+  std::map<std::string, std::string> names;
+  const Result<std::vector<RecordStore::Found>> all = store.ReadAll(kNameRecordPrefix);
+  if (!all) return names;
+  for (const RecordStore::Found& found : *all) {
+    if (!found.contents) continue;
+    const std::optional<NameRecord> record = ParseNameRecord(*found.contents);
+    if (record && NameRecordName(record->name) == found.name) names[record->image] = record->name;
+  }
+  return names;
+}
+
 Result<Inventory> Sources::Collect() {
   Inventory inventory;
   CHAINFS_ASSIGN(const std::vector<LoadedRecord> records, LoadRecords(inventory.record_texts));
   std::set<std::string> known;
+  std::set<std::string> moved;
+  for (const LoadedRecord& record : records) {
+    if (record.contents) moved.insert(record.contents->name);
+  }
   const auto add = [&](Candidate candidate) {
     // An image may have been left behind by its chain: it is not shown without the record.
     const auto untold = untold_.find(sources_[candidate.source].records.get());
@@ -256,7 +278,14 @@ Result<Inventory> Sources::Collect() {
         {.source = record.source, .record = record.file, .contents = *record.contents});
   }
   for (size_t i = 0; i < sources_.size(); ++i) {
-    if (!sources_[i].image.empty()) add(ImageCandidate(i, records));
+    if (sources_[i].image.empty()) continue;
+    Candidate candidate = ImageCandidate(i, records);
+    if (!candidate.fixed_name) {
+      const std::map<std::string, std::string> remembered = RememberedNames(*sources_[i].records);
+      const auto name = remembered.find(candidate.file_name);
+      if (name != remembered.end()) candidate.fixed_name = name->second;
+    }
+    add(std::move(candidate));
   }
   for (size_t i = 0; i < sources_.size(); ++i) {
     if (!sources_[i].image.empty()) continue;
@@ -269,6 +298,7 @@ Result<Inventory> Sources::Collect() {
     const std::shared_ptr<Directory>& directory = sources_[i].directory;
     CHAINFS_ASSIGN(std::vector<DirectoryEntry> entries, directory->List());
     std::ranges::sort(entries, {}, &DirectoryEntry::name);
+    const std::map<std::string, std::string> remembered = RememberedNames(*sources_[i].records);
     for (DirectoryEntry& entry : entries) {
       const std::optional<ImageFormat> format = FormatOfFileName(entry.name);
       if (!format || entry.is_directory) continue;
@@ -277,6 +307,11 @@ Result<Inventory> Sources::Collect() {
       candidate.path = JoinPath(directory->path(), entry.name);
       candidate.place = {.directory = directory, .name = entry.name, .path = candidate.path};
       candidate.format = *format;
+      const auto name = remembered.find(entry.name);
+      // A chain that has moved on keeps its name.
+      if (name != remembered.end() && !moved.contains(name->second)) {
+        candidate.fixed_name = name->second;
+      }
       candidate.file_name = std::move(entry.name);
       add(std::move(candidate));
     }

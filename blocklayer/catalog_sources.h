@@ -61,6 +61,9 @@ class Sources {
   Result<Inventory> Collect();
   // The records of all chains, shown or not, that make sense.
   Result<std::vector<ChainRecord>> ChainRecords();
+  // Keeps a name for the next mount: `image`, a file name in that source, goes by it. Fails where
+  // nothing can be kept.
+  Status RememberName(size_t source, const std::string& name, const std::string& image);
   // Inventory::record_texts as it would be now.
   Result<std::string> RecordTexts();
 
@@ -87,6 +90,8 @@ class Sources {
   void AddSource(Source source);
   // The sources whose records cannot be told are in untold_ afterwards.
   Result<std::vector<LoadedRecord>> LoadRecords(std::string& texts);
+  // Names that were remembered of a source, by file name of the image.
+  static std::map<std::string, std::string> RememberedNames(RecordStore& store);
   const LoadedRecord* RecordOf(const Source& source,
                                const std::vector<LoadedRecord>& records) const;
   std::string AsListed(const ChainRecord& record, const std::string& path);

@@ -230,6 +230,17 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   return layer;
 }
 
+ImageHolder LayerPool::HolderOf(const LayerFile& file) {
+  const auto opened = file.place.directory->Open(file.place.name, OpenMode::kReadOnly);
+  return opened ? (*opened)->HeldElsewhere() : ImageHolder::kNobody;
+}
+
+void LayerPool::AnnounceEnd() {
+  for (const auto& [id, entry] : entries_) {
+    if (const LayerPtr layer = entry.layer.lock()) layer->image->file().AnnounceEndOfLocks();
+  }
+}
+
 Status LayerPool::CloseAll() {
   Status first;
   for (const auto& [id, entry] : entries_) {

@@ -59,6 +59,10 @@ class LayerPool {
   // cannot be written; nothing has changed then.
   Status SetRole(const LayerPtr& layer, LayerRole role);
   LayerRole RoleOf(const LayerPtr& layer) const;
+  // Who else holds locks on a file that is not open here; kNobody also when it cannot be told.
+  static ImageHolder HolderOf(const LayerFile& file);
+  // Tells others who want these images that their locks will be given back soon.
+  void AnnounceEnd();
   // Nest; each Add needs one Remove. Fails like SetRole.
   Status AddStreamTarget(const LayerPtr& layer);
   void RemoveStreamTarget(const LayerPtr& layer);

@@ -21,6 +21,7 @@
 #include "fusefs/mount_state.h"
 #include "fusefs/mount_table.h"
 #include "fusefs/session.h"
+#include "fusefs/start_check.h"
 #include "fusefs/status_json.h"
 
 namespace chainfs {
@@ -76,6 +77,7 @@ class Daemon {
   Daemon(const Options& options, Background& background, Catalog& catalog)
       : options_(options),
         background_(background),
+        catalog_(catalog),
         // Jobs begin in Run, when state_ is there, and end before it goes.
         jobs_(catalog, event_log_,
               {.foreground_busy = [this](const auto& disk) { return state_.UsersWait(disk); },
@@ -99,6 +101,7 @@ class Daemon {
       const SignalThread signals([this](int signal) { OnSignal(signal); });
       keeper.Start();
       served = session_->Loop();
+      catalog_.AnnounceEnd();
       Leave();
     }
     // The threads that use the session are gone.
@@ -183,6 +186,7 @@ class Daemon {
 
   const Options& options_;
   Background& background_;
+  Catalog& catalog_;
   EventLog event_log_;
   JobManager jobs_;
   MountState state_;
@@ -203,6 +207,7 @@ Status RunDaemon(const Options& as_given, Background& background) {
   CHAINFS_ASSIGN(options.mountpoint, PrepareMountpoint(as_given.mountpoint, needed));
   CHAINFS_ASSIGN(const std::unique_ptr<Catalog> catalog,
                  Catalog::Open(options.sources, options.catalog));
+  CHAINFS_TRY(AwaitImages(*catalog));
   Status served;
   {
     Daemon daemon(options, background, *catalog);

@@ -90,6 +90,12 @@ Result<std::string> PrepareMountpoint(const std::string& mountpoint,
   std::error_code failure;
   const std::filesystem::path real = std::filesystem::canonical(mountpoint, failure);
   if (failure) return FailErrno(failure.value(), fmt::format("mount point {}", mountpoint));
+  if (MountDevice(real.string())) {
+    return Fail(ErrorKind::kBusy,
+                fmt::format("mount point {}: chainfs is mounted there already; unmount it first "
+                            "(chainctl umount {}), or mount somewhere else",
+                            mountpoint, mountpoint));
+  }
   for (const std::string& path : needed) {
     if (!LiesWithin(std::filesystem::canonical(path, failure), real)) continue;
     return Fail(ErrorKind::kInvalidArgument,

@@ -97,6 +97,8 @@ class File {
   virtual bool OpenForWritingElsewhere() { return false; }
   // Whether any process holds one of QEMU's image locks on it.
   virtual bool LockedByOthers() { return false; }
+  // Who that is.
+  virtual ImageHolder HeldElsewhere() { return ImageHolder::kNobody; }
   // Gives the file away; kPermission unless this process may, kUnsupported where files have no
   // owner.
   virtual Status SetOwner(uid_t owner, gid_t group);
@@ -108,6 +110,8 @@ class File {
   // QEMU-compatible advisory locks; replaces what this file held. kBusy (and the old set kept) when
   // another process's locks conflict.
   virtual Status SetImageLocks(ImageLockSet locks) = 0;
+  // Tells others that want the image that its locks will be given back soon. Serialized like them.
+  virtual void AnnounceEndOfLocks() {}
 
   // Makes all that was written through this object durable. See the head comment on failure.
   Status DataSync();

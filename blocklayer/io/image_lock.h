@@ -4,6 +4,10 @@
 // corrupting an image. A holder takes shared OFD locks on byte 100 + bit for every permission that
 // it uses and 200 + bit for every permission that it does not share; then it tests, as if for an
 // exclusive lock, byte 200 + bit for each permission used and 100 + bit for each not shared.
+//
+// chainfs also marks what it holds, so that another one knows whether to wait: a shared lock on
+// byte 90 as long as it holds any of the above, and on byte 91 once it is about to let go. QEMU
+// looks at neither.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +19,14 @@ enum LockPermission : uint8_t {
   kLockWrite = 1 << 1,
   kLockWriteUnchanged = 1 << 2,
   kLockResize = 1 << 3,
+};
+
+// Who holds locks on an image, as far as the marks tell.
+enum class ImageHolder : uint8_t {
+  kNobody,
+  kSomebody,       // QEMU, or anything else
+  kChainfs,        // another chainfs
+  kEndingChainfs,  // another chainfs, which is about to let go
 };
 
 struct ImageLockSet {

@@ -48,10 +48,12 @@ class PosixFile : public File {
   bool ChangedByOthers() override EXCLUDES(first_change_mu_);
   bool OpenForWritingElsewhere() override;
   bool LockedByOthers() override;
+  ImageHolder HeldElsewhere() override;
   Status SetOwner(uid_t owner, gid_t group) override;
   Status SetPermissions(mode_t permissions) override;
   Result<DataRun> RunAt(HostOffset offset) override;
   Status SetImageLocks(ImageLockSet locks) override;
+  void AnnounceEndOfLocks() override;
 
  protected:
   Status DoDataSync() override;
@@ -68,6 +70,9 @@ class PosixFile : public File {
   Status LockByte(int fd, uint8_t byte, short type);
   // Takes (F_RDLCK) or drops (F_UNLCK) the bytes of `locks` for the open file behind `fd`.
   Status ApplyLocks(int fd, ImageLockSet locks, short type);
+  // The same for the marks of one who holds `locks`.
+  Status ApplyMarks(int fd, ImageLockSet locks, short type);
+  bool LockedElsewhere(uint8_t first_byte, uint8_t count);
   Status TestLocks(ImageLockSet locks);
   Status TestByte(uint8_t byte);
 
@@ -78,7 +83,8 @@ class PosixFile : public File {
   struct stat opened_as_ = {};  // constant
   Mutex first_change_mu_;       // held across one fstat
   std::atomic<bool> changed_by_us_;
-  ImageLockSet locks_;  // serialized by the owner
+  ImageLockSet locks_;       // serialized by the owner
+  bool ends_locks_ = false;  // the same
 };
 
 }  // namespace chainfs

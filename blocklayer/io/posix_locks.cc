@@ -7,12 +7,15 @@
 #include <cerrno>
 #include <fstream>
 #include <string>
+#include <utility>
 
 #include "blocklayer/io/posix_file.h"
 
 namespace chainfs {
 namespace {
 
+constexpr uint8_t kChainfsMark = 90;
+constexpr uint8_t kEndingMark = 91;
 constexpr uint8_t kUsedBase = 100;
 constexpr uint8_t kUnsharedBase = 200;
 constexpr uint8_t kPermissions = 4;
@@ -97,11 +100,33 @@ Status PosixFile::TestLocks(ImageLockSet locks) {
   return {};
 }
 
-bool PosixFile::LockedByOthers() {
+Status PosixFile::ApplyMarks(int fd, ImageLockSet locks, short type) {
+  if (locks == kNoLocks) return {};
+  CHAINFS_TRY(LockByte(fd, kChainfsMark, type));
+  return ends_locks_ ? LockByte(fd, kEndingMark, type) : Status();
+}
+
+bool PosixFile::LockedElsewhere(uint8_t first_byte, uint8_t count) {
   // As F_WRLCK, because that conflicts with the shared locks of others.
-  struct flock request = LockRequest(kUsedBase, F_WRLCK);
-  request.l_len = kUnsharedBase + kPermissions - kUsedBase;
+  struct flock request = LockRequest(first_byte, F_WRLCK);
+  request.l_len = count;
   return ::fcntl(fd_.get(), F_OFD_GETLK, &request) == 0 && request.l_type != F_UNLCK;
+}
+
+bool PosixFile::LockedByOthers() {
+  return LockedElsewhere(kUsedBase, kUnsharedBase + kPermissions - kUsedBase);
+}
+
+ImageHolder PosixFile::HeldElsewhere() {
+  if (LockedElsewhere(kEndingMark, 1)) return ImageHolder::kEndingChainfs;
+  if (LockedElsewhere(kChainfsMark, 1)) return ImageHolder::kChainfs;
+  return LockedByOthers() ? ImageHolder::kSomebody : ImageHolder::kNobody;
+}
+
+void PosixFile::AnnounceEndOfLocks() {
+  ends_locks_ = true;
+  // Whoever waits would wait in vain for a moment; nothing else.
+  (void)ApplyMarks(fd_.get(), locks_, F_RDLCK);
 }
 
 Status PosixFile::SetImageLocks(ImageLockSet locks) {
@@ -114,8 +139,11 @@ Status PosixFile::SetImageLocks(ImageLockSet locks) {
     [[maybe_unused]] const Status restored = ApplyLocks(fd_.get(), added, F_UNLCK);
     return taken;
   }
-  locks_ = locks;
-  return ApplyLocks(fd_.get(), dropped, F_UNLCK);
+  const ImageLockSet before = std::exchange(locks_, locks);
+  CHAINFS_TRY(ApplyLocks(fd_.get(), dropped, F_UNLCK));
+  // Last, so that a mark without locks is seen as nobody's.
+  return locks == kNoLocks ? ApplyMarks(fd_.get(), before, F_UNLCK)
+                           : ApplyMarks(fd_.get(), locks, F_RDLCK);
 }
 
 }  // namespace chainfs

@@ -69,6 +69,7 @@ Status PosixFile::ReopenForWriting() {
                             path()));
   }
   CHAINFS_TRY(ApplyLocks(opened.get(), locks_, F_RDLCK));
+  CHAINFS_TRY(ApplyMarks(opened.get(), locks_, F_RDLCK));
   int rc;
   do {
     rc = ::dup3(opened.get(), fd_.get(), O_CLOEXEC);
@@ -77,6 +78,7 @@ Status PosixFile::ReopenForWriting() {
   writable_.store(true, std::memory_order_release);
   // Unlocking cannot conflict.
   (void)ApplyLocks(old.get(), locks_, F_UNLCK);
+  (void)ApplyMarks(old.get(), locks_, F_UNLCK);
   return {};
 }
 

@@ -209,6 +209,63 @@ TEST_F(LifecycleTest, TheSecondDaemonOnAnImageIsRefusedIt) {
   EXPECT_EQ(ReadTextFile(second / "vm.raw")[0], 7);
 }
 
+TEST_F(LifecycleTest, MountingOverALiveMountIsRefused) {
+  const Daemon daemon({dir_.path()});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  const TempDir other;
+  ExpectOneLine(Chainfs({other.path(), daemon.path()}), 1, "mounted there already");
+  EXPECT_EQ(ReadTextFile(daemon / "vm.raw")[0], 7);
+}
+
+TEST_F(LifecycleTest, ANamedImageThatCannotBeShownFailsTheStart) {
+  const std::string bad = dir_ / "bad.qcow2";
+  WriteTextFile(bad, "no image at all");
+  ExpectOneLine(Chainfs({bad, mount_.path()}), 1, bad);
+  EXPECT_FALSE(IsMounted(mount_.path()));
+  // A directory that it lies in is shown without it.
+  EXPECT_EQ(Chainfs({dir_.path(), mount_.path()}).exit_code, 0);
+  EXPECT_TRUE(fs::exists(mount_ / "vm.raw"));
+}
+
+// Locks of QEMU's, as a VM has them, or an image that another chainfs has mounted.
+TEST_F(LifecycleTest, ANamedImageThatIsInUseFailsTheStart) {
+  const std::string image = dir_ / "vm.qcow2";
+  {
+    const OpenedFile vm(image, O_RDWR);
+    struct flock lock = {};
+    lock.l_type = F_RDLCK;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = 201;
+    lock.l_len = 1;
+    ASSERT_EQ(::fcntl(vm.get(), F_OFD_SETLK, &lock), 0);
+    const auto begun = std::chrono::steady_clock::now();
+    ExpectOneLine(Chainfs({image, mount_.path()}), 1, "locked by another process");
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(5)) << "at once";
+  }
+  Daemon daemon({image});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  ExpectOneLine(Chainfs({image, mount_.path()}), 1, "another chainfs has it mounted");
+  EXPECT_EQ(daemon.Stop().exit_code, 0);
+}
+
+TEST_F(LifecycleTest, MountingWorksRightAfterUnmounting) {
+  const std::string image = dir_ / "vm.qcow2";
+  const std::string data(4 << 20, 'x');
+  for (int round = 0; round < 20; ++round) {
+    SCOPED_TRACE(round);
+    const CommandResult started = Chainfs({round % 2 == 0 ? image : dir_.path(), mount_.path()});
+    ASSERT_EQ(started.exit_code, 0) << started.Describe();
+    {
+      // Something to be written before the image can be let go of.
+      const OpenedFile file(mount_ / "vm.raw", O_RDWR);
+      ASSERT_TRUE(file.valid()) << std::strerror(errno);
+      EXPECT_EQ(::pwrite(file.get(), data.data(), data.size(), 0), std::ssize(data));
+    }
+    ASSERT_EQ(::umount2(mount_.path().c_str(), 0), 0) << std::strerror(errno);
+  }
+  EXPECT_TRUE(Eventually([&] { return CheckImage(image) == 0; }));
+}
+
 // Those that serve have one of /dev/fuse each, and come with load.
 size_t OpenFiles(const std::string& proc) {
   size_t count = 0;

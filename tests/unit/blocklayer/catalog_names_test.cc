@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "blocklayer/io/posix.h"
+#include "blocklayer/name_records.h"
 #include "tests/unit/blocklayer/catalog_fixture.h"
 
 namespace chainfs {
@@ -86,6 +87,51 @@ TEST_F(CatalogNamesTest, AnOverlayThatIsExchangedWhileItIsMadeIsRefused) {
     std::filesystem::remove(At("next.qcow2"));
     std::filesystem::remove_all(At(".chainfs"));
   }
+}
+
+TEST_F(CatalogNamesTest, ANameOnceShownStaysWhenAFileOfTheSameStemAppears) {
+  MakeQcow2("vm1.qcow2");
+  ASSERT_TRUE(OpenAll());
+  EXPECT_EQ(Shown(), Names{"vm1"});
+  EXPECT_FALSE(std::filesystem::exists(At(".chainfs"))) << "nothing to remember yet";
+  WriteTextFile(At("vm1.img"), std::string(4096, 'x'));
+  ASSERT_TRUE(catalog_->Rescan());
+  EXPECT_EQ(Shown(), (Names{"vm1", "vm1.img"}));
+  for (const bool read_only : {false, true}) {
+    SCOPED_TRACE(read_only);
+    ASSERT_TRUE(OpenAll({.read_only = read_only}));
+    EXPECT_EQ(Shown(), (Names{"vm1", "vm1.img"}));
+    EXPECT_EQ(catalog_->Find("vm1")->chain()->active->name, "vm1.qcow2");
+  }
+  // It stays with the chain, whatever a snapshot makes active, and is no new disk's.
+  ASSERT_TRUE(OpenAll());
+  ASSERT_TRUE(catalog_->Snapshot(catalog_->Find("vm1"), {}));
+  ASSERT_TRUE(OpenAll());
+  EXPECT_EQ(catalog_->Find("vm1")->chain()->active->name, "vm1.1.qcow2");
+  EXPECT_EQ(Shown(), (Names{"vm1", "vm1.img", "vm1.qcow2"}));
+}
+
+TEST_F(CatalogNamesTest, ANameRecordThatMakesNoSenseDoesNotCount) {
+  MakeQcow2("vm1.qcow2");
+  MakeQcow2("vm2.qcow2");
+  ASSERT_EQ(::mkdir(At(".chainfs").c_str(), 0700), 0);
+  WriteTextFile(At(".chainfs/name-vm9"), "version=1\nname=vm9\nimage=gone.qcow2\n");
+  WriteTextFile(At(".chainfs/name-a"), "version=1\nname=a/b\nimage=vm1.qcow2\n");
+  WriteTextFile(At(".chainfs/name-b"), "version=2\nname=b\nimage=vm1.qcow2\n");
+  WriteTextFile(At(".chainfs/name-c"), "version=1\nname=d\nimage=vm1.qcow2\n");
+  WriteTextFile(At(".chainfs/name-e"), "version=1\nname=e\nimage=vm2.qcow2\n");
+  ASSERT_EQ(::chmod(At(".chainfs/name-e").c_str(), 0666), 0);
+  ASSERT_TRUE(OpenAll());
+  EXPECT_EQ(Shown(), (Names{"vm1", "vm2"}));
+  EXPECT_TRUE(catalog_->Broken().empty());
+}
+
+TEST(NameRecordTest, ReadsWhatItWrites) {
+  const NameRecord record = {.name = "a\\b", .image = "a\\b.qcow2"};
+  EXPECT_EQ(ParseNameRecord(FormatNameRecord(record)), record);
+  EXPECT_FALSE(ParseNameRecord(""));
+  EXPECT_FALSE(ParseNameRecord("version=1\nname=a\n"));
+  EXPECT_FALSE(ParseNameRecord("version=1\nname=a\nimage=a.txt\n"));
 }
 
 }  // namespace
