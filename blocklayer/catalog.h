@@ -61,8 +61,9 @@ struct BrokenImage {
 
 // Something that people should know of a disk that works.
 struct ImageNote {
-  std::string name;  // the disk's
-  std::string text;  // one sentence: why it is read-only, that it begins like qcow2...
+  std::string name;      // the disk's
+  std::string text;      // one sentence: why it is read-only, that it begins like qcow2...
+  bool warning = false;  // somebody should do something about it
 };
 
 // How to make a new active layer.
@@ -84,6 +85,7 @@ class CatalogObserver {
   virtual void AccessChanged(const DiskPtr& /*disk*/) {}  // read-only now, or writable again
   virtual void DiskError(const Disk& disk, std::string_view operation, const Error& error) = 0;
   virtual void ImageBroken(const BrokenImage& image) = 0;  // newly broken or another reason
+  virtual void Warned(const ImageNote& /*note*/) {}        // a new note that is a warning
 };
 
 class Catalog {

@@ -34,6 +34,7 @@
 #include "blocklayer/catalog_roots.h"
 #include "blocklayer/catalog_sources.h"
 #include "blocklayer/chain_opener.h"
+#include "blocklayer/hidden_overlays.h"
 #include "blocklayer/layer_pool.h"
 
 namespace chainfs {
@@ -114,12 +115,23 @@ class Catalog::Impl {
     bool frozen = false;
     std::string frozen_because;  // for people
     std::string hint;            // for people; constant once it has a disk
+    // What it is built on, or may be, beside the layers of its disk or what was walked.
+    std::vector<FileId> also_below;
 
     FileId id() const { return stat ? stat->id : FileId{}; }
   };
   using Entries = std::map<std::string, Entry>;  // by path
-  // Layers, and the name of a chain that is built on each, or writes it.
-  using LayerUsers = std::map<FileId, std::string>;
+  struct LayerUser {
+    std::string name;    // of a chain that is built on the layer, or writes it; or of a file
+    std::string advice;  // what to do so that it is shown
+  };
+  using LayerUsers = std::map<FileId, LayerUser>;
+
+  // catalog_hidden.cc
+  // Looks for overlays that are not shown.
+  void LookForHidden() EXCLUDES(list_mu_) REQUIRES(mu_);
+  // What those found keep from being written, now that the entries are known.
+  void UpdateHidden() REQUIRES(mu_);
 
   // catalog_scan.cc
   enum class ScanKind : uint8_t {
@@ -157,10 +169,12 @@ class Catalog::Impl {
   // catalog_roles.cc
   // Layers that must not be written.
   LayerUsers BackedLayers() REQUIRES(mu_);
+  // "vm1.snap1 is built on it", and what else there is to say.
+  static std::string BuiltOn(const LayerUser& user, std::string_view but = {});
   // Layers that guests may be writing.
   LayerUsers WrittenLayers() REQUIRES(mu_);
   void UpdateRoles(const LayerUsers& backed) REQUIRES(mu_);
-  bool Freeze(Entry& entry, const std::string& because) REQUIRES(mu_);
+  bool Freeze(Entry& entry, const LayerUser& user) REQUIRES(mu_);
   void Thaw(Entry& entry) REQUIRES(mu_);
 
   // catalog_snapshot.cc
@@ -226,6 +240,10 @@ class Catalog::Impl {
   Roots roots_ GUARDED_BY(mu_);
   LayerPool pool_ GUARDED_BY(mu_);
   Entries entries_ GUARDED_BY(mu_);
+  HiddenOverlays hidden_ GUARDED_BY(mu_);
+  LayerUsers hidden_users_ GUARDED_BY(mu_);
+  // Of those who are built directly on each file, and are no part of a chain in view.
+  std::map<FileId, std::string> hidden_notes_ GUARDED_BY(mu_);
   std::vector<std::weak_ptr<Disk>> ghosts_ GUARDED_BY(mu_);
   bool closed_ GUARDED_BY(mu_) = false;
   uint64_t scans_ GUARDED_BY(mu_) = 0;

@@ -8,6 +8,8 @@
 #pragma once
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "blocklayer/image/image.h"
 
@@ -16,11 +18,15 @@ namespace chainfs {
 struct HeaderPeek {
   bool is_qcow2 = false;
   std::optional<BackingReference> backing;
-  bool dirty = false;  // opening it for writing repairs it first
+  std::string data_file = {};  // where its data lies, if not in itself
+  bool dirty = false;          // opening it for writing repairs it first
 };
 
 // Only for files whose format is known to be qcow2. Fails only when the file cannot be read.
 Result<HeaderPeek> PeekQcow2Header(File& file);
+// What the names in the header may mean to QEMU, as paths to follow from the image's directory: the
+// backing file first, without "file:", every string of a json: description, and the data file.
+std::vector<std::string> NamesOf(const HeaderPeek& peek);
 // Whether the file begins like qcow2. For a hint to people; never decides a format.
 bool BeginsLikeQcow2(File& file);
 

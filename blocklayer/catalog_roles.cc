@@ -14,50 +14,61 @@ namespace chainfs {
 
 Catalog::Impl::LayerUsers Catalog::Impl::BackedLayers() {
   LayerUsers backed;
+  const auto add = [&](const FileId& id, const std::string& name) {
+    backed.try_emplace(id, LayerUser{.name = name, .advice = {}});
+  };
   const auto add_disk = [&](const Disk& disk) {
     const Layers layers = disk.chain()->AllLayers();
-    for (size_t i = 1; i < layers.size(); ++i) backed.emplace(layers[i]->id, disk.name());
+    for (size_t i = 1; i < layers.size(); ++i) add(layers[i]->id, disk.name());
   };
   for (const auto& [path, entry] : entries_) {
+    // An image that names itself has that fault only.
+    for (const FileId& id : entry.also_below) {
+      if (id != entry.id()) add(id, entry.name);
+    }
     if (entry.disk != nullptr) {
       add_disk(*entry.disk);
       continue;
     }
-    const std::vector<LayerFile>& files = entry.walked.files;
-    for (size_t i = 1; i < files.size(); ++i) backed.emplace(files[i].stat.id, entry.name);
+    for (const FileId& id : entry.walked.Below()) {
+      if (id != entry.id()) add(id, entry.name);
+    }
     for (const std::string& kept : entry.candidate.keeps) {
       const auto found = entries_.find(kept);
-      if (found != entries_.end() && found->second.stat) {
-        backed.emplace(found->second.id(), entry.name);
-      }
+      if (found != entries_.end() && found->second.stat) add(found->second.id(), entry.name);
     }
   }
   std::erase_if(ghosts_, [](const std::weak_ptr<Disk>& ghost) { return ghost.expired(); });
   for (const std::weak_ptr<Disk>& ghost : ghosts_) {
     if (const DiskPtr disk = ghost.lock()) add_disk(*disk);
   }
+  backed.insert(hidden_users_.begin(), hidden_users_.end());
   return backed;
 }
 
 Catalog::Impl::LayerUsers Catalog::Impl::WrittenLayers() {
   LayerUsers written;
   for (const auto& [path, entry] : entries_) {
-    if (entry.disk != nullptr && !entry.frozen) written.emplace(entry.id(), entry.name);
+    if (entry.disk == nullptr || entry.frozen) continue;
+    written.try_emplace(entry.id(), LayerUser{.name = entry.name, .advice = {}});
   }
   for (const std::weak_ptr<Disk>& ghost : ghosts_) {
     const DiskPtr disk = ghost.lock();
     if (disk != nullptr && !disk->StopWriting()) {
-      written.emplace(disk->chain()->active->id, disk->name());
+      written.try_emplace(disk->chain()->active->id, LayerUser{.name = disk->name(), .advice = {}});
     }
   }
   return written;
 }
 
-bool Catalog::Impl::Freeze(Entry& entry, const std::string& because) {
+std::string Catalog::Impl::BuiltOn(const LayerUser& user, std::string_view but) {
+  return fmt::format("{} is built on it{}{}", user.name, but, user.advice);
+}
+
+bool Catalog::Impl::Freeze(Entry& entry, const LayerUser& user) {
   if (!entry.disk->StopWriting()) {
-    entry.frozen_because = fmt::format(
-        "{} is built on it, but it is open for writing; it turns read-only when it is closed",
-        because);
+    entry.frozen_because =
+        BuiltOn(user, ", but it is open for writing; it turns read-only when it is closed");
     return false;
   }
   // Others may read the file from now on. A failure reaches the disk's error observer, and nothing
@@ -66,7 +77,7 @@ bool Catalog::Impl::Freeze(Entry& entry, const std::string& because) {
   // Fewer locks cannot conflict.
   (void)pool_.SetRole(entry.disk->chain()->active, LayerRole::kBacking);
   entry.frozen = true;
-  entry.frozen_because = fmt::format("read-only: {} is built on it", because);
+  entry.frozen_because = fmt::format("read-only: {}", BuiltOn(user));
   Queue([disk = entry.disk](CatalogObserver& observer) { observer.AccessChanged(disk); });
   return true;
 }
@@ -99,7 +110,7 @@ void Catalog::Impl::UpdateRoles(const LayerUsers& backed) {
     if (user != backed.end() && !entry.frozen) {
       (void)Freeze(entry, user->second);
     } else if (user != backed.end()) {
-      entry.frozen_because = fmt::format("read-only: {} is built on it", user->second);
+      entry.frozen_because = fmt::format("read-only: {}", BuiltOn(user->second));
     } else if (entry.frozen) {
       Thaw(entry);
     } else {

@@ -73,6 +73,7 @@ Roots::Roots(OpenDirectoryFunction open)
 Result<std::shared_ptr<Directory>> Roots::Add(const std::string& path, RootUse use) {
   CHAINFS_ASSIGN(std::shared_ptr<Directory> directory, open_(path));
   CHAINFS_ASSIGN(const FileId id, directory->Id());
+  devices_.insert(id.device);
   auto root = std::ranges::find(roots_, id, &Root::id);
   if (root == roots_.end()) {
     root = roots_.insert(root, Root{.directory = directory, .id = id, .paths = {}, .use = use});

@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -64,6 +65,10 @@ class Roots {
   // that are not plain paths.
   Result<Place> Resolve(const Place& overlay, std::string_view backing,
                         std::span<const std::string> extra = {});
+  // Which file a name in a header leads to as the kernel walks it, whether it may be opened or not.
+  Result<FileId> Follow(Directory& from, const std::string& name) const {
+    return from.Follow(name, devices_);
+  }
   // Whether `path` lies beneath a root (not an extra one).
   bool Contains(std::string_view path) const;
 
@@ -87,6 +92,7 @@ class Roots {
   const bool real_host_;
   const OpenDirectoryFunction open_;
   std::vector<Root> roots_;
+  std::set<dev_t> devices_;  // where the roots lie
   // Directories beneath roots, and extra roots, as long as somebody uses them.
   std::map<std::string, std::weak_ptr<Directory>> open_directories_;
 };

@@ -41,6 +41,7 @@ bool IsPassing(const Error& error) {
 }  // namespace
 
 Status Catalog::Impl::ScanLocked(ScanKind kind) {
+  if (kind == ScanKind::kFull) LookForHidden();
   for (int attempt = 1;; ++attempt) {
     CHAINFS_ASSIGN(Inventory inventory, sources_.Collect());
     const std::string texts = inventory.record_texts;
@@ -86,6 +87,7 @@ Catalog::Impl::Entry Catalog::Impl::MatchCandidate(Candidate candidate, ChainOpe
     Entry same = std::move(before->second);
     old.erase(before);
     same.candidate = std::move(candidate);
+    same.also_below = opener.Replaced(same.disk->chain()->AllLayers(), same.candidate.extra_roots);
     return same;
   }
   Entry entry;
@@ -103,6 +105,11 @@ Catalog::Impl::Entry Catalog::Impl::MatchCandidate(Candidate candidate, ChainOpe
     entry.failed_to_open = true;
     entry.opened_as = std::move(before->second.opened_as);
     entry.error = std::move(before->second.error);
+  }
+  // A record's names, too, count by the files that they lead to.
+  for (const std::string& kept : candidate.keeps) {
+    const Result<FileId> id = roots_.Follow(*sources_.directory(candidate.source), kept);
+    if (id) entry.also_below.push_back(*id);
   }
   entry.candidate = std::move(candidate);
   return entry;
@@ -122,8 +129,8 @@ Catalog::Impl::Entries Catalog::Impl::MatchCandidates(Inventory inventory, Chain
         Retire(entry);
         // The user's own words about a file go before what the directory says of it.
         if (first->second.second) continue;
+        // What was walked stays: from another directory its names may lead elsewhere.
         entry.failed_to_open = false;
-        entry.walked = {};
         entry.error = Error{
             .kind = ErrorKind::kExists,
             .message = EscapeText(fmt::format("{}: the same file as {}, which is shown already",
@@ -192,10 +199,10 @@ Status Catalog::Impl::CheckOpenable(const Entry& entry, const LayerUsers& writte
   for (const LayerFile& file : entry.walked.files) {
     const auto writer = written.find(file.stat.id);
     if (writer == written.end()) continue;
-    return Fail(ErrorKind::kBusy,
-                EscapeText(fmt::format("{}: {} is open for writing through the disk {}; close that "
-                                       "first",
-                                       entry.candidate.path, file.place.path, writer->second)));
+    return Fail(ErrorKind::kBusy, EscapeText(fmt::format(
+                                      "{}: {} is open for writing through the disk {}; close that "
+                                      "first",
+                                      entry.candidate.path, file.place.path, writer->second.name)));
   }
   return {};
 }
@@ -253,7 +260,7 @@ Status Catalog::Impl::MakeDisk(Entry& entry, Layers layers, const LayerUsers& ba
   const auto backed_by = backed.find(entry.id());
   entry.frozen = options_.read_only || backed_by != backed.end() || !image.writable();
   if (backed_by != backed.end()) {
-    entry.frozen_because = fmt::format("read-only: {} is built on it", backed_by->second);
+    entry.frozen_because = fmt::format("read-only: {}", BuiltOn(backed_by->second));
   } else if (!image.writable() && !options_.read_only) {
     entry.frozen_because = fmt::format("read-only: {}", active->ReadOnlyReason());
   }
@@ -343,6 +350,7 @@ bool Catalog::Impl::Reconcile(Inventory inventory, ScanKind kind) {
   entries_ = MatchCandidates(std::move(inventory), opener, old);
   for (auto& [path, entry] : old) Retire(entry);
   NameEntries(entries_);
+  UpdateHidden();
 
   UpdateRoles(BackedLayers());
   return OpenEntries(opener, kind);
@@ -372,9 +380,20 @@ void Catalog::Impl::PublishLists() {
       if (!replaced.empty()) {
         replaced += " was replaced; the disk goes on with the file as it was opened";
       }
-      for (const std::string& text : {entry.frozen_because, entry.hint, replaced}) {
-        if (!text.empty()) notes.push_back({.name = entry.name, .text = EscapeText(text)});
-      }
+      const auto hidden = hidden_notes_.find(entry.id());
+      const auto user = hidden_users_.find(entry.id());
+      const bool is_reason =
+          user != hidden_users_.end() && entry.frozen_because.ends_with(user->second.advice);
+      const std::string also =
+          hidden == hidden_notes_.end() || is_reason ? std::string() : hidden->second;
+      const auto note = [&](const std::string& text, bool warning) {
+        if (text.empty()) return;
+        notes.push_back({.name = entry.name, .text = EscapeText(text), .warning = warning});
+      };
+      note(entry.frozen_because, is_reason);
+      note(also, true);
+      note(entry.hint, false);
+      note(replaced, false);
       continue;
     }
     BrokenImage image{.name = EscapeText(entry.name),
@@ -384,9 +403,8 @@ void Catalog::Impl::PublishLists() {
                       .held_by = entry.held_by,
                       .named_by_user = entry.candidate.named_by_user};
     image.error.message = EscapeText(image.error.message);
-    for (const LayerFile& file : entry.walked.files) {
-      broken_uses.emplace_back(image.name, file.stat.id);
-    }
+    broken_uses.emplace_back(image.name, entry.id());
+    for (const FileId& id : entry.walked.Below()) broken_uses.emplace_back(image.name, id);
     // Without an error it was only not tried yet.
     if (entry.error) broken.push_back(std::move(image));
   }
@@ -395,7 +413,16 @@ void Catalog::Impl::PublishLists() {
     return std::tie(a.name, a.text) < std::tie(b.name, b.text);
   });
 
+  for (const auto& [id, user] : hidden_users_) broken_uses.emplace_back(user.name, id);
+
   const MutexLock lock(list_mu_);
+  for (const ImageNote& note : notes) {
+    if (!note.warning) continue;
+    const bool known = std::ranges::any_of(notes_, [&](const ImageNote& other) {
+      return other.name == note.name && other.text == note.text;
+    });
+    if (!known) Queue([note](CatalogObserver& observer) { observer.Warned(note); });
+  }
   for (const BrokenImage& image : broken) {
     const bool known = std::ranges::any_of(broken_, [&](const BrokenImage& other) {
       return other.path == image.path && other.error.kind == image.error.kind &&

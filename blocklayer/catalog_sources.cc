@@ -319,6 +319,18 @@ Result<Inventory> Sources::Collect() {
   return inventory;
 }
 
+std::vector<std::shared_ptr<Directory>> Sources::WholeDirectories() const {
+  std::vector<std::shared_ptr<Directory>> directories;
+  for (const Source& source : sources_) {
+    if (!source.image.empty() ||
+        std::ranges::find(directories, source.directory) != directories.end()) {
+      continue;
+    }
+    directories.push_back(source.directory);
+  }
+  return directories;
+}
+
 std::vector<std::string> Sources::DirectoryPaths() const {
   std::vector<std::string> paths;
   for (const Source& source : sources_) {

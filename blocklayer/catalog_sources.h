@@ -69,6 +69,11 @@ class Sources {
 
   size_t size() const { return sources_.size(); }
   RecordStore& records(size_t source) const { return *sources_[source].records; }
+  // The source directories that are shown with all their images.
+  std::vector<std::shared_ptr<Directory>> WholeDirectories() const;
+  const std::shared_ptr<Directory>& directory(size_t source) const {
+    return sources_[source].directory;
+  }
   // Absolute paths of the source directories, without repetition.
   std::vector<std::string> DirectoryPaths() const;
 

@@ -72,17 +72,55 @@ Result<std::optional<LayerFile>> ChainOpener::Below(const LayerFile& overlay,
   return *std::move(file);
 }
 
+std::vector<FileId> WalkedChain::Below() const {
+  std::vector<FileId> ids;
+  for (size_t i = 1; i < files.size(); ++i) ids.push_back(files[i].stat.id);
+  ids.insert(ids.end(), leads_to.begin(), leads_to.end());
+  return ids;
+}
+
+void ChainOpener::AddNamed(const LayerFile& file, WalkedChain& chain) {
+  for (const std::string& name : NamesOf(file.peek)) {
+    if (const Result<FileId> id = roots_.Follow(*file.place.directory, name)) {
+      chain.leads_to.push_back(*id);
+    }
+  }
+}
+
+std::vector<FileId> ChainOpener::Replaced(const Layers& layers,
+                                          std::span<const std::string> extra) {
+  std::vector<FileId> ids;
+  for (size_t i = 0; i + 1 < layers.size(); ++i) {
+    const Layer& layer = *layers[i];
+    LayerFile overlay{
+        .place = {.directory = layer.directory, .name = layer.name, .path = layer.path},
+        .format = ImageFormat::kQcow2,
+        .stat = {.id = layer.id},
+        .peek = {.is_qcow2 = true, .backing = layer.image->backing(), .dirty = false}};
+    if (!overlay.peek.backing) continue;
+    const Result<Place> place = roots_.Resolve(overlay.place, overlay.peek.backing->name, extra);
+    if (place) {
+      const Result<FileStat> stat = Look(*place, std::nullopt);
+      if (stat && stat->id == layers[i + 1]->id) continue;
+    }
+    const std::vector<FileId> now = WalkFrom(std::move(overlay), extra).Below();
+    ids.insert(ids.end(), now.begin(), now.end());
+  }
+  return ids;
+}
+
 WalkedChain ChainOpener::Walk(const Place& top, ImageFormat format,
                               std::span<const std::string> extra) {
+  Result<LayerFile> first = LookAt(top, format);
+  if (first) return WalkFrom(*std::move(first), extra);
+  return WalkedChain{.files = {}, .error = std::move(first).error(), .missing = {}, .leads_to = {}};
+}
+
+WalkedChain ChainOpener::WalkFrom(LayerFile top_file, std::span<const std::string> extra) {
+  const Place top = top_file.place;
   WalkedChain chain;
   std::set<FileId> ids;
-  Result<LayerFile> first = LookAt(top, format);
-  std::optional<LayerFile> next;
-  if (first) {
-    next = *std::move(first);
-  } else {
-    chain.error = std::move(first).error();
-  }
+  std::optional<LayerFile> next = std::move(top_file);
   while (next) {
     if (!ids.insert(next->stat.id).second) {
       chain.error = Error{.kind = ErrorKind::kLoop,
@@ -97,6 +135,7 @@ WalkedChain ChainOpener::Walk(const Place& top, ImageFormat format,
                 .message = EscapeText(fmt::format("{}: the chain is deeper than {} layers; mount "
                                                   "with a larger -o max_depth=",
                                                   top.path, rules_.max_depth))};
+      chain.leads_to.push_back(next->stat.id);
       break;
     }
     chain.files.push_back(*std::move(next));
@@ -109,8 +148,10 @@ WalkedChain ChainOpener::Walk(const Place& top, ImageFormat format,
         error = WithContext(std::move(error), fmt::format("{}: backing file", EscapeText(overlay)));
       }
       chain.error = std::move(error);
+      AddNamed(chain.files.back(), chain);
       break;
     }
+    if (!chain.files.back().peek.data_file.empty()) AddNamed(chain.files.back(), chain);
     next = *std::move(below);
   }
   return chain;

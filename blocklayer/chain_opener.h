@@ -36,6 +36,12 @@ struct WalkedChain {
   std::vector<LayerFile> files;
   std::optional<Error> error;  // why it could not be followed to its base
   std::string missing;         // the path of the file that was not found, if that is why
+  // Files that the headers name, that are not among `files`, because chainfs refuses to open them
+  // or cannot: where the kernel would find them.
+  std::vector<FileId> leads_to;
+
+  // All that its top is built on, the nearest first.
+  std::vector<FileId> Below() const;
 };
 
 class ChainOpener {
@@ -46,6 +52,11 @@ class ChainOpener {
 
   // `extra` as for Roots::Find.
   WalkedChain Walk(const Place& top, ImageFormat format, std::span<const std::string> extra = {});
+  // The same for a top that was looked at before.
+  WalkedChain WalkFrom(LayerFile top, std::span<const std::string> extra = {});
+  // What the headers of open layers, top to base, lead to by now, where that is not the next layer:
+  // a file that was renamed over it, and what that is built on.
+  std::vector<FileId> Replaced(const Layers& layers, std::span<const std::string> extra);
   // Opens every layer of a chain that was walked to its base.
   Result<Layers> Open(const WalkedChain& chain,
                       const std::function<LayerRole(const FileId&)>& role_of);
@@ -64,6 +75,8 @@ class ChainOpener {
   };
   Result<LayerFile> LookAt(const Place& place, ImageFormat format);
   Seen& See(const Place& place, bool with_header);
+  // Where the names in the header lead.
+  void AddNamed(const LayerFile& file, WalkedChain& chain);
   // The next file down; nothing at the base.
   // `missing`: its path, when it is not there.
   Result<std::optional<LayerFile>> Below(const LayerFile& overlay,

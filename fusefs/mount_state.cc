@@ -75,7 +75,10 @@ MountState::MountState(const Options& with, Catalog& chains, EventLog& log, JobM
   catalog.SetWakeUp([this] { watcher.ScanSoon(); });
   for (const DiskPtr& disk : catalog.Disks()) inodes.Add(disk);
   for (const BrokenImage& image : catalog.Broken()) ImageBroken(image);
-  for (const ImageNote& note : catalog.Notes()) spdlog::info("{}: {}", note.name, note.text);
+  for (const ImageNote& note : catalog.Notes()) {
+    if (note.warning) Warned(note);
+    if (!note.warning) spdlog::info("{}: {}", note.name, note.text);
+  }
 }
 
 MountState::~MountState() {
@@ -266,6 +269,8 @@ void MountState::DiskError(const Disk& disk, std::string_view operation, const E
        TextField("error", ErrorKindName(error.kind)), TextField("reason", error.message)});
   if (node != nullptr) invalidator.Attributes(node->ino);
 }
+
+void MountState::Warned(const ImageNote& note) { spdlog::warn("{}: {}", note.name, note.text); }
 
 void MountState::ImageBroken(const BrokenImage& image) {
   const bool named = image.error.message.starts_with(image.path);  // the path once is enough

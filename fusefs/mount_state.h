@@ -61,6 +61,7 @@ class MountState final : public CatalogObserver {
   void AccessChanged(const DiskPtr& disk) override;
   void DiskError(const Disk& disk, std::string_view operation, const Error& error) override;
   void ImageBroken(const BrokenImage& image) override;
+  void Warned(const ImageNote& note) override;
 
   const Options& options;
   Catalog& catalog;

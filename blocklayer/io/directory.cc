@@ -44,6 +44,11 @@ Status Directory::WriteFileAtomically(const std::string& name, std::string_view 
   return Sync();
 }
 
+Result<FileStat> Directory::Look(const std::string& name) {
+  CHAINFS_ASSIGN(const std::unique_ptr<File> file, Open(name, OpenMode::kReadOnly));
+  return file->Stat();
+}
+
 Result<FileId> Directory::Id() {
   CHAINFS_ASSIGN(const FileStat stat, Stat());
   return stat.id;

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -57,6 +58,13 @@ class Directory {
   // where this object would refuse to open it: through any link, outside, any kind of file. Opens
   // nothing. kNotFound, kAccess.
   virtual Result<FileId> WhereLeads(const std::string& name) = 0;
+  // The same for a name that a stranger chose: the walk does not enter a mount that could make it
+  // wait (network, FUSE), unless its device is among `devices` (io/follow_name.h).
+  virtual Result<FileId> Follow(const std::string& name, const std::set<dev_t>& /*devices*/) {
+    return WhereLeads(name);
+  }
+  // What Open would find, without opening it. `name` is one component.
+  virtual Result<FileStat> Look(const std::string& name);
   // In no particular order; "." and ".." left out.
   virtual Result<std::vector<DirectoryEntry>> List() = 0;
   // Of the directory itself.

@@ -45,6 +45,7 @@ struct FileStat {
   gid_t group = 0;
   mode_t permissions = 0;  // the low 12 bits of st_mode
   uint64_t links = 1;      // names that lead to it
+  timespec changed = {};   // also by a change of name, owner or mode
 };
 
 // One run of a file as the host sees it.

@@ -22,6 +22,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "blocklayer/io/follow_name.h"
 #include "blocklayer/io/posix.h"
 #include "blocklayer/io/posix_acl.h"
 #include "blocklayer/io/posix_file.h"
@@ -64,6 +65,10 @@ class PosixDirectory : public Directory {
     return OpenDirectoryWith(name, O_NOFOLLOW);
   }
   Result<FileId> WhereLeads(const std::string& name) override;
+  Result<FileId> Follow(const std::string& name, const std::set<dev_t>& devices) override {
+    return FollowName(fd_.get(), name, devices);
+  }
+  Result<FileStat> Look(const std::string& name) override;
   Result<std::vector<DirectoryEntry>> List() override;
   Result<FileStat> Stat() override;
   std::vector<FileStat> StatWay() override;
@@ -266,6 +271,24 @@ Result<FileId> PosixDirectory::WhereLeads(const std::string& name) {
     return FailAt(errno, name, "follow the name");
   }
   return FileId{.device = st.st_dev, .inode = st.st_ino};
+}
+
+Result<FileStat> PosixDirectory::Look(const std::string& name) {
+  CHAINFS_TRY(CheckName(name));
+  struct stat st = {};
+  if (::fstatat(fd_.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+    return FailAt(errno, name, "read its attributes");
+  }
+  if (S_ISLNK(st.st_mode)) {
+    const UniqueFd found(OpenBeneath(fd_.get(), name.c_str(), O_PATH));
+    if (!found.valid()) return FailAt(errno, name, "open");
+    if (::fstat(found.get(), &st) != 0) return FailAt(errno, name, "read its attributes");
+  }
+  if (!S_ISREG(st.st_mode)) {
+    return Fail(ErrorKind::kInvalidArgument,
+                fmt::format("{}: not a regular file", Join(path(), name)));
+  }
+  return ToFileStat(st);
 }
 
 Status PosixDirectory::Sync() {

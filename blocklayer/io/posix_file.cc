@@ -235,7 +235,8 @@ FileStat ToFileStat(const struct stat& st) {
                   .owner = st.st_uid,
                   .group = st.st_gid,
                   .permissions = st.st_mode & 07777,
-                  .links = st.st_nlink};
+                  .links = st.st_nlink,
+                  .changed = st.st_ctim};
 }
 
 Result<FileStat> PosixFile::Stat() {

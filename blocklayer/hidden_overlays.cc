@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/hidden_overlays.h"
+
+#include <time.h>
+
+#include <algorithm>
+
+#include "blocklayer/name_rules.h"
+
+namespace chainfs {
+namespace {
+
+constexpr size_t kPauseAfter = 64;  // files
+constexpr uint64_t kSmallest = 72;  // bytes of a qcow2 header
+constexpr int64_t kSecond = 1'000'000'000;
+constexpr int64_t kSettled = 2 * kSecond;
+constexpr size_t kSlack = 1024;
+
+int64_t Nanoseconds(const timespec& time) { return time.tv_sec * kSecond + time.tv_nsec; }
+
+// Two changes within a tick of the host's clock leave one time of change.
+bool IsSettled(const FileStat& stat) {
+  timespec now = {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return Nanoseconds(now) - Nanoseconds(stat.changed) > kSettled;
+}
+
+// Whether the name continues one of `stems` after a dot.
+bool ContinuesOneOf(const std::set<std::string>& stems, const std::string& name) {
+  for (size_t dot = name.find('.'); dot != std::string::npos; dot = name.find('.', dot + 1)) {
+    if (stems.contains(name.substr(0, dot))) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+HiddenOverlays::Stamp HiddenOverlays::StampOf(const FileStat& stat) {
+  return {.id = stat.id,
+          .size = stat.size,
+          .modified = Nanoseconds(stat.modified),
+          .changed = Nanoseconds(stat.changed)};
+}
+
+// The likely ones first.
+std::vector<Place> HiddenOverlays::List(const Directories& directories) {
+  std::vector<Place> likely;
+  std::vector<Place> others;
+  for (const std::shared_ptr<Directory>& directory : directories) {
+    Result<std::vector<DirectoryEntry>> entries = directory->List();
+    if (!entries) continue;
+    std::ranges::sort(*entries, {}, &DirectoryEntry::name);
+    std::set<std::string> stems;
+    for (const DirectoryEntry& entry : *entries) {
+      if (FormatOfFileName(entry.name)) stems.insert(StemOf(entry.name));
+    }
+    for (DirectoryEntry& entry : *entries) {
+      if (!entry.is_file || FormatOfFileName(entry.name) == ImageFormat::kQcow2) continue;
+      std::vector<Place>& places = ContinuesOneOf(stems, entry.name) ? likely : others;
+      const std::string path = JoinPath(directory->path(), entry.name);
+      places.push_back({.directory = directory, .name = std::move(entry.name), .path = path});
+    }
+  }
+  likely.insert(likely.end(), std::make_move_iterator(others.begin()),
+                std::make_move_iterator(others.end()));
+  return likely;
+}
+
+void HiddenOverlays::LookAt(const Place& place, ChainOpener& opener, Pass& pass) {
+  Result<FileStat> stat = place.directory->Look(place.name);
+  if (!stat) return;
+  if (stat->size < kSmallest || plain_.contains(StampOf(*stat))) {
+    pass.plain.insert(StampOf(*stat));
+    return;
+  }
+  Overlay overlay;
+  const auto known = overlays_.find(place.path);
+  if (known != overlays_.end() && known->second.settled &&
+      StampOf(known->second.file.stat) == StampOf(*stat)) {
+    overlay = known->second;
+  } else {
+    ++pass.headers;
+    const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
+    if (!file) return;
+    stat = (*file)->Stat();
+    Result<HeaderPeek> peek = PeekQcow2Header(**file);
+    if (!stat || !peek) return;
+    overlay.file = {
+        .place = place, .format = ImageFormat::kQcow2, .stat = *stat, .peek = *std::move(peek)};
+    overlay.settled = IsSettled(*stat);
+  }
+  if (NamesOf(overlay.file.peek).empty()) {
+    if (overlay.settled) pass.plain.insert(StampOf(*stat));
+    return;
+  }
+  overlay.below = opener.WalkFrom(overlay.file).Below();
+  std::erase(overlay.below, overlay.file.stat.id);
+  pass.overlays.insert_or_assign(place.path, std::move(overlay));
+}
+
+bool HiddenOverlays::Scan(const Directories& directories, ChainOpener& opener,
+                          const std::function<bool()>& pause) {
+  std::vector<Place> places = List(directories);
+  const auto begin = std::ranges::find(places, resume_at_, &Place::path);
+  if (begin != places.end()) std::ranges::rotate(places, begin);
+  resume_at_.clear();
+
+  const auto deadline = std::chrono::steady_clock::now() + kLongest;
+  Pass pass;
+  for (size_t i = 0; i < places.size(); ++i) {
+    if (i % kPauseAfter == 0 && i > 0) {
+      const bool go_on = pause();
+      if (!go_on || std::chrono::steady_clock::now() > deadline) {
+        resume_at_ = places[i].path;
+        break;
+      }
+    }
+    LookAt(places[i], opener, pass);
+  }
+  if (!resume_at_.empty()) {
+    // What was not looked at this time is as it was, unless it is gone.
+    std::set<std::string_view> there;
+    for (const Place& place : places) there.insert(place.path);
+    std::erase_if(overlays_, [&](const auto& item) { return !there.contains(item.first); });
+    pass.overlays.merge(overlays_);
+    if (plain_.size() <= places.size() + kSlack) pass.plain.merge(plain_);
+  }
+  plain_ = std::move(pass.plain);
+  overlays_ = std::move(pass.overlays);
+  return resume_at_.empty() || pass.headers == 0;
+}
+
+}  // namespace chainfs

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Follows a name that a stranger chose, as the kernel would, to learn which file it leads to. No
+// file is opened, and nothing that could be made to wait is touched: the walk does not enter a
+// network or FUSE file system, nor /proc and its like, nor does it have anything mounted.
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "blocklayer/base/result.h"
+#include "blocklayer/io/file.h"
+
+namespace chainfs {
+
+// From the directory `from`, or from the root. `devices` (st_dev) may be entered whatever they are.
+// kNotFound; kAccess where the walk may not go on; kInvalidArgument for what is no name.
+Result<FileId> FollowName(int from, const std::string& name, const std::set<dev_t>& devices);
+
+}  // namespace chainfs
