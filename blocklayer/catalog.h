@@ -64,6 +64,7 @@ struct ImageNote {
   std::string name;      // the disk's
   std::string text;      // one sentence: why it is read-only, that it begins like qcow2...
   bool warning = false;  // somebody should do something about it
+  bool lost = false;     // a layer of the disk is not where it was opened any more
 };
 
 // How to make a new active layer.

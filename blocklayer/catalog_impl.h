@@ -161,8 +161,10 @@ class Catalog::Impl {
                  const LayerUsers& written) REQUIRES(mu_);
   static Status CheckOpenable(const Entry& entry, const LayerUsers& written);
   Status MakeDisk(Entry& entry, Layers layers, const LayerUsers& backed) REQUIRES(mu_);
-  // A file that lies where a layer of the disk was opened, but is another one by now; or empty.
-  std::string ReplacedLayer(const Disk& disk) const REQUIRES(mu_);
+  // What became of the file of a layer that is not where it was opened; empty for one that is.
+  std::string FateOf(const Layer& layer) REQUIRES(mu_);
+  // The same of the first such layer of a disk; `known` keeps what was found already.
+  std::string LostLayer(const Disk& disk, std::map<const Layer*, std::string>& known) REQUIRES(mu_);
   // Rebuilds what the lists show and queues ImageBroken.
   void PublishLists() REQUIRES(mu_) EXCLUDES(list_mu_);
 

@@ -356,14 +356,30 @@ bool Catalog::Impl::Reconcile(Inventory inventory, ScanKind kind) {
   return OpenEntries(opener, kind);
 }
 
-std::string Catalog::Impl::ReplacedLayer(const Disk& disk) const {
+std::string Catalog::Impl::LostLayer(const Disk& disk, std::map<const Layer*, std::string>& known) {
   for (const LayerPtr& layer : disk.chain()->AllLayers()) {
-    const auto found = entries_.find(layer->path);
-    if (found != entries_.end() && found->second.stat && found->second.id() != layer->id) {
-      return layer->path;
-    }
+    const auto [fate, is_new] = known.try_emplace(layer.get());
+    if (is_new) fate->second = FateOf(*layer);
+    if (!fate->second.empty()) return fmt::format("{} {}", layer->path, fate->second);
   }
   return {};
+}
+
+std::string Catalog::Impl::FateOf(const Layer& layer) {
+  const auto found = entries_.find(layer.path);
+  const Result<FileId> leads = layer.directory->WhereLeads(layer.name);
+  if ((found != entries_.end() && found->second.stat && found->second.id() != layer.id) ||
+      (leads && *leads != layer.id)) {
+    return "was replaced; the disk goes on with the file as it was opened";
+  }
+  if (leads || leads.error().kind != ErrorKind::kNotFound) return {};
+  const Result<FileStat> stat = layer.image->file().Stat();
+  if (stat && stat->links == 0) {
+    return "was removed; the disk goes on with it while this mount lasts: stream it away or copy "
+           "the disk before you unmount";
+  }
+  return "was moved or renamed; the disk goes on with it while this mount lasts: put it back "
+         "before you unmount";
 }
 
 void Catalog::Impl::PublishLists() {
@@ -372,28 +388,26 @@ void Catalog::Impl::PublishLists() {
   std::vector<ImageNote> notes;
   std::vector<std::pair<std::string, FileId>> broken_uses;
   std::map<std::string, size_t> sources;
+  std::map<const Layer*, std::string> fates;
   for (const auto& [path, entry] : entries_) {
     if (entry.disk != nullptr) {
       disks.emplace(entry.name, entry.disk);
       sources[entry.name] = entry.candidate.source;
-      std::string replaced = ReplacedLayer(*entry.disk);
-      if (!replaced.empty()) {
-        replaced += " was replaced; the disk goes on with the file as it was opened";
-      }
       const auto hidden = hidden_notes_.find(entry.id());
       const auto user = hidden_users_.find(entry.id());
       const bool is_reason =
           user != hidden_users_.end() && entry.frozen_because.ends_with(user->second.advice);
       const std::string also =
           hidden == hidden_notes_.end() || is_reason ? std::string() : hidden->second;
-      const auto note = [&](const std::string& text, bool warning) {
+      const auto note = [&](const std::string& text, bool warning, bool lost = false) {
         if (text.empty()) return;
-        notes.push_back({.name = entry.name, .text = EscapeText(text), .warning = warning});
+        notes.push_back(
+            {.name = entry.name, .text = EscapeText(text), .warning = warning, .lost = lost});
       };
       note(entry.frozen_because, is_reason);
       note(also, true);
       note(entry.hint, false);
-      note(replaced, false);
+      note(LostLayer(*entry.disk, fates), true, true);
       continue;
     }
     BrokenImage image{.name = EscapeText(entry.name),

@@ -200,8 +200,40 @@ void MountState::GiveBackError(const Disk& disk) {
   lost_errors_.erase(lost);
 }
 
+int MountState::Refuse(Node& node, std::string_view operation, int error, const std::string& what) {
+  spdlog::debug("refused {} on {}: {}", operation, node.name, what);
+  RememberJson(node, RefusalJson(std::chrono::system_clock::now(), operation, error, what));
+  return error;
+}
+
+int MountState::Failed(Node& node, std::string_view operation, const Error& error) {
+  const int number = ErrnoOf(error);
+  const std::string cure =
+      error.kind == ErrorKind::kNoSpace ? "; make room on the file system of the image" : "";
+  const std::string what = error.kind == ErrorKind::kReadOnly && node.disk != nullptr
+                               ? ReadOnlySentence(*node.disk)
+                               : error.message + cure;
+  return Refuse(node, operation, number, fmt::format("{} failed: {}", operation, what));
+}
+
+std::string MountState::ReadOnlySentence(const Disk& disk) const {
+  constexpr std::string_view kReason = "read-only: ";
+  if (options.catalog.read_only) {
+    return fmt::format("{} is read-only: it is mounted with -o ro", disk.name());
+  }
+  for (const ImageNote& note : catalog.Notes()) {
+    if (note.name == disk.name() && note.text.starts_with(kReason)) {
+      return fmt::format("{} is {}", disk.name(), note.text);
+    }
+  }
+  return fmt::format("{} is read-only", disk.name());
+}
+
 void MountState::RememberError(Node& node, std::string_view attribute, const Error& error) {
-  const std::string json = ErrorJson(attribute, error);
+  RememberJson(node, ErrorJson(attribute, error));
+}
+
+void MountState::RememberJson(Node& node, const std::string& json) {
   {
     const MutexLock lock(node.mu);
     node.last_error = json;
@@ -259,6 +291,7 @@ void MountState::AccessChanged(const DiskPtr& disk) {
 
 void MountState::DiskError(const Disk& disk, std::string_view operation, const Error& error) {
   const NodePtr node = inodes.FindDisk(disk);
+  if (node != nullptr) Failed(*node, operation, error);
   // A guest that keeps trying must not fill the log: one report a second and disk is enough.
   const int64_t now = Now().tv_sec;
   if (node != nullptr && node->last_error_report.exchange(now) == now) return;
@@ -270,12 +303,20 @@ void MountState::DiskError(const Disk& disk, std::string_view operation, const E
   if (node != nullptr) invalidator.Attributes(node->ino);
 }
 
-void MountState::Warned(const ImageNote& note) { spdlog::warn("{}: {}", note.name, note.text); }
+void MountState::Warned(const ImageNote& note) {
+  spdlog::warn("{}: {}", note.name, note.text);
+  if (!note.lost) return;
+  const NodePtr node = inodes.FindByName(NodeKind::kRoot, fmt::format("{}.raw", note.name));
+  if (node != nullptr) Refuse(*node, "scan", ENOENT, note.text);
+}
 
 void MountState::ImageBroken(const BrokenImage& image) {
   const bool named = image.error.message.starts_with(image.path);  // the path once is enough
-  spdlog::warn("an image is not shown: {}{}{}", named ? "" : image.path, named ? "" : ": ",
-               image.error.message);
+  const std::string what =
+      fmt::format("{}{}{}", named ? "" : image.path, named ? "" : ": ", image.error.message);
+  spdlog::warn("an image is not shown: {}", what);
+  // A backing file or an active layer is lost. What else is wrong with an image is in the list.
+  if (image.error.kind == ErrorKind::kNotFound) Refuse(*inodes.root(), "scan", ENOENT, what);
 }
 
 }  // namespace chainfs

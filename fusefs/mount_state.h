@@ -46,6 +46,12 @@ class MountState final : public CatalogObserver {
   mode_t PermittedModeOf(const Node& node) const;
   // Remembers and logs a refused command.
   void Refused(Node& node, std::string_view attribute, const Error& error);
+  // Remembers why a file operation was refused or failed; its errno. `what` is a sentence, or, with
+  // an Error, the sentence is made of it.
+  int Refuse(Node& node, std::string_view operation, int error, const std::string& what);
+  int Failed(Node& node, std::string_view operation, const Error& error);
+  // "vm1 is read-only: vm2 is built on it".
+  std::string ReadOnlySentence(const Disk& disk) const;
   // Remembers why a job failed or stands still; for a disk that is not there, until it comes back.
   // Takes only the inode table's lock, nodes' and lost_mu_.
   void JobFailed(const std::string& disk, const std::string& type, const Error& error);
@@ -88,6 +94,7 @@ class MountState final : public CatalogObserver {
   mode_t ModeOf(const Node& node) const;
   mode_t ModeOfDisk(const Node& node) const;
   void RememberError(Node& node, std::string_view attribute, const Error& error);
+  void RememberJson(Node& node, const std::string& json);
   void GiveBackError(const Disk& disk) EXCLUDES(lost_mu_);
 
   // What jobs failed of whose disk was not there just then: JSON by disk name.

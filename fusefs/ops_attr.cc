@@ -3,7 +3,8 @@
 // Attributes. The size of a disk grows by truncate and shrinks never: `cp backup.raw MNT/vm1.raw`
 // begins with O_TRUNC and would wipe the disk. Modes, owners and times are kept for the life of the
 // mount (libvirt sets and restores them), not in the images.
-#include "fusefs/errno_map.h"
+#include <fmt/format.h>
+
 #include "fusefs/fuse_ops.h"
 
 namespace chainfs {
@@ -15,19 +16,28 @@ int ReplyAttr(const MountState& mount, fuse_req_t req, Node& node) {
   return kReplied;
 }
 
-int ChangeSize(fuse_req_t req, Node& node, off_t wanted) {
+int ChangeSize(MountState& mount, fuse_req_t req, Node& node, off_t wanted) {
   if (node.kind != NodeKind::kDisk) return EPERM;
   Disk& disk = *node.disk;
   const uint64_t size = disk.size();
   const auto new_size = static_cast<uint64_t>(wanted);
   if (new_size == size) return 0;
-  if (disk.read_only()) return EROFS;
-  if (new_size < size) return EPERM;
-  if (new_size > INT64_MAX - 512) return EFBIG;
+  if (disk.read_only()) return mount.Refuse(node, "truncate", EROFS, mount.ReadOnlySentence(disk));
+  if (new_size < size) {
+    return mount.Refuse(
+        node, "truncate", EPERM,
+        fmt::format("{} does not shrink (from {} to {} bytes were asked for); to replace what it "
+                    "holds, write over it: dd conv=notrunc, or qemu-img convert -n",
+                    disk.name(), size, new_size));
+  }
+  if (new_size > INT64_MAX - 512) {
+    return mount.Refuse(node, "truncate", EFBIG,
+                        fmt::format("{} cannot become as large as that", disk.name()));
+  }
   const Status grown =
       disk.Grow(RoundUp(new_size, 512), [req] { return fuse_req_interrupted(req) != 0; });
   if (!grown && grown.error().kind == ErrorKind::kCancelled) return EINTR;
-  return grown ? 0 : ErrnoOf(grown.error());
+  return grown ? 0 : mount.Failed(node, "truncate", grown.error());
 }
 
 timespec Now() {
@@ -36,14 +46,21 @@ timespec Now() {
   return now;
 }
 
-int CheckMode(const MountState& mount, const Node& node, mode_t wanted) {
+int CheckMode(MountState& mount, Node& node, mode_t wanted) {
   if (node.kind != NodeKind::kDisk) return 0;
-  if (node.disk->read_only() && (wanted & 0222) != 0) return EROFS;
-  // No more than the image itself permits.
-  return (wanted & 0666 & ~mount.PermittedModeOf(node)) == 0 ? 0 : EPERM;
+  if (node.disk->read_only() && (wanted & 0222) != 0) {
+    return mount.Refuse(node, "chmod", EROFS, mount.ReadOnlySentence(*node.disk));
+  }
+  const mode_t permitted = mount.PermittedModeOf(node);
+  if ((wanted & 0666 & ~permitted) == 0) return 0;
+  return mount.Refuse(
+      node, "chmod", EPERM,
+      fmt::format("{} cannot have the mode {:04o}: its images, and the directories above them, "
+                  "permit {:04o} at most; chmod those",
+                  node.disk->name(), wanted & 07777, permitted));
 }
 
-int ChangeKept(const MountState& mount, Node& node, const struct stat& wanted, int what) {
+int ChangeKept(MountState& mount, Node& node, const struct stat& wanted, int what) {
   if ((what & FUSE_SET_ATTR_MODE) != 0) {
     if (const int error = CheckMode(mount, node, wanted.st_mode); error != 0) return error;
   }
@@ -71,7 +88,7 @@ int SetAttr(MountState& mount, fuse_req_t req, fuse_ino_t ino, const struct stat
                         FUSE_SET_ATTR_MTIME_NOW;
   if (node->kind != NodeKind::kDisk && node->kind != NodeKind::kRoot && what != 0) return EPERM;
   if ((what & FUSE_SET_ATTR_SIZE) != 0) {
-    if (const int error = ChangeSize(req, *node, wanted.st_size); error != 0) return error;
+    if (const int error = ChangeSize(mount, req, *node, wanted.st_size); error != 0) return error;
   }
   if ((what & kKept) != 0) {
     if (const int error = ChangeKept(mount, *node, wanted, what); error != 0) return error;

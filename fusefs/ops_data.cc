@@ -10,6 +10,7 @@
 // run out of space, which a chain cannot keep, so within the size it is refused (posix_fallocate
 // then writes by itself); past the end it means growing.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/falloc.h>
 #include <poll.h>
 #include <unistd.h>
@@ -44,17 +45,17 @@ std::byte* ThreadBuffer() {
   return buffer.get();
 }
 
-// The errno of a failed disk operation, counted.
-int Failed(OpenFile& file, const Error& error) {
+// The errno of a failed disk operation, counted and remembered.
+int Failed(MountState& mount, OpenFile& file, std::string_view operation, const Error& error) {
   if (error.kind == ErrorKind::kCancelled) return EINTR;
   file.node->metrics.errors.fetch_add(1, std::memory_order_relaxed);
-  return ErrnoOf(error);
+  return mount.Failed(*file.node, operation, error);
 }
 
 // A read or write of a program that the page cache has no part in, see page_cache.h.
 bool IsDirect(const fuse_file_info& info) { return info.lock_owner != 0; }
 
-int ReadDisk(fuse_req_t req, OpenFile& file, size_t size, off_t offset,
+int ReadDisk(MountState& mount, fuse_req_t req, OpenFile& file, size_t size, off_t offset,
              const fuse_file_info& info) {
   if (!IsDirect(info)) file.node->pages.Filled();
   const std::span<std::byte> out(ThreadBuffer(), size);
@@ -62,7 +63,7 @@ int ReadDisk(fuse_req_t req, OpenFile& file, size_t size, off_t offset,
     const LatencyTimer timer(file.node->metrics, &DiskMetrics::reads, size);
     return file.node->disk->Read(GuestOffset(static_cast<uint64_t>(offset)), out);
   }();
-  if (!got) return Failed(file, got.error());
+  if (!got) return Failed(mount, file, "read", got.error());
   fuse_reply_buf(req, reinterpret_cast<const char*>(out.data()), *got);
   return kReplied;
 }
@@ -70,7 +71,7 @@ int ReadDisk(fuse_req_t req, OpenFile& file, size_t size, off_t offset,
 int Read(MountState& mount, fuse_req_t req, size_t size, off_t offset, const fuse_file_info& info) {
   OpenFile& file = OpenFiles::At(info.fh);
   size = std::min(size, kMaxTransfer);
-  if (file.node->kind == NodeKind::kDisk) return ReadDisk(req, file, size, offset, info);
+  if (file.node->kind == NodeKind::kDisk) return ReadDisk(mount, req, file, size, offset, info);
   if (file.reader != nullptr) {
     return mount.events.Read(req, file.reader.get(), size, (info.flags & O_NONBLOCK) != 0);
   }
@@ -80,10 +81,10 @@ int Read(MountState& mount, fuse_req_t req, size_t size, off_t offset, const fus
   return kReplied;
 }
 
-int FlushDisk(OpenFile& file) {
+int FlushDisk(MountState& mount, OpenFile& file) {
   const LatencyTimer timer(file.node->metrics, &DiskMetrics::flushes, 0);
   const Status flushed = file.node->disk->Flush();
-  return flushed ? 0 : Failed(file, flushed.error());
+  return flushed ? 0 : Failed(mount, file, "flush", flushed.error());
 }
 
 int Write(MountState& mount, fuse_req_t req, const char* bytes, size_t size, off_t offset,
@@ -96,16 +97,21 @@ int Write(MountState& mount, fuse_req_t req, const char* bytes, size_t size, off
     fuse_reply_write(req, 0);
     return kReplied;
   }
-  if (start >= end) return ENOSPC;
+  if (start >= end) {
+    return mount.Refuse(*file.node, "write", ENOSPC,
+                        fmt::format("a write at {} begins past the end of {}, at {} bytes; "
+                                    "truncate -s grows it",
+                                    start, disk.name(), end));
+  }
   size = std::min<uint64_t>(size, end - start);
   if (!IsDirect(info)) file.node->pages.Filled();
   const Status written = [&] {
     const LatencyTimer timer(file.node->metrics, &DiskMetrics::writes, size);
     return disk.Write(GuestOffset(start), std::as_bytes(std::span(bytes, size)));
   }();
-  int error = written ? 0 : Failed(file, written.error());
+  int error = written ? 0 : Failed(mount, file, "write", written.error());
   // O_SYNC includes O_DSYNC; the kernel leaves both to us, also when they come with one write only.
-  if (error == 0 && (info.flags & O_DSYNC) != 0) error = FlushDisk(file);
+  if (error == 0 && (info.flags & O_DSYNC) != 0) error = FlushDisk(mount, file);
   // A write that failed may have changed a part.
   if (IsDirect(info) && file.node->pages.MayHoldPages()) {
     mount.fence.Answer(req, file.node, {.offset = offset, .size = size, .error = error});
@@ -118,10 +124,14 @@ int Write(MountState& mount, fuse_req_t req, const char* bytes, size_t size, off
 
 // close(): nothing is written here, durability belongs to fsync; but a disk that has failed says so
 // once more.
-int Flush(const OpenFile& file) {
-  const bool failed = file.node->kind == NodeKind::kDisk && file.writes &&
-                      file.node->disk->chain()->active->image->file().poisoned();
-  return failed ? EIO : 0;
+int Flush(MountState& mount, const OpenFile& file) {
+  if (file.node->kind != NodeKind::kDisk || !file.writes) return 0;
+  const ChainPtr chain = file.node->disk->chain();
+  if (!chain->active->image->file().poisoned()) return 0;
+  return mount.Refuse(*file.node, "close", EIO,
+                      fmt::format("{}: an earlier flush failed, so its contents are not certain; "
+                                  "unmount, check the image and mount again",
+                                  chain->active->path));
 }
 
 int Allocate(MountState& mount, fuse_req_t req, OpenFile& file, int mode, off_t offset,
@@ -131,7 +141,9 @@ int Allocate(MountState& mount, fuse_req_t req, OpenFile& file, int mode, off_t 
   const bool zeroes =
       mode == FALLOC_FL_ZERO_RANGE || mode == (FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE);
   if (mode != kPunch && !zeroes && mode != 0) return EOPNOTSUPP;
-  if (disk.read_only()) return EROFS;
+  if (disk.read_only()) {
+    return mount.Refuse(*file.node, "fallocate", EROFS, mount.ReadOnlySentence(disk));
+  }
   const auto start = static_cast<uint64_t>(offset);
   const uint64_t end = start + static_cast<uint64_t>(length);
   const bool grows = (mode & FALLOC_FL_KEEP_SIZE) == 0 && end > disk.size();
@@ -139,9 +151,12 @@ int Allocate(MountState& mount, fuse_req_t req, OpenFile& file, int mode, off_t 
   // Terabytes take a while: whoever asked can be killed, and is told of any other signal, too.
   const auto interrupted = [req] { return fuse_req_interrupted(req) != 0; };
   if (grows) {
-    if (end > INT64_MAX - 512) return EFBIG;
+    if (end > INT64_MAX - 512) {
+      return mount.Refuse(*file.node, "fallocate", EFBIG,
+                          fmt::format("{} cannot become as large as that", disk.name()));
+    }
     if (const Status grown = disk.Grow(RoundUp(end, 512), interrupted); !grown) {
-      return Failed(file, grown.error());
+      return Failed(mount, file, "fallocate", grown.error());
     }
     if (mode == 0) return 0;
   }
@@ -150,13 +165,13 @@ int Allocate(MountState& mount, fuse_req_t req, OpenFile& file, int mode, off_t 
   const Status zeroed = disk.WriteZeroes(GuestOffset(start), stop - start, zeroes, interrupted);
   if (zeroed) return 0;
   // The kernel drops the pages of the range itself, but not when this has failed half-way.
-  const int error = Failed(file, zeroed.error());
+  const int error = Failed(mount, file, "fallocate", zeroed.error());
   if (!file.node->pages.MayHoldPages()) return error;
   mount.fence.Answer(req, file.node, {.offset = offset, .size = stop - start, .error = error});
   return kReplied;
 }
 
-int Seek(fuse_req_t req, OpenFile& file, off_t offset, int whence) {
+int Seek(MountState& mount, fuse_req_t req, OpenFile& file, off_t offset, int whence) {
   if (whence != SEEK_DATA && whence != SEEK_HOLE) return EINVAL;
   const Disk& disk = *file.node->disk;
   const uint64_t size = disk.size();
@@ -171,7 +186,7 @@ int Seek(fuse_req_t req, OpenFile& file, off_t offset, int whence) {
     }
     const Result<StackExtent> extent =
         disk.Map(GuestOffset(position), size - position, MapDetail::kPrecise);
-    if (!extent) return Failed(file, extent.error());
+    if (!extent) return Failed(mount, file, "seek", extent.error());
     const bool data = extent->kind == ExtentKind::kData || extent->kind == ExtentKind::kCompressed;
     if (data == (whence == SEEK_DATA)) break;
     position += extent->length;
@@ -211,18 +226,18 @@ void AddDataOps(fuse_lowlevel_ops* ops) {
     });
   };
   ops->flush = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
-    Serve(req, "flush", [&](MountState&) { return Flush(OpenFiles::At(info->fh)); });
+    Serve(req, "flush", [&](MountState& mount) { return Flush(mount, OpenFiles::At(info->fh)); });
   };
   ops->fsync = [](fuse_req_t req, fuse_ino_t, int, fuse_file_info* info) {
-    Serve(req, "fsync", [&](MountState&) {
+    Serve(req, "fsync", [&](MountState& mount) {
       OpenFile& file = OpenFiles::At(info->fh);
-      return file.node->kind == NodeKind::kDisk ? FlushDisk(file) : 0;
+      return file.node->kind == NodeKind::kDisk ? FlushDisk(mount, file) : 0;
     });
   };
   ops->lseek = [](fuse_req_t req, fuse_ino_t, off_t offset, int whence, fuse_file_info* info) {
-    Serve(req, "lseek", [&](MountState&) {
+    Serve(req, "lseek", [&](MountState& mount) {
       OpenFile& file = OpenFiles::At(info->fh);
-      return file.node->kind == NodeKind::kDisk ? Seek(req, file, offset, whence) : EINVAL;
+      return file.node->kind == NodeKind::kDisk ? Seek(mount, req, file, offset, whence) : EINVAL;
     });
   };
   ops->poll = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info, fuse_pollhandle* handle) {

@@ -6,6 +6,7 @@
 //
 // Replies go out as the kernel's own struct: libfuse before 3.15 has no field for parallel writes.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/fuse.h>
 #include <sys/uio.h>
 
@@ -54,6 +55,17 @@ void ReplyOpenFile(MountState& mount, fuse_req_t req, std::unique_ptr<OpenFile> 
   if (!ReplyOpen(req, fh, flags)) Release(mount, fh);
 }
 
+// Opening for writing, or with O_TRUNC.
+int RefuseOpening(MountState& mount, Node& node) {
+  const Disk& disk = *node.disk;
+  if (disk.read_only()) return mount.Refuse(node, "open", EROFS, mount.ReadOnlySentence(disk));
+  return mount.Refuse(node, "open", EPERM,
+                      fmt::format("{} cannot be opened with O_TRUNC, as cp and > do, because that "
+                                  "would wipe it; write over it: dd conv=notrunc, or qemu-img "
+                                  "convert -n",
+                                  disk.name()));
+}
+
 int OpenDisk(MountState& mount, fuse_req_t req, const NodePtr& node, int flags) {
   Disk& disk = *node->disk;
   auto file = std::make_unique<OpenFile>();
@@ -64,7 +76,7 @@ int OpenDisk(MountState& mount, fuse_req_t req, const NodePtr& node, int flags) 
   const bool wipes = (flags & O_TRUNC) != 0;
   if (wipes || (file->writes && disk.read_only())) {
     if (file->writes) disk.RemoveWriter();
-    return disk.read_only() ? EROFS : EPERM;
+    return RefuseOpening(mount, *node);
   }
   if (mount.options.direct_io) {
     file->way = WayIn::kDirect;
@@ -105,7 +117,10 @@ int Open(MountState& mount, fuse_req_t req, fuse_ino_t ino, int flags) {
   if (node == nullptr) return ENOENT;
   if (IsDirectory(node->kind)) return EISDIR;
   if (node->kind == NodeKind::kDisk) return OpenDisk(mount, req, node, flags);
-  if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return EPERM;
+  if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) {
+    return mount.Refuse(*mount.inodes.root(), "open", EPERM,
+                        fmt::format("{} can only be read", node->name));
+  }
   auto file = std::make_unique<OpenFile>();
   file->node = node;
   if (node->kind == NodeKind::kEvents) {

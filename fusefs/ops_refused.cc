@@ -9,10 +9,13 @@
 namespace chainfs {
 namespace {
 
-int Forbidden(const MountState& mount) { return mount.options.catalog.read_only ? EROFS : EPERM; }
-
 void Refuse(fuse_req_t req) {
-  Serve(req, "change of names", [](const MountState& mount) { return Forbidden(mount); });
+  Serve(req, "change of names", [](MountState& mount) {
+    return mount.Refuse(*mount.inodes.root(), "change of names",
+                        mount.options.catalog.read_only ? EROFS : EPERM,
+                        "no files are made, removed or renamed in a mount of disks; do it in the "
+                        "source directories, and the disks follow");
+  });
 }
 
 }  // namespace
