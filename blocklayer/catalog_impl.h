@@ -207,10 +207,18 @@ class Catalog::Impl {
   // somebody's.
   Status MoveEntry(Entry& entry, Candidate to) REQUIRES(mu_);
   // catalog_references.cc
+  // Null when the disk is not in view (any more).
+  Entry* EntryOf(const Disk* disk) REQUIRES(mu_);
   // kExists when anything in view, a ghost, a record or the header of a broken chain names `place`.
-  Status CheckNamedByNobody(const Place& place) REQUIRES(mu_);
+  Status CheckNamedByNobody(const Place& place, const std::vector<ChainRecord>& records)
+      REQUIRES(mu_);
   // kStale unless `name` in the header of an image at `overlay` leads to the file `id`.
   Status CheckBackingName(const Place& overlay, std::string_view name, const FileId& id)
+      REQUIRES(mu_);
+  // The name of `backing`, the file `id`, for the header of an image at `overlay`: its file name
+  // beside it, else the first of `names` that leads there, else its path.
+  Result<BackingReference> ChooseName(const Place& overlay, const std::vector<std::string>& names,
+                                      const Place& backing, const FileId& id, ImageFormat format)
       REQUIRES(mu_);
   // How the header of an image at `overlay` should name the file `id` at `backing`.
   Result<BackingReference> ReferenceToPlace(const Place& overlay, const Place& backing,

@@ -51,7 +51,9 @@ Result<std::optional<FileId>> Catalog::Impl::UnusedOverlay(const Entry& entry, c
                      Qcow2OpenOptions{.read_only = true, .owner = context_->metadata().NewOwner()});
   if (!image || !(*image)->backing()) return std::nullopt;
   const auto backing = roots_.Resolve(place, (*image)->backing()->name, record.roots);
-  if (!backing || backing->path != entry.candidate.path) return std::nullopt;
+  if (!backing) return std::nullopt;
+  const auto below = backing->directory->WhereLeads(backing->name);
+  if (!below || *below != entry.id()) return std::nullopt;
   const uint64_t virtual_size = (*image)->virtual_size();
   if (virtual_size == 0) return stat.id;
   // Long enough for any overlay that chainfs makes; what takes longer is somebody's.

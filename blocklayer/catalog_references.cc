@@ -21,6 +21,11 @@ std::string RelativePath(const std::string& directory, const std::string& path) 
   return std::filesystem::path(path).lexically_relative(directory).string();
 }
 
+// As text: without "x/.." and "./". So it needs no directory that it only leaves again.
+std::string WithoutDetours(const std::string& name) {
+  return std::filesystem::path(name).lexically_normal().string();
+}
+
 // A colon before the first slash would be taken for a protocol's.
 std::string WithoutProtocol(std::string name) {
   const size_t colon = name.find(':');
@@ -39,6 +44,13 @@ std::string Compose(std::string_view name, const std::string& next) {
 
 }  // namespace
 
+Catalog::Impl::Entry* Catalog::Impl::EntryOf(const Disk* disk) {
+  for (auto& [path, entry] : entries_) {
+    if (disk != nullptr && entry.disk.get() == disk) return &entry;
+  }
+  return nullptr;
+}
+
 Status Catalog::Impl::CheckBackingName(const Place& overlay, std::string_view name,
                                        const FileId& id) {
   const Result<FileId> leads = overlay.directory->WhereLeads(std::string(name));
@@ -51,32 +63,44 @@ Status Catalog::Impl::CheckBackingName(const Place& overlay, std::string_view na
                                      overlay.path, name)));
 }
 
-Result<BackingReference> Catalog::Impl::ReferenceToPlace(const Place& overlay, const Place& backing,
-                                                         const FileId& id, ImageFormat format) {
+Result<BackingReference> Catalog::Impl::ChooseName(const Place& overlay,
+                                                   const std::vector<std::string>& names,
+                                                   const Place& backing, const FileId& id,
+                                                   ImageFormat format) {
   BackingReference reference{.name = {}, .format = std::string(ImageFormatName(format))};
-  const std::string directory = DirectoryOf(overlay.path);
-  const std::string prefix = directory == "/" ? "/" : directory + "/";
-  // Beside or beneath the overlay a relative name lets both move together.
-  const bool beneath = backing.path.starts_with(prefix) && DirectoryOf(backing.path) == directory;
-  if (beneath) {
-    reference.name = WithoutProtocol(backing.path.substr(prefix.size()));
+  const bool beside = DirectoryOf(overlay.path) == DirectoryOf(backing.path);
+  if (beside) {
+    reference.name = WithoutProtocol(backing.name);
     if (CheckBackingName(overlay, reference.name, id)) return reference;
+  }
+  for (const std::string& name : names) {
+    reference.name = name;
+    if (CheckBackingName(overlay, name, id)) return reference;
   }
   reference.name = backing.path;
   CHAINFS_TRY(CheckBackingName(overlay, reference.name, id));
   return reference;
 }
 
+Result<BackingReference> Catalog::Impl::ReferenceToPlace(const Place& overlay, const Place& backing,
+                                                         const FileId& id, ImageFormat format) {
+  std::vector<std::string> names;
+  // What one root holds may be moved as a whole.
+  if (roots_.ContainsTogether(overlay.path, backing.path)) {
+    names.push_back(WithoutProtocol(RelativePath(DirectoryOf(overlay.path), backing.path)));
+  }
+  return ChooseName(overlay, names, backing, id, format);
+}
+
 Result<BackingReference> Catalog::Impl::ReferenceTo(const Disk& disk, const Layer& overlay,
                                                     const Layer& backing) {
   const MutexLock lock(mu_);
-  const auto found = std::ranges::find_if(
-      entries_, [&](const auto& item) { return item.second.disk.get() == &disk; });
-  if (found == entries_.end()) {
+  const Entry* const entry = EntryOf(&disk);
+  if (entry == nullptr) {
     return Fail(ErrorKind::kNotFound,
                 fmt::format("{}: the disk is gone; it was renamed or removed", disk.name()));
   }
-  const Candidate& top = found->second.candidate;
+  const Candidate& top = entry->candidate;
   ChainOpener opener(
       roots_, pool_,
       {.assume_backing_format = options_.assume_backing_format, .max_depth = options_.max_depth});
@@ -99,24 +123,13 @@ Result<BackingReference> Catalog::Impl::ReferenceTo(const Disk& disk, const Laye
   for (auto file = overlay_at; file != backing_at; ++file) {
     composed = Compose(composed, file->peek.backing->name);
   }
-  const Place& from = overlay_at->place;
-  const bool absolute = composed.starts_with('/');
-  const std::string relative =
-      WithoutProtocol(RelativePath(DirectoryOf(from.path), backing_at->place.path));
-  BackingReference reference{.name = {},
-                             .format = std::string(ImageFormatName(backing.image->format()))};
-  // The short spelling, unless a symbolic link gives ".." another meaning.
-  const bool beside = DirectoryOf(from.path) == DirectoryOf(backing_at->place.path);
-  for (const std::string& name : {absolute && !beside ? composed : relative, composed}) {
-    reference.name = name;
-    if (CheckBackingName(from, name, backing.id)) return reference;
-  }
-  reference.name = backing_at->place.path;
-  CHAINFS_TRY(CheckBackingName(from, reference.name, backing.id));
-  return reference;
+  // The short spelling first, unless a symbolic link gives ".." another meaning.
+  return ChooseName(overlay_at->place, {WithoutProtocol(WithoutDetours(composed)), composed},
+                    backing_at->place, backing.id, backing.image->format());
 }
 
-Status Catalog::Impl::CheckNamedByNobody(const Place& place) {
+Status Catalog::Impl::CheckNamedByNobody(const Place& place,
+                                         const std::vector<ChainRecord>& records) {
   const Result<FileId> directory = place.directory->Id();
   const auto refuse = [&](std::string_view who) {
     return Fail(ErrorKind::kExists,
@@ -125,13 +138,11 @@ Status Catalog::Impl::CheckNamedByNobody(const Place& place) {
                                        place.path, who)));
   };
   // However the other one spells the directory.
-  const auto same = [&](const std::string& path) REQUIRES(mu_) {
+  const auto same = [&](const std::string& path) {
     if (path.empty() || FileNameOf(path) != place.name) return false;
     if (path == place.path) return true;
-    const Result<Place> other = roots_.Find(path);
-    if (!other || !directory) return false;
-    const Result<FileId> its_directory = other->directory->Id();
-    return its_directory && *its_directory == *directory;
+    const Result<FileId> its_directory = place.directory->WhereLeads(DirectoryOf(path));
+    return directory && its_directory && *its_directory == *directory;
   };
   for (const auto& [path, entry] : entries_) {
     if (same(path) || same(entry.walked.missing)) return refuse(entry.name);
@@ -153,7 +164,6 @@ Status Catalog::Impl::CheckNamedByNobody(const Place& place) {
       if (same(layer->path)) return refuse(fmt::format("the disk {}, still open,", disk->name()));
     }
   }
-  CHAINFS_ASSIGN(const std::vector<ChainRecord> records, sources_.ChainRecords());
   for (const ChainRecord& record : records) {
     for (const std::string& path : {record.active, record.origin, record.backing, record.next}) {
       if (same(path)) return refuse(fmt::format("the record of the chain {}", record.name));

@@ -20,6 +20,8 @@ Status CheckBackingName(const Place& overlay, std::string_view name) {
   };
   if (name.empty()) return refuse("has no name");
   if (name.find('\0') != std::string_view::npos) return refuse("has a NUL byte in its name");
+  const std::string file = FileNameOf(name);
+  if (file.empty() || file == "." || file == "..") return refuse("is a directory");
   const size_t colon = name.find(':');
   if (name.starts_with("json:")) {
     return refuse("is a JSON description; chainfs takes only file names");
@@ -33,24 +35,6 @@ Status CheckBackingName(const Place& overlay, std::string_view name) {
 }
 
 }  // namespace
-
-std::string NormalPath(std::string_view path) {
-  std::vector<std::string_view> parts;
-  while (!path.empty()) {
-    const size_t slash = path.find('/');
-    const std::string_view part = path.substr(0, slash);
-    path.remove_prefix(slash == std::string_view::npos ? path.size() : slash + 1);
-    if (part == ".." && !parts.empty()) parts.pop_back();
-    if (part.empty() || part == "." || part == "..") continue;
-    parts.push_back(part);
-  }
-  std::string normal;
-  for (const std::string_view part : parts) {
-    normal += '/';
-    normal += part;
-  }
-  return normal.empty() ? "/" : normal;
-}
 
 std::string DirectoryOf(std::string_view path) {
   const size_t slash = path.rfind('/');
@@ -73,7 +57,7 @@ Roots::Roots(OpenDirectoryFunction open)
 Result<std::shared_ptr<Directory>> Roots::Add(const std::string& path, RootUse use) {
   CHAINFS_ASSIGN(std::shared_ptr<Directory> directory, open_(path));
   CHAINFS_ASSIGN(const FileId id, directory->Id());
-  devices_.insert(id.device);
+  for (const FileStat& stat : directory->StatWay()) devices_.insert(stat.id.device);
   auto root = std::ranges::find(roots_, id, &Root::id);
   if (root == roots_.end()) {
     root = roots_.insert(root, Root{.directory = directory, .id = id, .paths = {}, .use = use});
@@ -82,8 +66,9 @@ Result<std::shared_ptr<Directory>> Roots::Add(const std::string& path, RootUse u
   std::vector<std::string> spellings = {directory->path()};
   std::error_code error;
   // Absolute names may spell the directory either way.
-  if (real_host_)
+  if (real_host_) {
     spellings.push_back(std::filesystem::canonical(directory->path(), error).string());
+  }
   for (std::string& spelling : spellings) {
     const bool known = std::ranges::find(root->paths, spelling) != root->paths.end();
     if (!known && !spelling.empty()) root->paths.push_back(std::move(spelling));
@@ -97,60 +82,77 @@ std::string_view Roots::Beneath(std::string_view root, std::string_view path) {
   return path[root.size()] == '/' ? path.substr(root.size() + 1) : std::string_view();
 }
 
-bool Roots::Contains(std::string_view path) const {
-  const std::string normal = NormalPath(path);
+const Roots::Root* Roots::RootOf(std::string_view path) const {
+  const Root* best = nullptr;
+  size_t shortest = 0;
   for (const Root& root : roots_) {
     for (const std::string& spelling : root.paths) {
-      if (!Beneath(spelling, normal).empty()) return true;
+      const size_t rest = Beneath(spelling, path).size();
+      // The deepest root leaves the shortest rest.
+      if (rest == 0 || (best != nullptr && rest >= shortest)) continue;
+      best = &root;
+      shortest = rest;
     }
   }
-  return false;
+  return best;
 }
 
-Result<std::shared_ptr<Directory>> Roots::OpenExtra(const std::string& path) {
-  std::weak_ptr<Directory>& known = open_directories_[path];
-  if (std::shared_ptr<Directory> directory = known.lock()) return directory;
-  CHAINFS_ASSIGN(std::shared_ptr<Directory> directory, open_(path));
-  known = directory;
-  return directory;
+bool Roots::ContainsTogether(std::string_view a, std::string_view b) const {
+  return std::ranges::any_of(roots_, [&](const Root& root) {
+    return std::ranges::any_of(root.paths, [&](const std::string& spelling) {
+      return !Beneath(spelling, a).empty() && !Beneath(spelling, b).empty();
+    });
+  });
 }
 
-Result<Place> Roots::PlaceIn(const std::shared_ptr<Directory>& root, std::string_view rest) {
-  Place place{.directory = root, .name = FileNameOf(rest), .path = JoinPath(root->path(), rest)};
-  const size_t slash = rest.rfind('/');
-  if (slash == std::string_view::npos) return place;
-  std::weak_ptr<Directory>& known = open_directories_[DirectoryOf(place.path)];
-  place.directory = known.lock();
-  if (place.directory == nullptr) {
-    CHAINFS_ASSIGN(place.directory, root->OpenDirectory(std::string(rest.substr(0, slash))));
-    known = place.directory;
+std::shared_ptr<Directory> Roots::Share(std::unique_ptr<Directory> opened, const FileId& id) {
+  const auto root = std::ranges::find(roots_, id, &Root::id);
+  if (root != roots_.end()) return root->directory;
+  std::weak_ptr<Directory>& known = open_directories_[opened->path()];
+  std::shared_ptr<Directory> shared = known.lock();
+  // Another directory may have the path by now.
+  const Result<FileId> known_id = shared ? shared->Id() : Result<FileId>(FileId{});
+  if (shared == nullptr || !known_id || *known_id != id) {
+    shared = std::move(opened);
+    known = shared;
+    std::erase_if(open_directories_, [](const auto& item) { return item.second.expired(); });
   }
+  return shared;
+}
+
+Result<Place> Roots::PlaceIn(NamedPlace named) {
+  CHAINFS_ASSIGN(const FileId id, named.directory->Id());
+  Place place{.directory = Share(std::move(named.directory), id),
+              .name = std::move(named.leaf),
+              .path = {}};
+  place.path = JoinPath(place.directory->path(), place.name);
   return place;
 }
 
-std::optional<Result<Place>> Roots::Locate(std::string_view normal,
-                                           std::span<const std::string> extra, RootUse use) {
-  std::shared_ptr<Directory> best;
-  std::string_view rest;
+Result<Place> Roots::PlaceBeneath(Directory& root, std::string_view rest) {
+  const size_t slash = rest.rfind('/');
+  NamedPlace named{.directory = {}, .leaf = FileNameOf(rest), .path = {}, .missing = false};
+  const std::string holder(slash == std::string_view::npos ? "." : rest.substr(0, slash));
+  CHAINFS_ASSIGN(named.directory, root.OpenDirectory(holder));
+  return PlaceIn(std::move(named));
+}
+
+NameFence Roots::FenceOf(RootUse use, std::span<const std::string> extra) {
+  NameFence fence{.directories = {}, .devices = devices_, .open = false};
   for (const Root& root : roots_) {
-    if (root.use < use) continue;
-    for (const std::string& spelling : root.paths) {
-      const std::string_view beneath = Beneath(spelling, normal);
-      // The deepest root leaves the shortest rest.
-      if (beneath.empty() || (best != nullptr && beneath.size() >= rest.size())) continue;
-      best = root.directory;
-      rest = beneath;
+    if (root.use >= use) {
+      fence.directories.push_back({.id = root.id, .path = root.directory->path()});
     }
   }
-  if (best != nullptr) return PlaceIn(best, rest);
-  for (const std::string& root : extra) {
-    const std::string_view beneath = Beneath(root, normal);
-    if (beneath.empty()) continue;
-    Result<std::shared_ptr<Directory>> directory = OpenExtra(root);
-    if (!directory) return std::unexpected(std::move(directory).error());
-    return PlaceIn(*directory, beneath);
+  for (const std::string& path : extra) {
+    // What cannot be opened holds no file either.
+    const Result<std::unique_ptr<Directory>> directory = open_(path);
+    const Result<FileId> id = directory ? (*directory)->Id() : std::unexpected(directory.error());
+    if (!id) continue;
+    fence.directories.push_back({.id = *id, .path = (*directory)->path()});
+    for (const FileStat& stat : (*directory)->StatWay()) fence.devices.insert(stat.id.device);
   }
-  return std::nullopt;
+  return fence;
 }
 
 std::string Roots::Names(RootUse use) const {
@@ -163,44 +165,60 @@ std::string Roots::Names(RootUse use) const {
   return names;
 }
 
-Result<Place> Roots::FindNew(std::string_view path, std::span<const std::string> extra) {
-  const std::string normal = NormalPath(path);
-  if (std::optional<Result<Place>> place = Locate(normal, extra, RootUse::kCreate)) {
-    return *std::move(place);
-  }
+Result<Place> Roots::FindNew(Directory& from, const std::string& name, bool anywhere) {
+  NameFence fence = FenceOf(RootUse::kCreate, {});
+  fence.open = anywhere;
+  CHAINFS_ASSIGN(NamedPlace named, from.Locate(name, fence));
+  if (named.directory != nullptr) return PlaceIn(std::move(named));
   return Fail(ErrorKind::kAccess,
               EscapeText(fmt::format("{}: outside the source directories ({}); choose a target "
                                      "beneath one of them",
-                                     normal, Names(RootUse::kCreate))));
+                                     named.path, Names(RootUse::kCreate))));
 }
 
-Result<Place> Roots::Find(std::string_view path, std::span<const std::string> extra) {
-  const std::string normal = NormalPath(path);
-  if (std::optional<Result<Place>> place = Locate(normal, extra, RootUse::kRead)) {
-    return *std::move(place);
-  }
+std::unexpected<Error> Roots::FailOutside(const std::string& path) const {
   // All of the host is never the right thing to permit.
-  const std::string directory = DirectoryOf(normal);
+  const std::string directory = DirectoryOf(path);
   const std::string cure =
       directory == "/" ? "use a place beneath them"
                        : fmt::format("to permit it, mount with -o backing_dir={}", directory);
   return Fail(ErrorKind::kAccess,
-              EscapeText(fmt::format("{}: outside the permitted directories ({}); {}", normal,
+              EscapeText(fmt::format("{}: outside the permitted directories ({}); {}", path,
                                      Names(RootUse::kRead), cure)));
 }
 
-Result<Place> Roots::Resolve(const Place& overlay, std::string_view backing,
+Result<Place> Roots::Find(std::string_view path, std::span<const std::string> extra) {
+  if (const Root* root = RootOf(path); root != nullptr) {
+    for (const std::string& spelling : root->paths) {
+      const std::string_view rest = Beneath(spelling, path);
+      if (!rest.empty()) return PlaceBeneath(*root->directory, rest);
+    }
+  }
+  for (const std::string& root : extra) {
+    const std::string_view rest = Beneath(root, path);
+    if (rest.empty()) continue;
+    CHAINFS_ASSIGN(const std::unique_ptr<Directory> directory, open_(root));
+    return PlaceBeneath(*directory, rest);
+  }
+  return FailOutside(std::string(path));
+}
+
+Result<Place> Roots::Resolve(const Place& overlay, const std::string& backing,
                              std::span<const std::string> extra) {
   CHAINFS_TRY(CheckBackingName(overlay, backing));
-  const std::string path = backing.starts_with('/') ? std::string(backing)
-                                                    : JoinPath(DirectoryOf(overlay.path), backing);
-  Result<Place> place = Find(path, extra);
-  // To permit its directory would not help.
-  if (!place && place.error().kind == ErrorKind::kAccess && IsKnownToBeMissing(path)) {
-    return Fail(ErrorKind::kNotFound,
-                EscapeText(fmt::format("{}: does not exist", NormalPath(path))));
+  if (backing.find('/') == std::string::npos) {
+    return Place{.directory = overlay.directory,
+                 .name = backing,
+                 .path = JoinPath(DirectoryOf(overlay.path), backing)};
   }
-  return place;
+  CHAINFS_ASSIGN(NamedPlace named,
+                 overlay.directory->Locate(backing, FenceOf(RootUse::kRead, extra)));
+  if (named.directory != nullptr) return PlaceIn(std::move(named));
+  // To permit its directory would not help.
+  if (named.missing) {
+    return Fail(ErrorKind::kNotFound, EscapeText(fmt::format("{}: does not exist", named.path)));
+  }
+  return FailOutside(named.path);
 }
 
 }  // namespace chainfs

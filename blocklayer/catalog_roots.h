@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Roots: the directories that image files may come from, and the only way by which the catalog gets
-// from a path to an open directory. A path is made normal as text ("." and ".." go), the deepest
-// root that contains it is found, and the rest is opened through that root, which refuses whatever
-// leads outside after all (a symbolic link, another mount).
+// from a name to an open directory. There are two kinds of names. What a header or a user says is
+// walked as the kernel walks it, from the directory where it stands; the directory that is reached
+// is judged itself, by whether it lies in a root, and then used. A path in a record, where "."
+// and ".." do not occur, is split as text into the deepest root that contains it and the rest,
+// which is opened beneath that root: a record of a source must not lead outside it by a link.
+// Either way the last component is opened beneath its directory.
 //
 // Terms: an *extra root* is a directory outside the sources that a trusted record names; it counts
 // only for the chain of that record.
@@ -37,8 +40,6 @@ struct Place {
   std::string path;  // absolute
 };
 
-// `path` must be absolute. "/a/./b/../c/" -> "/a/c".
-std::string NormalPath(std::string_view path);
 // "/a/b" -> "/a"; "/a" -> "/".
 std::string DirectoryOf(std::string_view path);
 std::string FileNameOf(std::string_view path);
@@ -55,22 +56,25 @@ class Roots {
   // Makes the directory at `path` a root; its path as the Directory spells it may differ. One that
   // is a root already, under whatever name, keeps that name.
   Result<std::shared_ptr<Directory>> Add(const std::string& path, RootUse use);
-  // The place of an absolute path; kAccess when no root and none of `extra` contains it, kNotFound
-  // when its directory does not exist.
+  // The place of a path as records have it (absolute and normal); kAccess when no root and none of
+  // `extra` contains it, kNotFound when its directory does not exist.
   Result<Place> Find(std::string_view path, std::span<const std::string> extra = {});
-  // The place for a new file; kAccess when neither a root for creating nor `extra` contains it,
-  // kNotFound when its directory does not exist.
-  Result<Place> FindNew(std::string_view path, std::span<const std::string> extra = {});
+  // The place for a new file called `name`, from the directory `from`; kAccess when it lies in no
+  // root for creating, unless it may be `anywhere`. kNotFound when its directory does not exist,
+  // kInvalidArgument when it is not the name of a file.
+  Result<Place> FindNew(Directory& from, const std::string& name, bool anywhere);
   // The place of a backing file as the header of `overlay` names it. kInvalidArgument for names
-  // that are not plain paths.
-  Result<Place> Resolve(const Place& overlay, std::string_view backing,
+  // that are not plain paths; else as Find.
+  Result<Place> Resolve(const Place& overlay, const std::string& backing,
                         std::span<const std::string> extra = {});
   // Which file a name in a header leads to as the kernel walks it, whether it may be opened or not.
   Result<FileId> Follow(Directory& from, const std::string& name) const {
     return from.Follow(name, devices_);
   }
-  // Whether `path` lies beneath a root (not an extra one).
-  bool Contains(std::string_view path) const;
+  // Whether the path of a place lies beneath a root (not an extra one).
+  bool Contains(std::string_view path) const { return RootOf(path) != nullptr; }
+  // Whether one root contains both.
+  bool ContainsTogether(std::string_view a, std::string_view b) const;
 
  private:
   struct Root {
@@ -79,21 +83,24 @@ class Roots {
     std::vector<std::string> paths;  // as given, and with symbolic links resolved
     RootUse use = RootUse::kRead;
   };
-  // The deepest root that contains the path, or the first of `extra`; nothing when none does.
-  std::optional<Result<Place>> Locate(std::string_view normal, std::span<const std::string> extra,
-                                      RootUse use);
+  // The deepest one that contains the path; null when none does.
+  const Root* RootOf(std::string_view path) const;
   // The roots' paths, for messages.
   std::string Names(RootUse use) const;
+  std::unexpected<Error> FailOutside(const std::string& path) const;
   // The part of `path` beneath `root`; empty when it is not beneath.
   static std::string_view Beneath(std::string_view root, std::string_view path);
-  Result<std::shared_ptr<Directory>> OpenExtra(const std::string& path);
-  Result<Place> PlaceIn(const std::shared_ptr<Directory>& root, std::string_view rest);
+  NameFence FenceOf(RootUse use, std::span<const std::string> extra);
+  // The one that is open already, if it is that directory.
+  std::shared_ptr<Directory> Share(std::unique_ptr<Directory> opened, const FileId& id);
+  Result<Place> PlaceIn(NamedPlace named);
+  Result<Place> PlaceBeneath(Directory& root, std::string_view rest);
 
   const bool real_host_;
   const OpenDirectoryFunction open_;
   std::vector<Root> roots_;
-  std::set<dev_t> devices_;  // where the roots lie
-  // Directories beneath roots, and extra roots, as long as somebody uses them.
+  std::set<dev_t> devices_;  // where the roots lie, and what lies above them
+  // Directories that are no roots, by path, as long as somebody uses them.
   std::map<std::string, std::weak_ptr<Directory>> open_directories_;
 };
 

@@ -44,10 +44,19 @@ Status CheckTargetName(const std::string& target) {
   if (FormatOfFileName(name) == ImageFormat::kRaw) {
     return refuse("would be taken for a raw image later; call it NAME.qcow2");
   }
-  if (fmt::format("/{}", target).find(fmt::format("/{}/", kRecordDirectory)) != std::string::npos) {
-    return refuse("lies in the directory that chainfs keeps its records in");
-  }
   return {};
+}
+
+Status CheckNotAmongRecords(const Place& place) {
+  const std::string records = fmt::format("/{}/", kRecordDirectory);
+  if (place.path.find(records) == std::string::npos) return {};
+  return Fail(ErrorKind::kInvalidArgument,
+              EscapeText(fmt::format("{}: lies in the directory that chainfs keeps its records in",
+                                     place.path)));
+}
+
+std::string NumberedName(const std::string& chain, int number) {
+  return fmt::format("{}.{}.qcow2", chain, number);
 }
 
 // What an entry stands for once the record of its chain says `record`.
@@ -65,41 +74,39 @@ Candidate MovedCandidate(Candidate candidate, const Place& target, const std::st
 }  // namespace
 
 Result<Place> Catalog::Impl::PlanTarget(const Entry& entry, const SnapshotRequest& request) {
-  const LayerPtr active = entry.disk->chain()->active;
-  const std::string directory = DirectoryOf(active->path);
-  if (request.target.empty()) {
-    // A chain may have left the sources, and then its own directory is one that not everybody may
-    // fill.
-    if (!request.anywhere) CHAINFS_TRY(roots_.FindNew(active->path));
-    for (int n = 1; n < kMaxNumber; ++n) {
-      const std::string name = fmt::format("{}.{}.qcow2", entry.name, n);
-      Place place{.directory = active->directory, .name = name, .path = JoinPath(directory, name)};
-      Status free = CheckFree(place);
-      if (free) free = CheckNamedByNobody(place);
-      if (free) return place;
-      if (free.error().kind != ErrorKind::kExists) return std::unexpected(std::move(free).error());
-    }
-    return Fail(ErrorKind::kExists, fmt::format("{}: no free number left", entry.name));
+  Directory& beside = *entry.disk->chain()->active->directory;
+  CHAINFS_ASSIGN(const std::vector<ChainRecord> records, sources_.ChainRecords());
+  if (!request.target.empty()) {
+    CHAINFS_TRY(CheckTargetName(request.target));
+    CHAINFS_ASSIGN(Place place, roots_.FindNew(beside, request.target, request.anywhere));
+    CHAINFS_TRY(CheckNotAmongRecords(place));
+    CHAINFS_TRY(CheckFree(place));
+    CHAINFS_TRY(CheckNamedByNobody(place, records));
+    return place;
   }
-  CHAINFS_TRY(CheckTargetName(request.target));
-  const std::string path = NormalPath(
-      request.target.starts_with('/') ? request.target : JoinPath(directory, request.target));
-  std::vector<std::string> extra;
-  if (request.anywhere) extra.push_back(DirectoryOf(path));
-  CHAINFS_ASSIGN(Place place, roots_.FindNew(path, extra));
-  CHAINFS_TRY(CheckFree(place));
-  return place;
+  // A chain may have left the sources, and then its own directory is one that not everybody may
+  // fill.
+  CHAINFS_ASSIGN(Place place,
+                 roots_.FindNew(beside, NumberedName(entry.name, 1), request.anywhere));
+  for (int n = 1; n < kMaxNumber; ++n) {
+    place.name = NumberedName(entry.name, n);
+    place.path = JoinPath(place.directory->path(), place.name);
+    Status free = CheckFree(place);
+    if (free) free = CheckNamedByNobody(place, records);
+    if (free) return place;
+    if (free.error().kind != ErrorKind::kExists) return std::unexpected(std::move(free).error());
+  }
+  return Fail(ErrorKind::kExists, fmt::format("{}: no free number left", entry.name));
 }
 
 Result<Catalog::Impl::SnapshotPlan> Catalog::Impl::Plan(const DiskPtr& disk,
                                                         const SnapshotRequest& request) {
   if (closed_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
-  const auto found =
-      std::ranges::find_if(entries_, [&](const auto& item) { return item.second.disk == disk; });
-  if (disk == nullptr || found == entries_.end()) {
+  Entry* const found = EntryOf(disk.get());
+  if (found == nullptr) {
     return Fail(ErrorKind::kNotFound, "the disk is gone; it was renamed or removed");
   }
-  Entry& entry = found->second;
+  Entry& entry = *found;
   if (options_.read_only || entry.frozen || disk->read_only()) {
     return Fail(
         ErrorKind::kReadOnly,
@@ -107,7 +114,6 @@ Result<Catalog::Impl::SnapshotPlan> Catalog::Impl::Plan(const DiskPtr& disk,
                                entry.frozen_because.empty() ? "read-only" : entry.frozen_because)));
   }
   CHAINFS_ASSIGN(Place target, PlanTarget(entry, request));
-  CHAINFS_TRY(CheckNamedByNobody(target));
   CHAINFS_ASSIGN(BackingReference backing,
                  ReferenceToPlace(target, entry.candidate.place, disk->chain()->active->id,
                                   disk->chain()->active->image->format()));

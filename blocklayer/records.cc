@@ -10,7 +10,6 @@
 #include <set>
 #include <span>
 
-#include "blocklayer/catalog_roots.h"
 #include "blocklayer/name_rules.h"
 
 namespace chainfs {
@@ -69,10 +68,17 @@ std::string StoredPath(const std::string& path, std::string_view source) {
                                                                  : path;
 }
 
-// Normal as text, which changes nothing of what it means as long as it does not climb.
-std::string AbsolutePath(const std::string& stored, std::string_view source) {
-  if (stored.empty()) return stored;
-  return NormalPath(stored.starts_with('/') ? stored : fmt::format("{}/{}", source, stored));
+// With single slashes and without ".", which changes nothing of what it means.
+std::string AbsolutePath(std::string_view stored, std::string_view source) {
+  if (stored.empty()) return {};
+  std::string normal(stored.starts_with('/') || source == "/" ? "" : source);
+  while (!stored.empty()) {
+    const size_t slash = stored.find('/');
+    const std::string_view part = stored.substr(0, slash);
+    stored.remove_prefix(slash == std::string_view::npos ? stored.size() : slash + 1);
+    if (!part.empty() && part != ".") normal += fmt::format("/{}", part);
+  }
+  return normal.empty() ? "/" : normal;
 }
 
 // Beyond a link ".." is not what the text says, so no text tells where such a path leads.

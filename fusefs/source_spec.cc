@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 
 namespace chainfs {
@@ -29,10 +30,22 @@ bool IsLegalName(std::string_view name) {
 }  // namespace
 
 std::string AbsolutePath(std::string_view path, std::string_view working_directory) {
-  std::string result =
-      (std::filesystem::path(working_directory) / path).lexically_normal().string();
-  while (result.size() > 1 && result.back() == '/') result.pop_back();
-  return result;
+  std::string spelled = (std::filesystem::path(working_directory) / path).string();
+  while (spelled.size() > 1 && spelled.back() == '/') spelled.pop_back();
+  const std::filesystem::path whole(spelled);
+  if (std::ranges::find(whole, "..") == whole.end()) {
+    std::string plain = whole.lexically_normal().string();
+    while (plain.size() > 1 && plain.back() == '/') plain.pop_back();
+    return plain;
+  }
+  // Beyond a link ".." is not what the text says. Where the host does not know the way either, the
+  // path stays as it is, and whoever opens it hears why.
+  std::error_code unknown;
+  const bool ends_with_name = whole.filename() != ".." && whole.filename() != ".";
+  const std::filesystem::path way =
+      std::filesystem::canonical(ends_with_name ? whole.parent_path() : whole, unknown);
+  if (unknown) return spelled;
+  return (ends_with_name ? way / whole.filename() : way).string();
 }
 
 Result<SourceSpec> ParseSource(const std::string& text, const std::string& working_directory) {

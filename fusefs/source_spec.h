@@ -14,7 +14,9 @@ namespace chainfs {
 // The path of the result is absolute, resolved against `working_directory`; symbolic links stay.
 Result<SourceSpec> ParseSource(const std::string& text, const std::string& working_directory);
 
-// Absolute, "." and ".." and doubled slashes removed by name only, no trailing slash.
+// Absolute, without "." and doubled and trailing slashes. Where ".." occurs, what comes before the
+// last component is without links, too, because only the host knows what is above a link's target;
+// where the host does not, ".." stays.
 std::string AbsolutePath(std::string_view path, std::string_view working_directory);
 
 }  // namespace chainfs

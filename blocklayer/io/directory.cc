@@ -49,6 +49,21 @@ Result<FileStat> Directory::Look(const std::string& name) {
   return file->Stat();
 }
 
+Result<NamedPlace> Directory::Locate(const std::string& name, const NameFence& /*fence*/) {
+  NamedPlace place{.directory = {}, .leaf = name, .path = name, .missing = false};
+  std::string_view rest = name;
+  if (rest.starts_with('/')) {
+    if (!rest.starts_with(path_ + "/")) return place;
+    rest.remove_prefix(path_.size() + 1);
+  }
+  const size_t slash = rest.rfind('/');
+  place.leaf = rest.substr(slash == std::string_view::npos ? 0 : slash + 1);
+  const std::string holder(slash == std::string_view::npos ? "." : rest.substr(0, slash));
+  CHAINFS_ASSIGN(place.directory, OpenDirectory(holder));
+  place.path = fmt::format("{}/{}", place.directory->path(), place.leaf);
+  return place;
+}
+
 Result<FileId> Directory::Id() {
   CHAINFS_ASSIGN(const FileStat stat, Stat());
   return stat.id;

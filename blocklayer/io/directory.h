@@ -34,6 +34,28 @@ struct DirectoryEntry {
   bool is_directory = false;
 };
 
+// Where a name that an image gives may lead.
+struct NameFence {
+  struct Inside {
+    FileId id;
+    std::string path;  // as people know it
+  };
+  // These directories, and what lies beneath them on the same mount.
+  std::vector<Inside> directories;
+  std::set<dev_t> devices;  // may be entered on the way, whatever they are (io/follow_name.h)
+  bool open = false;        // everything may be entered, and everything is inside
+};
+
+class Directory;
+
+// What a name leads to: a name in a directory.
+struct NamedPlace {
+  std::unique_ptr<Directory> directory;  // null outside the fence
+  std::string leaf;                      // the name's last component; perhaps a link, or nothing
+  std::string path;                      // absolute; outside the fence as far as it is known
+  bool missing = false;                  // outside the fence: nothing has that name
+};
+
 class Directory {
  public:
   explicit Directory(std::string path) : path_(std::move(path)) {}
@@ -65,6 +87,12 @@ class Directory {
   }
   // What Open would find, without opening it. `name` is one component.
   virtual Result<FileStat> Look(const std::string& name);
+  // The place that `name` leads to as the kernel walks names, relative to this directory or
+  // absolute: ".." is the one above what a link has led to. Whatever lies outside `fence` is not
+  // opened, nor waited for. kInvalidArgument when the name does not end with a file's, kNotFound
+  // when a directory is missing. Where links are not known, this one counts as inside, and all
+  // beneath it.
+  virtual Result<NamedPlace> Locate(const std::string& name, const NameFence& fence);
   // In no particular order; "." and ".." left out.
   virtual Result<std::vector<DirectoryEntry>> List() = 0;
   // Of the directory itself.

@@ -160,6 +160,8 @@ class Walk {
   Walk(const std::string& name, const std::set<dev_t>& devices) : name_(name), devices_(devices) {}
 
   Result<FileId> From(int directory);
+  // The last directory that was reached.
+  UniqueFd TakeDirectory() { return std::move(at_); }
 
  private:
   Result<struct stat> Step(const std::string& part, bool last);
@@ -264,6 +266,24 @@ Result<FileId> FollowName(int from, const std::string& name, const std::set<dev_
     if (errno != EXDEV && errno != ELOOP) return FailWith(errno, name);
   }
   return Walk(name, devices).From(from);
+}
+
+Result<UniqueFd> FollowToDirectory(int from, const std::string& name,
+                                   const std::set<dev_t>& devices) {
+  // Behind a slash nothing but a directory can be.
+  const std::string whole = name + "/";
+  if (whole.size() >= kMaxName || whole.find('\0') != std::string::npos) {
+    return Fail(ErrorKind::kInvalidArgument, "not a name");
+  }
+  if (!name.starts_with('/')) {
+    constexpr uint64_t kStay = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
+    UniqueFd found = OpenPath(from, whole.c_str(), O_DIRECTORY, kStay);
+    if (found.valid()) return found;
+    if (errno != EXDEV && errno != ELOOP) return FailWith(errno, name);
+  }
+  Walk walk(whole, devices);
+  CHAINFS_TRY(walk.From(from));
+  return walk.TakeDirectory();
 }
 
 }  // namespace chainfs

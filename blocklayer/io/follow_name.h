@@ -10,11 +10,16 @@
 
 #include "blocklayer/base/result.h"
 #include "blocklayer/io/file.h"
+#include "blocklayer/io/unique_fd.h"
 
 namespace chainfs {
 
 // From the directory `from`, or from the root. `devices` (st_dev) may be entered whatever they are.
 // kNotFound; kAccess where the walk may not go on; kInvalidArgument for what is no name.
 Result<FileId> FollowName(int from, const std::string& name, const std::set<dev_t>& devices);
+
+// The same, for a name of a directory: it, open by O_PATH.
+Result<UniqueFd> FollowToDirectory(int from, const std::string& name,
+                                   const std::set<dev_t>& devices);
 
 }  // namespace chainfs

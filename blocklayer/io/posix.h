@@ -14,8 +14,4 @@ namespace chainfs {
 // and kept open, so later renames of it do not matter.
 Result<std::unique_ptr<Directory>> OpenPosixDirectory(const std::string& path);
 
-// Whether nothing has the absolute name `path`, for messages. False also where that cannot be said
-// without leaving the root file system: a name from an image must not wait for a dead server.
-bool IsKnownToBeMissing(const std::string& path);
-
 }  // namespace chainfs

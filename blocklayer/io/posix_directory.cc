@@ -25,6 +25,7 @@
 #include "blocklayer/io/follow_name.h"
 #include "blocklayer/io/posix.h"
 #include "blocklayer/io/posix_acl.h"
+#include "blocklayer/io/posix_enclosing.h"
 #include "blocklayer/io/posix_file.h"
 #include "blocklayer/io/unique_fd.h"
 
@@ -69,6 +70,7 @@ class PosixDirectory : public Directory {
     return FollowName(fd_.get(), name, devices);
   }
   Result<FileStat> Look(const std::string& name) override;
+  Result<NamedPlace> Locate(const std::string& name, const NameFence& fence) override;
   Result<std::vector<DirectoryEntry>> List() override;
   Result<FileStat> Stat() override;
   std::vector<FileStat> StatWay() override;
@@ -85,6 +87,8 @@ class PosixDirectory : public Directory {
                                 std::string_view what) const;
   Status CheckName(const std::string& name) const;
   Result<Place> FindPlace(const std::string& name) const;
+  // By O_PATH. kAccess where the walk may not go on.
+  Result<UniqueFd> WalkTo(const std::string& holder, const NameFence& fence) const;
   Result<std::unique_ptr<Directory>> OpenDirectoryWith(const std::string& name, int flags) const;
   DirectoryEntry Describe(const dirent& entry) const;
 
@@ -199,7 +203,7 @@ Result<std::unique_ptr<Directory>> PosixDirectory::OpenDirectoryWith(const std::
                             Join(path(), name)));
   }
   if (!fd.valid()) return FailAt(errno, name, "open the directory");
-  std::string full = Join(path(), name);
+  std::string full = name == "." ? path() : Join(path(), name);
   while (full.size() > 1 && full.ends_with('/')) full.pop_back();
   return std::make_unique<PosixDirectory>(std::move(full), std::move(fd));
 }
@@ -291,6 +295,59 @@ Result<FileStat> PosixDirectory::Look(const std::string& name) {
   return ToFileStat(st);
 }
 
+Result<UniqueFd> PosixDirectory::WalkTo(const std::string& holder, const NameFence& fence) const {
+  if (!holder.empty() && !fence.open) {
+    return FollowToDirectory(fd_.get(), holder, fence.devices);
+  }
+  UniqueFd fd(
+      ::openat(fd_.get(), holder.empty() ? "." : holder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return FailAt(errno, holder, "follow the name");
+  return fd;
+}
+
+Result<NamedPlace> PosixDirectory::Locate(const std::string& name, const NameFence& fence) {
+  const size_t slash = name.rfind('/');
+  NamedPlace place;
+  place.leaf = slash == std::string::npos ? name : name.substr(slash + 1);
+  if (place.leaf.empty() || place.leaf == "." || place.leaf == ".." ||
+      name.find('\0') != std::string::npos) {
+    return Fail(ErrorKind::kInvalidArgument, fmt::format("{}: not the name of a file", name));
+  }
+  const std::string holder = slash == std::string::npos ? "" : name.substr(0, slash + 1);
+  Result<UniqueFd> walked = WalkTo(holder, fence);
+  const std::string whole = name.starts_with('/') ? name : Join(path(), name);
+  if (!walked && walked.error().kind == ErrorKind::kNotFound) {
+    return Fail(ErrorKind::kNotFound, fmt::format("{}: its directory does not exist", whole));
+  }
+  if (!walked && walked.error().sys_errno != 0) return std::unexpected(std::move(walked).error());
+  if (!walked) {
+    // A mount that is not entered.
+    place.path = whole;
+    return place;
+  }
+  const EnclosingDirectory enclosing = FindEnclosing(walked->get(), fence);
+  std::string full = RealPath(walked->get());
+  if (enclosing.inside != nullptr) {
+    // As people know it, where the host's path shows how it lies in there.
+    const std::string outer = RealPath(enclosing.fd.get());
+    if (full == outer) {
+      full = enclosing.inside->path;
+    } else if (const std::string prefix = Join(outer, ""); full.starts_with(prefix)) {
+      full = Join(enclosing.inside->path, full.substr(prefix.size()));
+    }
+  }
+  place.path = Join(full, place.leaf);
+  if (enclosing.inside == nullptr && !fence.open) {
+    place.missing = IsMissing(walked->get(), place.leaf);
+    return place;
+  }
+  // The directory that was judged, whatever has become of its name.
+  UniqueFd fd(OpenBeneath(walked->get(), ".", O_RDONLY | O_DIRECTORY));
+  if (!fd.valid()) return FailErrno(errno, fmt::format("{}: cannot open the directory", full));
+  place.directory = std::make_unique<PosixDirectory>(std::move(full), std::move(fd));
+  return place;
+}
+
 Status PosixDirectory::Sync() {
   if (::fsync(fd_.get()) != 0) {
     return FailErrno(errno, fmt::format("{}: cannot make its names durable", path()));
@@ -329,17 +386,6 @@ Result<std::unique_ptr<Directory>> OpenPosixDirectory(const std::string& path) {
     return FailErrno(error, fmt::format("{}: cannot open the directory", absolute));
   }
   return std::make_unique<PosixDirectory>(std::move(absolute), std::move(fd));
-}
-
-bool IsKnownToBeMissing(const std::string& path) {
-  open_how how = {};
-  how.flags = O_PATH | O_CLOEXEC;
-  how.resolve = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
-  const auto fd =
-      static_cast<int>(::syscall(SYS_openat2, AT_FDCWD, path.c_str(), &how, sizeof how));
-  const bool missing = fd < 0 && (errno == ENOENT || errno == ENOTDIR);
-  if (fd >= 0) ::close(fd);
-  return missing;
 }
 
 }  // namespace chainfs

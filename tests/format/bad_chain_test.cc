@@ -35,6 +35,7 @@ class BadChainTest : public CatalogTest {
 };
 
 TEST_F(BadChainTest, C1AnImageThatIsItsOwnBacking) {
+  ASSERT_EQ(::mkdir(At("sub").c_str(), 0700), 0);
   for (const std::string& backing : {std::string("self.qcow2"), std::string("./self.qcow2"),
                                      At("self.qcow2"), std::string("sub/../self.qcow2")}) {
     MakeOverlay("x", backing);

@@ -62,7 +62,28 @@ class ExchangingDirectory final : public Directory {
   Exchange& exchange_;
 };
 
-class CatalogNamesTest : public CatalogTest {};
+class CatalogNamesTest : public CatalogTest {
+ protected:
+  void MakeDirectories(const Names& names) {
+    for (const std::string& name : names) std::filesystem::create_directories(At(name));
+  }
+  void Link(const std::string& target, const std::string& name) {
+    std::filesystem::create_symlink(target, At(name));
+  }
+  // An image that shows the letter at its beginning.
+  void MakeMarked(const std::string& name, char letter) {
+    MakeQcow2(name);
+    Qemu({"qemu-io", "-f", "qcow2", "-c", "write -q -P " + std::to_string(int{letter}) + " 0 64k",
+          At(name)});
+  }
+  std::string Shows(std::string_view name) const {
+    const DiskPtr disk = catalog_->Find(name);
+    return disk ? Peek(disk, 0, 1) : BrokenError(name).message;
+  }
+  static SourceSpec Source(std::string path) {
+    return {.path = std::move(path), .name = {}, .format = {}};
+  }
+};
 
 TEST_F(CatalogNamesTest, AnOverlayThatIsExchangedWhileItIsMadeIsRefused) {
   MakeQcow2("vm1.qcow2");
@@ -134,6 +155,146 @@ TEST(NameRecordTest, ReadsWhatItWrites) {
   EXPECT_FALSE(ParseNameRecord(""));
   EXPECT_FALSE(ParseNameRecord("version=1\nname=a\n"));
   EXPECT_FALSE(ParseNameRecord("version=1\nname=a\nimage=a.txt\n"));
+}
+
+// Above what a link leads to is not beside the link.
+TEST_F(CatalogNamesTest, BackingNamesAreWalkedAsTheKernelWalksThem) {
+  MakeDirectories({"data/imgs", "srv/here"});
+  MakeMarked("data/base.qcow2", 'r');
+  MakeMarked("srv/base.qcow2", 'o');
+  Link("../data/imgs", "srv/link");
+  Link(At("data/imgs"), "srv/here/far");
+  // Reached through the link, and naming it.
+  MakeOverlay("data/imgs/vm.qcow2", "../base.qcow2");
+  MakeOverlay("srv/one.qcow2", "link/../base.qcow2");
+  MakeOverlay("srv/two.qcow2", "here/far/../base.qcow2");
+  MakeOverlay("srv/three.qcow2", At("srv/link/../base.qcow2"));
+  MakeOverlay("srv/four.qcow2", "here/../base.qcow2");
+  MakeOverlay("srv/five.qcow2", "here/none/../../base.qcow2");
+  ASSERT_TRUE(Open({Source(At("srv/link")), Source(At("srv"))}, {.backing_dirs = {At("data")}}));
+  for (const char* name : {"vm", "one", "two", "three"}) {
+    EXPECT_EQ(Shows(name), "r") << name;
+    EXPECT_EQ(catalog_->Find(name)->chain()->below->layers().front()->path, At("data/base.qcow2"));
+  }
+  EXPECT_EQ(Shows("four"), "o");
+  EXPECT_EQ(BrokenError("five").kind, ErrorKind::kNotFound);
+  EXPECT_TRUE(catalog_->Find("base")->read_only());
+}
+
+// The reason names where a name leads, which is what would have to be permitted.
+TEST_F(CatalogNamesTest, NoNameLeadsOutOfTheRoots) {
+  MakeDirectories({"in/sub", "out"});
+  MakeMarked("out/base.qcow2", 'o');
+  Link("../out", "in/link");
+  Link("../out/base.qcow2", "in/file.qcow2");
+  Link("/proc/self/cwd", "in/proc");
+  MakeOverlay("in/one.qcow2", "link/base.qcow2");
+  MakeOverlay("in/two.qcow2", "../out/base.qcow2");
+  MakeOverlay("in/three.qcow2", "sub/../../out/base.qcow2");
+  MakeOverlay("in/four.qcow2", At("in/link/base.qcow2"));
+  for (const char* name : {"one", "two", "three", "four"}) {
+    ASSERT_TRUE(Open({Source(At("in"))}));
+    const Error error = BrokenError(name);
+    EXPECT_EQ(error.kind, ErrorKind::kAccess) << name;
+    EXPECT_NE(error.message.find("-o backing_dir=" + At("out")), std::string::npos)
+        << error.message;
+  }
+  MakeOverlay("in/five.qcow2", "./file.qcow2");
+  MakeOverlay("in/six.qcow2", "proc/base.qcow2");
+  MakeOverlay("in/seven.qcow2", "link/none.qcow2");
+  ASSERT_TRUE(Open({Source(At("in"))}));
+  EXPECT_EQ(BrokenError("five").kind, ErrorKind::kAccess);
+  EXPECT_EQ(BrokenError("six").kind, ErrorKind::kAccess) << BrokenError("six").message;
+  EXPECT_EQ(BrokenError("seven").kind, ErrorKind::kNotFound) << BrokenError("seven").message;
+  ASSERT_TRUE(Open({Source(At("in"))}, {.backing_dirs = {At("out")}}));
+  for (const char* name : {"one", "two", "three", "four"}) EXPECT_EQ(Shows(name), "o") << name;
+}
+
+// The directory that is open counts, not another one that has got its path.
+TEST_F(CatalogNamesTest, ADirectoryThatWasReplacedIsSeen) {
+  MakeDirectories({"bases", "others"});
+  MakeMarked("bases/a.qcow2", 'a');
+  MakeMarked("others/a.qcow2", 'b');
+  MakeOverlay("one.qcow2", "bases/a.qcow2");
+  ASSERT_TRUE(OpenAll());
+  EXPECT_EQ(Shows("one"), "a");
+  ASSERT_EQ(::rename(At("bases").c_str(), At("old").c_str()), 0);
+  ASSERT_EQ(::rename(At("others").c_str(), At("bases").c_str()), 0);
+  MakeOverlay("two.qcow2", "bases/a.qcow2");
+  ASSERT_TRUE(catalog_->Rescan());
+  EXPECT_EQ(Shows("one"), "a") << "as it was opened";
+  EXPECT_EQ(Shows("two"), "b");
+}
+
+// A tree whose names are relative can be moved as a whole, also after streams and snapshots.
+TEST_F(CatalogNamesTest, NamesThatWereRelativeStayRelative) {
+  MakeDirectories({"tree/over", "tree/mid", "tree/bases"});
+  MakeMarked("tree/bases/a.qcow2", 'a');
+  MakeOverlay("tree/mid/b.qcow2", "../bases/a.qcow2");
+  MakeOverlay("tree/mid/c.qcow2", "./b.qcow2");
+  MakeOverlay("tree/over/e.qcow2", "../mid/c.qcow2");
+  MakeOverlay("tree/over/abs.qcow2", At("tree/mid/c.qcow2"));
+  ASSERT_TRUE(Open({Source(At("tree")), Source(At("tree/over"))}));
+  const auto reference = [&](const char* name, size_t from, size_t to) {
+    const DiskPtr disk = catalog_->Find(name);
+    const Layers layers = disk->chain()->AllLayers();
+    const auto found = catalog_->ReferenceTo(*disk, *layers.at(from), *layers.at(to));
+    return found ? found->name : found.error().message;
+  };
+  EXPECT_EQ(reference("e", 0, 1), "../mid/c.qcow2");
+  EXPECT_EQ(reference("e", 0, 2), "../mid/b.qcow2");
+  EXPECT_EQ(reference("e", 0, 3), "../bases/a.qcow2");
+  EXPECT_EQ(reference("e", 1, 3), "../bases/a.qcow2");
+  EXPECT_EQ(reference("abs", 0, 3), At("tree/bases/a.qcow2"));
+  // Each level of a chain may lie elsewhere.
+  ASSERT_TRUE(Open({Source(At("tree")), Source(At("tree/over/e.qcow2"))}));
+  const auto made = catalog_->Snapshot(catalog_->Find("e"), {.target = "../f.qcow2"});
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_EQ((*made)->path, At("tree/f.qcow2"));
+  EXPECT_EQ((*made)->image->backing()->name, "over/e.qcow2");
+  ASSERT_TRUE(catalog_->Close());
+  catalog_.reset();
+  ASSERT_EQ(::rename(At("tree").c_str(), At("moved").c_str()), 0);
+  EXPECT_TRUE(
+      RunCommand({"qemu-io", "-r", "-f", "qcow2", "-c", "read -P 97 0 64k", At("moved/f.qcow2")})
+          .ok());
+}
+
+// Two roots may be moved apart.
+TEST_F(CatalogNamesTest, BetweenRootsNamesAreAbsolute) {
+  MakeDirectories({"one", "two"});
+  MakeMarked("one/a.qcow2", 'a');
+  ASSERT_TRUE(Open({Source(At("one")), Source(At("two"))}));
+  const auto made = catalog_->Snapshot(catalog_->Find("a"), {.target = "../two/b.qcow2"});
+  ASSERT_TRUE(made) << made.error().message;
+  EXPECT_EQ((*made)->image->backing()->name, At("one/a.qcow2"));
+}
+
+TEST_F(CatalogNamesTest, TargetsAreWalkedAsTheKernelWalksThem) {
+  MakeDirectories({"in/sub", "out/deep"});
+  MakeMarked("in/a.qcow2", 'a');
+  MakeMarked("in/b.qcow2", 'b');
+  Link("../out/deep", "in/link");
+  Link("sub", "in/near");
+  ASSERT_TRUE(Open({Source(At("in"))}));
+  for (const std::string target : {"link/x.qcow2", "link/../x.qcow2", "../in/link/x.qcow2"}) {
+    const auto made = catalog_->Snapshot(catalog_->Find("a"), {.target = target});
+    ASSERT_FALSE(made) << target;
+    EXPECT_EQ(made.error().kind, ErrorKind::kAccess) << target;
+  }
+  auto anywhere =
+      catalog_->Snapshot(catalog_->Find("a"), {.target = "link/../x.qcow2", .anywhere = true});
+  ASSERT_TRUE(anywhere) << anywhere.error().message;
+  EXPECT_EQ((*anywhere)->path, At("out/x.qcow2"));
+  auto near = catalog_->Snapshot(catalog_->Find("b"), {.target = "near/../near/y.qcow2"});
+  ASSERT_TRUE(near) << near.error().message;
+  EXPECT_EQ((*near)->path, At("in/sub/y.qcow2"));
+  *anywhere = *near = nullptr;
+  ASSERT_TRUE(catalog_->Close());
+  ASSERT_TRUE(Open({Source(At("in"))}));
+  EXPECT_EQ(Shows("a"), "a");
+  EXPECT_EQ(Shows("b"), "b");
+  EXPECT_FALSE(catalog_->Find("b")->read_only());
 }
 
 }  // namespace

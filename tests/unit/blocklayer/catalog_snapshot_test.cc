@@ -146,7 +146,11 @@ TEST_F(CatalogSnapshotTest, TargetsThatCannotBeAreRefusedAndLeaveNothing) {
   EXPECT_EQ(SnapshotError("top", "x.raw"), ErrorKind::kInvalidArgument);
   EXPECT_EQ(SnapshotError("top", "x\n.qcow2"), ErrorKind::kInvalidArgument);
   EXPECT_EQ(SnapshotError("top", "sub/"), ErrorKind::kInvalidArgument);
-  EXPECT_EQ(SnapshotError("top", ".chainfs/x.qcow2"), ErrorKind::kInvalidArgument);
+  ASSERT_EQ(::mkdir(At(".chainfs").c_str(), 0700), 0);
+  ASSERT_EQ(::symlink(".chainfs", At("link").c_str()), 0);
+  for (const std::string records : {".chainfs/", "link/", ".chainfs/../.chainfs//"}) {
+    EXPECT_EQ(SnapshotError("top", records + "x.qcow2"), ErrorKind::kInvalidArgument) << records;
+  }
   EXPECT_EQ(catalog_->Snapshot(catalog_->Find("top"), {.cluster_bits = 5}).error().kind,
             ErrorKind::kInvalidArgument);
   EXPECT_TRUE(catalog_->ReadRecords("chain-")->empty());

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "tests/support/temp_dir.h"
 
 namespace chainfs {
@@ -49,9 +51,29 @@ TEST(SourceSpec, RefusesWhatIsNoSource) {
 }
 
 TEST(SourceSpec, PathsAreMadePlain) {
-  EXPECT_EQ(AbsolutePath("a//b/../c/", "/w"), "/w/a/c");
+  EXPECT_EQ(AbsolutePath("a//b/./c/", "/w"), "/w/a/b/c");
   EXPECT_EQ(AbsolutePath("/", "/w"), "/");
   EXPECT_EQ(AbsolutePath(".", "/w"), "/w");
+}
+
+// "srv/link/../base" is beside what the link leads to.
+TEST(SourceSpec, NamesAreWalkedAsTheKernelWalksThem) {
+  const TempDir temp;
+  const std::string real = std::filesystem::canonical(temp.path()).string();
+  std::filesystem::create_directories(temp / "data/imgs");
+  std::filesystem::create_directories(temp / "srv/sub");
+  std::filesystem::create_symlink("../data/imgs", temp / "srv/link");
+  std::filesystem::create_symlink("nowhere", temp / "data/last");
+  EXPECT_EQ(AbsolutePath("srv/link/../base", temp.path()), real + "/data/base");
+  EXPECT_EQ(AbsolutePath("srv/link/..", temp.path()), real + "/data");
+  EXPECT_EQ(AbsolutePath("link/../last/", temp / "srv"), real + "/data/last");
+  EXPECT_EQ(AbsolutePath("srv/sub/../../x", temp.path()), real + "/x");
+  EXPECT_EQ(AbsolutePath("srv/link", temp.path()), temp / "srv/link");
+  EXPECT_EQ(AbsolutePath("none/../x", temp.path()), temp / "none/../x");
+  WriteTextFile(temp / "data/base.qcow2", "");
+  const auto spec = ParseSource("vm=srv/link/../base.qcow2", temp.path());
+  ASSERT_TRUE(spec);
+  EXPECT_EQ(spec->path, real + "/data/base.qcow2");
 }
 
 }  // namespace

@@ -213,5 +213,81 @@ TEST_F(PosixDirectoryTest, PathsOfDirectories) {
   EXPECT_TRUE(OpenPosixDirectory(".")->get()->path().starts_with("/"));
 }
 
+// ---- Names that images give
+
+class LocateTest : public PosixDirectoryTest {
+ protected:
+  void SetUp() override {
+    PosixDirectoryTest::SetUp();
+    fence_.directories = {{.id = *directory_->Id(), .path = "/known/in"}};
+  }
+  // The path of the place, in brackets when it is outside.
+  std::string Locate(const std::string& name) {
+    const auto place = directory_->Locate(name, fence_);
+    if (!place) return std::string(ErrorKindName(place.error().kind));
+    if (place->directory == nullptr) return "(" + place->path + ")";
+    EXPECT_EQ(place->directory->path() + "/" + place->leaf, place->path);
+    return place->path;
+  }
+
+  NameFence fence_;
+};
+
+TEST_F(LocateTest, GoesWhereTheKernelGoes) {
+  std::filesystem::create_directories(temp_ / "in/sub/deep");
+  Link("sub/deep", "link");
+  Link(temp_ / "in/sub", "absolute");
+  Link("../in/link", "twice");
+  EXPECT_EQ(Locate("a"), "/known/in/a");
+  EXPECT_EQ(Locate("./none"), "/known/in/none");
+  EXPECT_EQ(Locate("link/../b"), "/known/in/sub/b");
+  EXPECT_EQ(Locate("absolute//b"), "/known/in/sub/b");
+  EXPECT_EQ(Locate("twice/x"), "/known/in/sub/deep/x");
+  EXPECT_EQ(Locate(temp_ / "in/link/../../a"), "/known/in/a");
+  EXPECT_EQ(Locate("../in/sub/../a"), "/known/in/a");
+  const auto opened = directory_->Locate("link/../b", fence_);
+  EXPECT_TRUE(opened->directory->Open(opened->leaf, OpenMode::kReadOnly));
+}
+
+TEST_F(LocateTest, SaysWhatIsOutsideAndOpensNothingThere) {
+  std::filesystem::create_directory(temp_ / "out");
+  Link("../out", "link");
+  Link("..", "up");
+  EXPECT_EQ(Locate("../secret"), "(" + temp_ / "secret" + ")");
+  EXPECT_EQ(Locate("link/x"), "(" + temp_ / "out/x" + ")");
+  EXPECT_EQ(Locate("up/secret"), "(" + temp_ / "secret" + ")");
+  EXPECT_TRUE(directory_->Locate("link/x", fence_)->missing);
+  EXPECT_FALSE(directory_->Locate("up/secret", fence_)->missing);
+  fence_.open = true;
+  EXPECT_EQ(Locate("link/x"), temp_ / "out/x");
+}
+
+TEST_F(LocateTest, RefusesWhatIsNoName) {
+  Link("loop", "loop");
+  EXPECT_EQ(Locate("none/x"), ErrorKindName(ErrorKind::kNotFound));
+  EXPECT_EQ(Locate("none/../a"), ErrorKindName(ErrorKind::kNotFound));
+  EXPECT_EQ(Locate("loop/x"), ErrorKindName(ErrorKind::kAccess));
+  for (const char* name : {"", "/", "sub/", "sub/.", "sub/..", "..", "."}) {
+    EXPECT_EQ(Locate(name), ErrorKindName(ErrorKind::kInvalidArgument)) << name;
+  }
+  EXPECT_EQ(Locate("a/x").find("/"), std::string::npos) << "a is no directory";
+}
+
+// A mount that nobody named may be a dead server's.
+TEST_F(LocateTest, EntersOnlyMountsThatCannotMakeItWait) {
+  Link("/proc/self/cwd", "magic");
+  EXPECT_EQ(Locate("/proc/self/maps"), "(/proc/self/maps)");
+  EXPECT_EQ(Locate("magic/x"), "(" + temp_ / "in/magic/x" + ")");
+  const auto proc = OpenPosixDirectory("/proc/sys");
+  ASSERT_TRUE(proc);
+  for (const FileStat& stat : (*proc)->StatWay()) fence_.devices.insert(stat.id.device);
+  fence_.directories.push_back({.id = *(*proc)->Id(), .path = "/proc/sys"});
+  EXPECT_EQ(Locate("/proc/sys/kernel/x"), "/proc/sys/kernel/x");
+  EXPECT_EQ(Locate("/proc/meminfo"), "(/proc/meminfo)");
+  // What a mount hides is not beneath the directory that it hides.
+  fence_.directories = {{.id = *(*OpenPosixDirectory("/"))->Id(), .path = "/"}};
+  EXPECT_EQ(Locate("/proc/sys/x"), "(/proc/sys/x)");
+}
+
 }  // namespace
 }  // namespace chainfs
