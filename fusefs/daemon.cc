@@ -87,6 +87,8 @@ class Daemon {
                options.threads != 0 ? options.threads : DefaultThreads()) {}
 
   Status Run() {
+    // Another one may have been quicker while this one looked at the images.
+    CHAINFS_TRY(CheckNotMounted(options_.mountpoint));
     CHAINFS_ASSIGN(session_, Session::Mount(state_));
     if (const auto device = MountDevice(options_.mountpoint)) {
       abort_switch_ = OpenAbortSwitch(*device);

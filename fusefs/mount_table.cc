@@ -90,12 +90,7 @@ Result<std::string> PrepareMountpoint(const std::string& mountpoint,
   std::error_code failure;
   const std::filesystem::path real = std::filesystem::canonical(mountpoint, failure);
   if (failure) return FailErrno(failure.value(), fmt::format("mount point {}", mountpoint));
-  if (MountDevice(real.string())) {
-    return Fail(ErrorKind::kBusy,
-                fmt::format("mount point {}: chainfs is mounted there already; unmount it first "
-                            "(chainctl umount {}), or mount somewhere else",
-                            mountpoint, mountpoint));
-  }
+  CHAINFS_TRY(CheckNotMounted(real.string()));
   for (const std::string& path : needed) {
     if (!LiesWithin(std::filesystem::canonical(path, failure), real)) continue;
     return Fail(ErrorKind::kInvalidArgument,
@@ -104,6 +99,14 @@ Result<std::string> PrepareMountpoint(const std::string& mountpoint,
                             mountpoint, path));
   }
   return real.string();
+}
+
+Status CheckNotMounted(const std::string& mountpoint) {
+  if (!MountDevice(mountpoint)) return {};
+  return Fail(ErrorKind::kBusy,
+              fmt::format("mount point {}: chainfs is mounted there already; unmount it first "
+                          "(chainctl umount {}), or mount somewhere else",
+                          mountpoint, mountpoint));
 }
 
 Status Unmount(const std::string& mountpoint, UnmountMode mode) {

@@ -22,6 +22,9 @@ namespace chainfs {
 Result<std::string> PrepareMountpoint(const std::string& mountpoint,
                                       const std::vector<std::string>& needed);
 
+// kBusy when a chainfs is mounted at `mountpoint`, a path without symbolic links.
+Status CheckNotMounted(const std::string& mountpoint);
+
 enum class UnmountMode : uint8_t {
   kPolite,  // kBusy while anybody uses it; writes back what the kernel holds
   kLazy,    // gone from the tree at once
