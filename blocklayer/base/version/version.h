@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// Which version this is, down to the commit. The definition is written by the build
+// (write_version.cmake), so that a new commit compiles that file alone.
 #pragma once
 
 namespace chainfs {
