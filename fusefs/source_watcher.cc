@@ -40,8 +40,10 @@ SourceWatcher::SourceWatcher(Catalog& catalog, std::function<void()> after_scan)
       inotify_(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC)),
       kick_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
   if (!inotify_.valid()) {
+    const bool too_many = errno == EMFILE;
     spdlog::warn("inotify: {}; new images appear when somebody asks for them",
-                 strerrordesc_np(errno));
+                 too_many ? "too many users of it (sysctl fs.inotify.max_user_instances)"
+                          : strerrordesc_np(errno));
   }
   AddWatches();
   const MutexLock lock(mu_);

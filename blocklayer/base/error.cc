@@ -85,13 +85,22 @@ std::unexpected<Error> Fail(ErrorKind kind, std::string message) {
   return std::unexpected(Error{.kind = kind, .sys_errno = 0, .message = std::move(message)});
 }
 
-std::unexpected<Error> FailErrno(int saved_errno, std::string_view what) {
+std::string_view ErrnoText(int saved_errno) {
+  if (saved_errno == EMFILE) {
+    return "too many open files; raise the limit (ulimit -n, or LimitNOFILE= of a systemd unit)";
+  }
+  if (saved_errno == ENFILE) {
+    return "too many open files on this host; raise the limit (sysctl fs.file-max)";
+  }
   // strerrordesc_np is thread-safe and independent of the locale, unlike strerror.
   const char* reason = strerrordesc_np(saved_errno);
-  return std::unexpected(
-      Error{.kind = KindOfErrno(saved_errno),
-            .sys_errno = saved_errno,
-            .message = fmt::format("{}: {}", what, reason != nullptr ? reason : "unknown error")});
+  return reason != nullptr ? reason : "unknown error";
+}
+
+std::unexpected<Error> FailErrno(int saved_errno, std::string_view what) {
+  return std::unexpected(Error{.kind = KindOfErrno(saved_errno),
+                               .sys_errno = saved_errno,
+                               .message = fmt::format("{}: {}", what, ErrnoText(saved_errno))});
 }
 
 Error WithContext(Error error, std::string_view context) {

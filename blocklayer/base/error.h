@@ -44,13 +44,16 @@ struct Error {
   std::string message;  // one line, no trailing full stop or newline
 };
 
+// What an errno means, for people; for some with what to do. Of static storage.
+std::string_view ErrnoText(int saved_errno);
+
 // std::unexpected for `return Fail(kind, "...")`.
 std::unexpected<Error> Fail(ErrorKind kind, std::string message);
 
 // The same for a failed system call: kind from `saved_errno` (ENOSPC and EDQUOT -> kNoSpace,
 // ENOENT -> kNotFound, EACCES/EPERM -> kPermission, ELOOP/EXDEV -> kAccess, EROFS -> kReadOnly,
 // EEXIST -> kExists, ENOMEM -> kNoMemory, EBUSY/EAGAIN -> kBusy, otherwise kIo);
-// message "`what`: strerror".
+// message "`what`: ErrnoText".
 std::unexpected<Error> FailErrno(int saved_errno, std::string_view what);
 
 // Puts "`context`: " before the message of an error on its way up.

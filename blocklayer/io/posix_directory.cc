@@ -90,7 +90,7 @@ class PosixDirectory : public Directory {
   // By O_PATH. kAccess where the walk may not go on.
   Result<UniqueFd> WalkTo(const std::string& holder, const NameFence& fence) const;
   Result<std::unique_ptr<Directory>> OpenDirectoryWith(const std::string& name, int flags) const;
-  DirectoryEntry Describe(const dirent& entry) const;
+  Result<DirectoryEntry> Describe(const dirent& entry) const;
 
   const UniqueFd fd_;
 };
@@ -208,7 +208,10 @@ Result<std::unique_ptr<Directory>> PosixDirectory::OpenDirectoryWith(const std::
   return std::make_unique<PosixDirectory>(std::move(full), std::move(fd));
 }
 
-DirectoryEntry PosixDirectory::Describe(const dirent& entry) const {
+// The host had no room for one more open file; it says nothing about the file.
+bool IsOutOfResources(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
+
+Result<DirectoryEntry> PosixDirectory::Describe(const dirent& entry) const {
   DirectoryEntry described{.name = entry.d_name};
   described.is_file = entry.d_type == DT_REG;
   described.is_directory = entry.d_type == DT_DIR;
@@ -218,6 +221,7 @@ DirectoryEntry PosixDirectory::Describe(const dirent& entry) const {
   described.is_directory = S_ISDIR(link.st_mode);
   // What a link leads to; one that leads outside or nowhere is neither file nor directory.
   const UniqueFd found(OpenBeneath(fd_.get(), entry.d_name, O_PATH));
+  if (!found.valid() && IsOutOfResources(errno)) return FailAt(errno, entry.d_name, "follow");
   struct stat st = {};
   described.is_file = found.valid() && ::fstat(found.get(), &st) == 0 && S_ISREG(st.st_mode);
   return described;
@@ -239,7 +243,9 @@ Result<std::vector<DirectoryEntry>> PosixDirectory::List() {
     }
     if (entry == nullptr) break;
     const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") entries.push_back(Describe(*entry));
+    if (name == "." || name == "..") continue;
+    CHAINFS_ASSIGN(DirectoryEntry described, Describe(*entry));
+    entries.push_back(std::move(described));
   }
   return entries;
 }

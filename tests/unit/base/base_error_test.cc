@@ -41,6 +41,13 @@ TEST(BaseError, MessagesSayWhatAndWhy) {
   EXPECT_NE(FailErrno(987654, "x").error().message, "");
 }
 
+TEST(BaseError, TooManyOpenFilesSaysWhatToDo) {
+  EXPECT_EQ(FailErrno(EMFILE, "/img/a.qcow2: cannot open").error().message,
+            "/img/a.qcow2: cannot open: too many open files; raise the limit (ulimit -n, or "
+            "LimitNOFILE= of a systemd unit)");
+  EXPECT_NE(FailErrno(ENFILE, "x").error().message.find("fs.file-max"), std::string::npos);
+}
+
 TEST(BaseError, EveryKindHasAWordOfItsOwn) {
   std::set<std::string_view> names;
   const int count = static_cast<int>(ErrorKind::kShutdown) + 1;

@@ -4,6 +4,7 @@
 // and files are replaced atomically.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -211,6 +212,27 @@ TEST_F(PosixDirectoryTest, PathsOfDirectories) {
   std::filesystem::create_symlink(temp_ / "in", temp_ / "link");
   EXPECT_EQ(OpenPosixDirectory(temp_ / "link")->get()->path(), temp_ / "link");
   EXPECT_TRUE(OpenPosixDirectory(".")->get()->path().starts_with("/"));
+}
+
+// Or an image behind a link would vanish from view, and what it is built on turn writable.
+TEST_F(PosixDirectoryTest, WithoutRoomForOpenFilesAListFailsRatherThanLeavingLinksOut) {
+  Link("a", "link");
+  rlimit old = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  const int next = ::dup(0);
+  ASSERT_GE(next, 0);
+  ::close(next);
+  // Room for the list itself and nothing else.
+  const rlimit tight = {.rlim_cur = static_cast<rlim_t>(next) + 1, .rlim_max = old.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+  const auto list = directory_->List();
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
+  ASSERT_FALSE(list);
+  EXPECT_EQ(list.error().sys_errno, EMFILE);
+  EXPECT_NE(list.error().message.find("in/link: cannot follow: too many open files; raise"),
+            std::string::npos)
+      << list.error().message;
+  EXPECT_EQ(directory_->List()->size(), 3u);
 }
 
 // ---- Names that images give
