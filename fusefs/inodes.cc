@@ -13,8 +13,20 @@ constexpr uint64_t kJobsInode = 5;
 constexpr uint64_t kMetricsInode = 6;
 constexpr uint64_t kFirstDiskInode = 16;
 
-NodePtr MakeNode(uint64_t ino, NodeKind kind, std::string name, DiskPtr disk = nullptr) {
-  return std::make_shared<Node>(ino, kind, std::move(name), std::move(disk));
+NodePtr MakeFixed(uint64_t ino, NodeKind kind, std::string name) {
+  return std::make_shared<Node>(ino, ino, kind, std::move(name), nullptr);
+}
+
+// FNV-1a, well mixed. Not to be changed: numbers are compared over years (backups, rsync).
+uint64_t NumberOfName(NodeKind kind, std::string_view name, uint64_t attempt) {
+  uint64_t hash = 0xcbf29ce484222325;
+  const auto take = [&hash](unsigned char byte) { hash = (hash ^ byte) * 0x100000001b3; };
+  for (const char letter : name) take(static_cast<unsigned char>(letter));
+  take(kind == NodeKind::kMap ? 1 : 0);
+  for (; attempt > 0; attempt >>= 8) take(static_cast<unsigned char>(attempt));
+  hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccd;
+  hash ^= hash >> 33;
+  return hash >> 1;  // also where numbers are signed
 }
 
 }  // namespace
@@ -25,16 +37,16 @@ bool IsDirectory(NodeKind kind) {
 }
 
 InodeTable::InodeTable()
-    : root_(MakeNode(kRootInode, NodeKind::kRoot, "")), next_(kFirstDiskInode) {
+    : root_(MakeFixed(kRootInode, NodeKind::kRoot, "")), next_(kFirstDiskInode) {
   fixed_ = {
-      MakeNode(kChainsInode, NodeKind::kChains, "chains.json"),
-      MakeNode(kEventsInode, NodeKind::kEvents, "events"),
-      MakeNode(kJobsInode, NodeKind::kJobs, "jobs.json"),
-      MakeNode(kMapInode, NodeKind::kMapDirectory, "map"),
-      MakeNode(kMetricsInode, NodeKind::kMetrics, "metrics"),
+      MakeFixed(kChainsInode, NodeKind::kChains, "chains.json"),
+      MakeFixed(kEventsInode, NodeKind::kEvents, "events"),
+      MakeFixed(kJobsInode, NodeKind::kJobs, "jobs.json"),
+      MakeFixed(kMapInode, NodeKind::kMapDirectory, "map"),
+      MakeFixed(kMetricsInode, NodeKind::kMetrics, "metrics"),
   };
   const NodePtr control =
-      MakeNode(kControlInode, NodeKind::kControlDirectory, std::string(kControlDirectoryName));
+      MakeFixed(kControlInode, NodeKind::kControlDirectory, std::string(kControlDirectoryName));
   const MutexLock lock(mu_);
   by_number_[kRootInode].node = root_;
   by_number_[kControlInode].node = control;
@@ -106,12 +118,8 @@ InodeTable::NameChange InodeTable::Add(const DiskPtr& disk) {
     change.disk_known = Unlink(replaced[0]);
     change.map_known = Unlink(replaced[1]);
   }
-  const NodePtr node = MakeNode(next_++, NodeKind::kDisk, file_name, disk);
-  const NodePtr map = MakeNode(next_++, NodeKind::kMap, disk->name() + ".json", disk);
-  by_number_[node->ino].node = node;
-  by_number_[map->ino].node = map;
-  disks_[node->name] = node;
-  maps_[map->name] = map;
+  Link(NodeKind::kDisk, file_name, disk);
+  Link(NodeKind::kMap, disk->name() + ".json", disk);
   change.changed = true;
   return change;
 }
@@ -134,6 +142,21 @@ size_t InodeTable::SizeForTesting() const {
   return by_number_.size();
 }
 
+void InodeTable::Link(NodeKind kind, std::string name, const DiskPtr& disk) {
+  const uint64_t shown = TakeShownNumber(kind, name);
+  const auto node = std::make_shared<Node>(next_++, shown, kind, std::move(name), disk);
+  by_number_[node->ino].node = node;
+  (kind == NodeKind::kDisk ? disks_ : maps_)[node->name] = node;
+}
+
+uint64_t InodeTable::TakeShownNumber(NodeKind kind, std::string_view name) {
+  for (uint64_t attempt = 0;; ++attempt) {
+    const uint64_t number = NumberOfName(kind, name, attempt);
+    // Taken by one of that name that somebody still has open; or two names give the same.
+    if (number >= kFirstDiskInode && shown_.insert(number).second) return number;
+  }
+}
+
 bool InodeTable::Unlink(const NodePtr& node) {
   (node->kind == NodeKind::kDisk ? disks_ : maps_).erase(node->name);
   Entry& entry = by_number_.at(node->ino);
@@ -145,7 +168,9 @@ bool InodeTable::Unlink(const NodePtr& node) {
 
 void InodeTable::DropIfUnused(uint64_t ino) {
   const auto found = by_number_.find(ino);
-  if (!found->second.linked && found->second.lookups == 0) by_number_.erase(found);
+  if (found->second.linked || found->second.lookups > 0) return;
+  shown_.erase(found->second.node->shown_ino);
+  by_number_.erase(found);
 }
 
 }  // namespace chainfs

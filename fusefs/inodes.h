@@ -3,10 +3,13 @@
 // InodeTable: what the kernel may ask for by number. README.md has the table of numbers.
 //
 // Terms: a node is *linked* while its name leads to it. A disk that goes away is unlinked: its name
-// is free again, and the node stays for those who hold it (kernel references, open files).
+// is free again, and the node stays for those who hold it (kernel references, open files). Its
+// *number* is what the kernel calls it by; the *shown number* is what stat and readdir say.
 //
 // I1  The number of a disk is never given to another one, so that a file handle can never reach the
 //     wrong disk. 64 bits do not run out.
+// I3  A shown number follows from the name, so that it is the same in the next mount; but no two
+//     nodes of the table have the same.
 // I2  A node leaves the table only when it is not linked and the kernel has forgotten every look-up
 //     of it. Open files keep their node alive by themselves.
 //
@@ -22,6 +25,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "blocklayer/base/sync.h"
@@ -58,10 +62,15 @@ struct AttributeOverrides {
 };
 
 struct Node {
-  Node(uint64_t number, NodeKind what, std::string file_name, DiskPtr flat_disk)
-      : ino(number), kind(what), name(std::move(file_name)), disk(std::move(flat_disk)) {}
+  Node(uint64_t number, uint64_t shown, NodeKind what, std::string file_name, DiskPtr flat_disk)
+      : ino(number),
+        shown_ino(shown),
+        kind(what),
+        name(std::move(file_name)),
+        disk(std::move(flat_disk)) {}
 
   const uint64_t ino;
+  const uint64_t shown_ino;
   const NodeKind kind;
   const std::string name;  // in its directory
   const DiskPtr disk;      // kDisk and kMap
@@ -124,6 +133,9 @@ class InodeTable {
   // Whether the kernel remembers it.
   bool Unlink(const NodePtr& node) REQUIRES(mu_);
   void DropIfUnused(uint64_t ino) REQUIRES(mu_);
+  // A node of the next number, in the table and in its directory.
+  void Link(NodeKind kind, std::string name, const DiskPtr& disk) REQUIRES(mu_);
+  uint64_t TakeShownNumber(NodeKind kind, std::string_view name) REQUIRES(mu_);
 
   const NodePtr root_;
   std::vector<NodePtr> fixed_;  // of .chainfs, sorted by name; constant after construction
@@ -133,6 +145,7 @@ class InodeTable {
   std::map<std::string, NodePtr, std::less<>> disks_ GUARDED_BY(mu_);  // by file name
   std::map<std::string, NodePtr, std::less<>> maps_ GUARDED_BY(mu_);   // by file name
   uint64_t next_ GUARDED_BY(mu_);
+  std::unordered_set<uint64_t> shown_ GUARDED_BY(mu_);  // of disks and maps in by_number_
 };
 
 }  // namespace chainfs

@@ -143,7 +143,7 @@ mode_t MountState::ModeOf(const Node& node) const {
 
 struct stat MountState::StatOf(Node& node) const {
   struct stat st = {};
-  st.st_ino = node.ino;
+  st.st_ino = node.shown_ino;
   st.st_mode = ModeOf(node);
   st.st_nlink = IsDirectory(node.kind) ? 2 : 1;
   st.st_uid = owner_uid;

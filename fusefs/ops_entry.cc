@@ -135,7 +135,7 @@ int ReadDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, size_t size
       entry = EntryOf(mount, node);
     } else {
       if (plus) mount.inodes.Forget(node.ino, 1);
-      entry.attr.st_ino = node.ino;
+      entry.attr.st_ino = node.shown_ino;
       entry.attr.st_mode = IsDirectory(node.kind) ? S_IFDIR : S_IFREG;
     }
     name = node.name.c_str();

@@ -6,6 +6,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdint>
+#include <set>
+
 #include "blocklayer/catalog.h"
 #include "tests/support/temp_dir.h"
 
@@ -75,6 +78,42 @@ TEST_F(InodesTest, NumbersAreNotReused) {
   EXPECT_EQ(table.Find(first), nullptr);
   table.Add(a_);
   EXPECT_GT(table.FindDisk(*a_)->ino, first);
+}
+
+TEST_F(InodesTest, ShownNumbersComeFromTheNames) {
+  InodeTable table;
+  InodeTable later;
+  table.Add(a_);
+  table.Add(b_);
+  later.Add(b_);
+  later.Add(a_);
+  std::set<uint64_t> numbers;
+  for (const NodeKind directory : {NodeKind::kRoot, NodeKind::kMapDirectory}) {
+    for (const NodePtr& node : table.List(directory)) {
+      EXPECT_EQ(later.FindByName(directory, node->name)->shown_ino, node->shown_ino) << node->name;
+      EXPECT_GE(node->shown_ino, 16u);
+      EXPECT_LE(node->shown_ino, uint64_t{INT64_MAX});
+      numbers.insert(node->shown_ino);
+    }
+  }
+  EXPECT_EQ(numbers.size(), 4u);
+  // Whoever compares with what an earlier release showed.
+  EXPECT_EQ(table.FindDisk(*a_)->shown_ino, 7483824237667791454u);
+}
+
+TEST_F(InodesTest, NoTwoNodesShowTheSameNumber) {
+  InodeTable table;
+  table.Add(a_);
+  const NodePtr first = table.FindDisk(*a_);
+  table.Remember(*first);
+  table.Remove(*a_);
+  table.Add(a_);
+  const NodePtr second = table.FindDisk(*a_);
+  EXPECT_NE(second->shown_ino, first->shown_ino) << "the first one is still open";
+  table.Forget(first->ino, 1);
+  table.Remove(*a_);
+  table.Add(a_);
+  EXPECT_EQ(table.FindDisk(*a_)->shown_ino, first->shown_ino);
 }
 
 TEST_F(InodesTest, ARemovedDiskStaysUntilItIsForgotten) {
