@@ -7,7 +7,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
+#include <tuple>
 
 #include "blocklayer/catalog_impl.h"
 #include "blocklayer/name_rules.h"
@@ -90,8 +92,30 @@ bool Catalog::Impl::BeingChecked(std::string_view name) const {
 }
 
 std::vector<ImageNote> Catalog::Impl::Notes() const {
-  const MutexLock lock(list_mu_);
-  return notes_;
+  constexpr auto is_reason = [](const ImageNote& note) { return note.text.starts_with(kReadOnly); };
+  std::vector<ImageNote> notes = [&] {
+    const MutexLock lock(list_mu_);
+    return notes_;
+  }();
+  // Why disks are read-only they say themselves, as it is now: one may have turned so since the
+  // last scan, by an error.
+  std::vector<ImageNote> then;
+  std::ranges::copy_if(notes, std::back_inserter(then), is_reason);
+  std::erase_if(notes, is_reason);
+  if (options_.read_only) notes.push_back({.name = {}, .text = std::string(kMountReadOnly)});
+  for (const DiskPtr& disk : Disks()) {
+    const std::string why = disk->ReadOnlyReason();
+    if (why.empty() || (options_.read_only && why == kMountReadOnly)) continue;
+    ImageNote note{.name = disk->name(), .text = fmt::format("{}{}", kReadOnly, why)};
+    note.warning = std::ranges::any_of(then, [&](const ImageNote& other) {
+      return other.warning && other.name == note.name && other.text == note.text;
+    });
+    notes.push_back(std::move(note));
+  }
+  std::ranges::sort(notes, [](const ImageNote& a, const ImageNote& b) {
+    return std::tie(a.name, a.text) < std::tie(b.name, b.text);
+  });
+  return notes;
 }
 
 std::vector<std::string> Catalog::Impl::DisksUsing(const Layer& layer) const {

@@ -61,7 +61,7 @@ struct BrokenImage {
 
 // Something that people should know of a disk that works.
 struct ImageNote {
-  std::string name;      // the disk's
+  std::string name;      // the disk's; empty: of all of them
   std::string text;      // one sentence: why it is read-only, that it begins like qcow2...
   bool warning = false;  // somebody should do something about it
   bool lost = false;     // a layer of the disk is not where it was opened any more

@@ -95,6 +95,8 @@ class Catalog::Impl {
    private:
     Impl& impl_;
   };
+  static constexpr std::string_view kReadOnly = "read-only: ";
+  static constexpr std::string_view kMountReadOnly = "the mount is read-only";
   // Why a disk is read-only although nothing that is shown is built on it.
   static constexpr std::string_view kStillBacked =
       "read-only: a job, or a read that began earlier, still reads what was built on it; it can be "
@@ -113,7 +115,7 @@ class Catalog::Impl {
     std::optional<ImageHolder> held_by;  // the error is kBusy, and this is who holds its files
     bool remembered = false;             // its name; also when that could not be done
     bool frozen = false;
-    std::string frozen_because;  // for people
+    std::string frozen_because;  // for people; begins with kReadOnly unless it is still written
     std::string hint;            // for people; constant once it has a disk
     // What it is built on, or may be, beside the layers of its disk or what was walked.
     std::vector<FileId> also_below;
@@ -165,6 +167,8 @@ class Catalog::Impl {
   std::string FateOf(const Layer& layer) REQUIRES(mu_);
   // The same of the first such layer of a disk; `known` keeps what was found already.
   std::string LostLayer(const Disk& disk, std::map<const Layer*, std::string>& known) REQUIRES(mu_);
+  // The disk learns why it is read-only, if it is by the will of the catalog.
+  void TellReason(const Entry& entry) const;
   // Rebuilds what the lists show and queues ImageBroken.
   void PublishLists() REQUIRES(mu_) EXCLUDES(list_mu_);
 

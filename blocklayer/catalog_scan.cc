@@ -13,7 +13,6 @@
 #include <chrono>
 #include <set>
 #include <thread>
-#include <tuple>
 
 #include "blocklayer/catalog_impl.h"
 #include "blocklayer/name_rules.h"
@@ -189,6 +188,7 @@ void Catalog::Impl::Retire(Entry& entry) {
   if (entry.disk == nullptr) return;
   // Whoever has it open keeps it; nobody else may start to write.
   (void)entry.disk->StopWriting();
+  entry.disk->SetReadOnlyReason("its image was renamed, removed or replaced");
   ghosts_.push_back(entry.disk);
   Queue([disk = std::move(entry.disk)](CatalogObserver& observer) { observer.DiskRemoved(disk); });
   entry.disk = nullptr;
@@ -382,6 +382,15 @@ std::string Catalog::Impl::FateOf(const Layer& layer) {
          "before you unmount";
 }
 
+void Catalog::Impl::TellReason(const Entry& entry) const {
+  const std::string because = EscapeText(entry.frozen_because);
+  if (because.starts_with(kReadOnly)) {
+    entry.disk->SetReadOnlyReason(because.substr(kReadOnly.size()));
+  } else if (options_.read_only) {
+    entry.disk->SetReadOnlyReason(std::string(kMountReadOnly));
+  }
+}
+
 void Catalog::Impl::PublishLists() {
   std::map<std::string, DiskPtr, std::less<>> disks;
   std::vector<BrokenImage> broken;
@@ -408,6 +417,7 @@ void Catalog::Impl::PublishLists() {
       note(also, true);
       note(entry.hint, false);
       note(LostLayer(*entry.disk, fates), true, true);
+      TellReason(entry);
       continue;
     }
     BrokenImage image{.name = EscapeText(entry.name),
@@ -423,9 +433,6 @@ void Catalog::Impl::PublishLists() {
     if (entry.error) broken.push_back(std::move(image));
   }
   std::ranges::sort(broken, {}, &BrokenImage::name);
-  std::ranges::sort(notes, [](const ImageNote& a, const ImageNote& b) {
-    return std::tie(a.name, a.text) < std::tie(b.name, b.text);
-  });
 
   for (const auto& [id, user] : hidden_users_) broken_uses.emplace_back(user.name, id);
 

@@ -108,10 +108,8 @@ Result<Catalog::Impl::SnapshotPlan> Catalog::Impl::Plan(const DiskPtr& disk,
   }
   Entry& entry = *found;
   if (options_.read_only || entry.frozen || disk->read_only()) {
-    return Fail(
-        ErrorKind::kReadOnly,
-        EscapeText(fmt::format("{} is {}", entry.name,
-                               entry.frozen_because.empty() ? "read-only" : entry.frozen_because)));
+    return Fail(ErrorKind::kReadOnly,
+                EscapeText(fmt::format("{} is read-only: {}", entry.name, disk->ReadOnlyReason())));
   }
   CHAINFS_ASSIGN(Place target, PlanTarget(entry, request));
   CHAINFS_ASSIGN(BackingReference backing,
@@ -278,8 +276,8 @@ void Catalog::Impl::UndoSnapshot(Entry& entry, const Place& target, const FileId
   }
   // The record may name the overlay as active, and cannot be changed. So the overlay stays, and
   // nothing must be written beneath it.
-  entry.disk->ForbidWriting();
-  entry.hint = "read-only: a snapshot failed and its record could not be taken back; mount again";
+  entry.disk->ForbidWriting(
+      "a snapshot failed and its record could not be taken back; mount again");
   PublishLists();
 }
 

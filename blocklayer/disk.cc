@@ -142,10 +142,6 @@ ChainPtr Disk::chain() const {
 
 uint64_t Disk::size() const { return chain()->active->image->virtual_size(); }
 
-bool Disk::read_only() const {
-  return read_only_.load() || forbidden_.load() || !chain()->active->image->writable();
-}
-
 timespec Disk::modified() const {
   const int64_t ns = modified_ns_.load(std::memory_order_relaxed);
   int64_t seconds = ns / kNanosecondsPerSecond;
@@ -225,29 +221,6 @@ void Disk::WaitForOpenGate() {
   if (closing_.load(std::memory_order_seq_cst) == 0) return;
   MutexLock lock(gate_mu_);
   while (closing_.load(std::memory_order_seq_cst) != 0) gate_opened_.Wait(gate_mu_);
-}
-
-Status Disk::CheckChange(const Chain& chain, GuestOffset offset, uint64_t length) const {
-  Image& active = *chain.active->image;
-  if (read_only_.load() || forbidden_.load()) {
-    return Fail(
-        ErrorKind::kReadOnly,
-        fmt::format("{} is read-only: `chainctl list` says why; to write, create an overlay "
-                    "of it and use that",
-                    name_));
-  }
-  if (!active.writable()) {
-    return Fail(ErrorKind::kReadOnly,
-                fmt::format("{} is read-only: {}", name_, chain.active->ReadOnlyReason()));
-  }
-  const uint64_t size = active.virtual_size();
-  if (offset.value > size || length > size - offset.value) {
-    return Fail(
-        ErrorKind::kNoSpace,
-        fmt::format("{}: {} bytes at {} pass the end of the disk ({} bytes); resize it first",
-                    name_, length, offset.value, size));
-  }
-  return {};
 }
 
 template <typename Change>
@@ -454,7 +427,7 @@ Status Disk::SwitchQuietly(const LayerPtr& overlay, const std::function<Status()
   stacks.EndWriting(*overlay);
   // The stack that was made is gone, and nobody else had the layer.
   writes_ = stacks.BeginWriting(*old->active);
-  if (!writes_) ForbidWriting();
+  if (!writes_) ForbidWriting("a snapshot failed, and somebody reads its layer now; mount again");
   return switched;
 }
 

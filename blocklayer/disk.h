@@ -10,8 +10,8 @@
 // frozen has no write under way. Who wants the gate exclusively says so first (GateCloser): new
 // writers then wait, because the lock itself would let readers pass for ever.
 //
-// Lock order: gate_mu_ alone; write_gate_ before everything that writing an image takes; chain_mu_
-// and observer_mu_ are leaves, never held across I/O.
+// Lock order: gate_mu_ alone; write_gate_ before everything that writing an image takes; chain_mu_,
+// reason_mu_ and observer_mu_ are leaves, never held across I/O.
 //
 // Threads: all methods, any thread; SwitchActive and ReplaceLayers one caller at a time (the
 // catalog serializes them).
@@ -62,6 +62,11 @@ class Disk {
   uint64_t size() const;  // bytes the disk shows: the active layer's virtual size
   // True also when the active layer cannot be written (any more).
   bool read_only() const;
+  // Why, one phrase for people ("mid is built on it"); empty while it can be written.
+  std::string ReadOnlyReason() const EXCLUDES(reason_mu_);
+  // What to say while it is the owner's will that the disk is read-only. Reasons of the image, such
+  // as a failed flush, are known here without that.
+  void SetReadOnlyReason(std::string why) EXCLUDES(reason_mu_);
   // False, and the disk stays read-only, while anybody reads the active layer beneath others
   // (stack_registry.h); the catalog is woken up when that has ended.
   bool AllowWriting() EXCLUDES(write_gate_, gate_mu_);
@@ -70,7 +75,7 @@ class Disk {
   // is woken up by the last one who closes it.
   bool StopWriting() EXCLUDES(write_gate_, gate_mu_);
   // Nothing is written any more, whoever has it open, until the disk is opened anew.
-  void ForbidWriting() { forbidden_.store(true); }
+  void ForbidWriting(std::string why) EXCLUDES(reason_mu_);
   // Seconds and nanoseconds of the last guest write, or of the active file before the first.
   timespec modified() const;
   // Bytes that the layers which only this chain's files make up occupy: the sum over all layers.
@@ -153,6 +158,10 @@ class Disk {
   std::atomic<int64_t> modified_ns_ = 0;
   std::atomic<uint64_t> changes_ = 0;          // of the contents, each counted after it was made
   std::atomic<uint64_t> flushed_changes_ = 0;  // how many of them a flush has covered
+
+  mutable Mutex reason_mu_;
+  std::string reason_ GUARDED_BY(reason_mu_);
+  std::string forbidden_reason_ GUARDED_BY(reason_mu_);
 
   mutable Mutex observer_mu_;
   std::shared_ptr<const ErrorObserver> observer_ GUARDED_BY(observer_mu_);

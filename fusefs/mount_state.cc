@@ -77,7 +77,9 @@ MountState::MountState(const Options& with, Catalog& chains, EventLog& log, JobM
   for (const BrokenImage& image : catalog.Broken()) ImageBroken(image);
   for (const ImageNote& note : catalog.Notes()) {
     if (note.warning) Warned(note);
-    if (!note.warning) spdlog::info("{}: {}", note.name, note.text);
+    if (!note.warning) {
+      spdlog::info("{}{}{}", note.name, note.name.empty() ? "" : ": ", note.text);
+    }
   }
 }
 
@@ -296,6 +298,9 @@ void MountState::DiskError(const Disk& disk, std::string_view operation, const E
   const int64_t now = Now().tv_sec;
   if (node != nullptr && node->last_error_report.exchange(now) == now) return;
   spdlog::error("disk {}: {} failed: {}", disk.name(), operation, error.message);
+  if (const std::string why = disk.ReadOnlyReason(); !why.empty() && operation != "read") {
+    spdlog::error("disk {} is read-only: {}", disk.name(), why);
+  }
   event_log.Publish(
       error.kind == ErrorKind::kCorrupt ? "BLOCK_IMAGE_CORRUPTED" : "BLOCK_IO_ERROR",
       {TextField("disk", disk.name()), TextField("operation", operation),

@@ -58,6 +58,9 @@ Json DiskJson(const Disk& disk, const Chain& chain) {
   AddActualSize(&json, disk.AllocatedBytes());
   json["cluster-size"] = chain.active->image->cluster_size();
   json["read-only"] = disk.read_only();
+  if (std::string why = disk.ReadOnlyReason(); !why.empty()) {
+    json["read-only-reason"] = std::move(why);
+  }
   json["depth"] = chain.depth();
   json["active"] = chain.active->path;
   json["generation"] = chain.generation;
@@ -132,7 +135,9 @@ std::string ChainsFileJson(const std::vector<DiskPtr>& disks,
     bad.push_back({{"name", image.name}, {"path", image.path}, {"error", image.error.message}});
   }
   Json said = Json::array();
-  for (const ImageNote& note : notes) said.push_back(fmt::format("{}: {}", note.name, note.text));
+  for (const ImageNote& note : notes) {
+    said.push_back(fmt::format("{}{}{}", note.name, note.name.empty() ? "" : ": ", note.text));
+  }
   return Dump(
       Json{{"chains", std::move(chains)}, {"broken", std::move(bad)}, {"notes", std::move(said)}});
 }

@@ -2,6 +2,7 @@
 //
 // `-o ro` never writes a byte to any layer: not a dirty bit, not an autoclear bit, not a record.
 // Extended attributes that are not ours, on a mount of either kind.
+#include <filesystem>
 
 #include "tests/mount/control.h"
 
@@ -123,6 +124,81 @@ TEST(ReadOnlyTest, AFileThatCannotBeWrittenSaysWhy) {
   EXPECT_EQ(Order(daemon / "c.raw", "snapshot"), EROFS);
   EXPECT_EQ(LastError(daemon / "c.raw"), "c is read-only: " + view.path() +
                                              "/c.qcow2 cannot be written (Read-only file system)");
+}
+
+TEST(ReadOnlyTest, EveryReadOnlyDiskSaysWhy) {
+  const TempDir dir;
+  CreateQcow2(dir / "base.qcow2", {.size = "4M"});
+  CreateQcow2(dir / "vm.qcow2", {.backing = "base.qcow2"});
+  CreateQcow2(dir / "kept.qcow2", {.size = "4M"});
+  MustRun({"qemu-img", "snapshot", "-c", "s1", dir / "kept.qcow2"});
+  Daemon daemon({dir.path()});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  const auto why = [&](const std::string& name) {
+    return Status(daemon / (name + ".raw"), "info").value("read-only-reason", "");
+  };
+  EXPECT_EQ(why("base"), "vm is built on it");
+  EXPECT_EQ(why("vm"), "");
+  EXPECT_NE(why("kept").find("snapshot"), std::string::npos) << why("kept");
+  EXPECT_EQ(Status(daemon / "kept.raw", "info")["read-only"], true);
+  const CommandResult list = RunCommand({BinaryPath("chainctl"), "list", daemon.path()});
+  EXPECT_NE(list.out.find("note: kept: read-only: " + why("kept")), std::string::npos) << list.out;
+  daemon.Stop();
+  ASSERT_TRUE(daemon.Restart({"-o", "ro"})) << daemon.Log();
+  EXPECT_EQ(why("vm"), "the mount is read-only");
+}
+
+TEST(NamedImageTest, AForbiddenBackingFileFailsTheMountWithTheCure) {
+  const TempDir dir;
+  std::filesystem::create_directories(dir / "images");
+  std::filesystem::create_directories(dir / "elsewhere");
+  CreateQcow2(dir / "elsewhere/base.qcow2", {.size = "1M"});
+  CreateQcow2(dir / "images/vm.qcow2", {.backing = "../elsewhere/base.qcow2"});
+  {
+    const Daemon refused({dir / "images/vm.qcow2"});
+    EXPECT_FALSE(refused.serving());
+    const std::string said = refused.Log() + refused.result().err;
+    EXPECT_NE(said.find("-o backing_dir=" + (dir / "elsewhere")), std::string::npos) << said;
+  }
+  {
+    const Daemon cured({dir / "images/vm.qcow2"}, {"-o", "backing_dir=" + (dir / "elsewhere")});
+    EXPECT_TRUE(cured.serving()) << cured.Log();
+  }
+  const Daemon directory({dir / "images"});
+  EXPECT_TRUE(directory.serving()) << "a bad image of a directory is no reason";
+}
+
+TEST(InodeNumberTest, AreTheSameInTheNextMount) {
+  const TempDir dir;
+  CreateQcow2(dir / "b.qcow2", {.size = "1M"});
+  Daemon daemon({dir.path()});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  const auto number = [&](const std::string& name) {
+    struct stat st = {};
+    EXPECT_EQ(::stat((daemon / name).c_str(), &st), 0) << name;
+    return st.st_ino;
+  };
+  const ino_t disk = number("b.raw");
+  const ino_t map = number(".chainfs/map/b.json");
+  EXPECT_NE(disk, map);
+  for (const auto& entry : std::filesystem::directory_iterator(daemon.path())) {
+    EXPECT_EQ(entry.path().filename(), "b.raw");
+  }
+  daemon.Stop();
+  CreateQcow2(dir / "a.qcow2", {.size = "1M"});
+  ASSERT_TRUE(daemon.Restart());
+  EXPECT_EQ(number("b.raw"), disk);
+  EXPECT_EQ(number(".chainfs/map/b.json"), map);
+  EXPECT_NE(number("a.raw"), disk);
+  // readdir says the same.
+  const std::string listed = MustRun({"ls", "-i", daemon.path()});
+  EXPECT_NE(listed.find(std::to_string(disk) + " b.raw"), std::string::npos) << listed;
+  // Also after a snapshot, which moves the disk to another file.
+  ASSERT_EQ(Order(daemon / "b.raw", "snapshot"), 0);
+  EXPECT_EQ(number("b.raw"), disk);
+  daemon.Stop();
+  ASSERT_TRUE(daemon.Restart());
+  EXPECT_EQ(number("b.raw"), disk);
 }
 
 TEST(ForeignAttributeTest, NothingIsStoredAndNothingListed) {

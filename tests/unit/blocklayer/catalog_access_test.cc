@@ -192,6 +192,43 @@ TEST_F(RefusedAccessTest, AFailureThatPassesIsNamed) {
   catalog_->UnlockStreamTarget(mid);
 }
 
+TEST_F(RefusedAccessTest, ADiskThatAnErrorMadeReadOnlySaysSoAtOnce) {
+  const DiskPtr vm = catalog_->Find("vm");
+  EXPECT_EQ(vm->ReadOnlyReason(), "");
+  EXPECT_EQ(NoteOf("vm"), "");
+  const std::string data(4096, 'v');
+  ASSERT_TRUE(vm->Write(GuestOffset(0), std::as_bytes(std::span(data))));
+  host_->AddFault({.matches = On(HostOp::kDataSync, "vm.qcow2"), .error = EIO});
+  EXPECT_FALSE(vm->Flush());
+  EXPECT_TRUE(vm->read_only());
+  // Without a scan.
+  EXPECT_EQ(NoteOf("vm"), "read-only: an earlier flush failed; unmount, check it and mount again");
+  const Status refused = vm->Write(GuestOffset(0), std::as_bytes(std::span(data)));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().message,
+            "vm is read-only: an earlier flush failed; unmount, check it and mount again");
+  // A snapshot is refused with the same words.
+  EXPECT_EQ(catalog_->Snapshot(vm, {}).error().message, refused.error().message);
+  ASSERT_TRUE(catalog_->Rescan());
+  EXPECT_EQ(NoteOf("vm"), "read-only: an earlier flush failed; unmount, check it and mount again");
+}
+
+TEST_F(RefusedAccessTest, ADiskThatIsBuiltOnSaysWhatToDoInstead) {
+  const DiskPtr mid = catalog_->Find("mid");
+  EXPECT_EQ(mid->ReadOnlyReason(), "vm is built on it");
+  const std::string data(4096, 'v');
+  EXPECT_EQ(mid->Write(GuestOffset(0), std::as_bytes(std::span(data))).error().message,
+            "mid is read-only: vm is built on it; to write, create an overlay of it and use that");
+}
+
+TEST_F(RefusedAccessTest, ADiskThatHasGoneSaysSoToWhoeverHasItOpen) {
+  const DiskPtr vm = catalog_->Find("vm");
+  ASSERT_TRUE(host_->OpenRoot()->Remove("vm.qcow2"));
+  ASSERT_TRUE(catalog_->Rescan());
+  EXPECT_EQ(catalog_->Find("vm"), nullptr);
+  EXPECT_EQ(vm->ReadOnlyReason(), "its image was renamed, removed or replaced");
+}
+
 TEST_F(RefusedAccessTest, ALayerThatCannotBeWrittenSaysSoUntilItCan) {
   const DiskPtr mid = catalog_->Find("mid");
   ASSERT_TRUE(host_->OpenRoot()->Remove("vm.qcow2"));
