@@ -219,16 +219,7 @@ int MountState::Failed(Node& node, std::string_view operation, const Error& erro
 }
 
 std::string MountState::ReadOnlySentence(const Disk& disk) const {
-  constexpr std::string_view kReason = "read-only: ";
-  if (options.catalog.read_only) {
-    return fmt::format("{} is read-only: it is mounted with -o ro", disk.name());
-  }
-  for (const ImageNote& note : catalog.Notes()) {
-    if (note.name == disk.name() && note.text.starts_with(kReason)) {
-      return fmt::format("{} is {}", disk.name(), note.text);
-    }
-  }
-  return fmt::format("{} is read-only", disk.name());
+  return fmt::format("{} is read-only: {}", disk.name(), disk.ReadOnlyReason());
 }
 
 void MountState::RememberError(Node& node, std::string_view attribute, const Error& error) {
