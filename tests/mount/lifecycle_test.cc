@@ -227,6 +227,21 @@ TEST_F(LifecycleTest, ANamedImageThatCannotBeShownFailsTheStart) {
   EXPECT_TRUE(fs::exists(mount_ / "vm.raw"));
 }
 
+TEST_F(LifecycleTest, ANamedImageThatIsBeingCheckedAppearsLater) {
+  const std::string image = dir_ / "vm.qcow2";
+  {
+    // Not closed cleanly: bit 0 of the incompatible features.
+    const OpenedFile file(image, O_RDWR);
+    char bits = 0;
+    ASSERT_EQ(::pread(file.get(), &bits, 1, 79), 1);
+    bits |= 1;
+    ASSERT_EQ(::pwrite(file.get(), &bits, 1, 79), 1);
+  }
+  const CommandResult started = Chainfs({image, mount_.path()});
+  ASSERT_EQ(started.exit_code, 0) << started.Describe();
+  EXPECT_TRUE(Eventually([&] { return fs::exists(mount_ / "vm.raw"); }));
+}
+
 // Locks of QEMU's, as a VM has them, or an image that another chainfs has mounted.
 TEST_F(LifecycleTest, ANamedImageThatIsInUseFailsTheStart) {
   const std::string image = dir_ / "vm.qcow2";
