@@ -75,7 +75,9 @@ Result<BackingReference> Catalog::Impl::ChooseName(const Place& overlay,
   }
   for (const std::string& name : names) {
     reference.name = name;
-    if (CheckBackingName(overlay, name, id)) return reference;
+    // Made from what headers say, it may lead onto a mount that makes whoever looks wait.
+    const Result<FileId> leads = roots_.Follow(*overlay.directory, name);
+    if (leads && *leads == id && CheckBackingName(overlay, name, id)) return reference;
   }
   reference.name = backing.path;
   CHAINFS_TRY(CheckBackingName(overlay, reference.name, id));

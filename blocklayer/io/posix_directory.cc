@@ -325,9 +325,11 @@ Result<NamedPlace> PosixDirectory::Locate(const std::string& name, const NameFen
   if (!walked && walked.error().kind == ErrorKind::kNotFound) {
     return Fail(ErrorKind::kNotFound, fmt::format("{}: its directory does not exist", whole));
   }
-  if (!walked && walked.error().sys_errno != 0) return std::unexpected(std::move(walked).error());
+  const bool barred =
+      !walked && walked.error().kind == ErrorKind::kAccess && walked.error().sys_errno == 0;
+  if (!walked && !barred) return std::unexpected(std::move(walked).error());
   if (!walked) {
-    // A mount that is not entered.
+    // By a mount that is not entered.
     place.path = whole;
     return place;
   }
