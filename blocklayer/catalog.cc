@@ -91,6 +91,34 @@ bool Catalog::Impl::BeingChecked(std::string_view name) const {
       broken_, [&](const BrokenImage& image) { return image.being_checked && image.name == name; });
 }
 
+bool Catalog::Impl::IsTriedAgain(std::string_view name) const {
+  return std::ranges::any_of(
+      broken_, [&](const BrokenImage& image) { return image.tried_again && image.name == name; });
+}
+
+bool Catalog::Impl::AskFor(std::string_view name) {
+  // Somebody who keeps asking must not keep the scans busy.
+  constexpr std::chrono::milliseconds kPause(250);
+  const auto now = Backoff::Clock::now();
+  const MutexLock lock(list_mu_);
+  if (!IsTriedAgain(name) || now < last_asked_ + kPause) return false;
+  last_asked_ = now;
+  asked_for_.emplace(name);
+  return true;
+}
+
+std::optional<Backoff::Clock::time_point> Catalog::Impl::NextRetry() const {
+  const MutexLock lock(list_mu_);
+  return next_retry_;
+}
+
+size_t Catalog::Impl::Remembered() {
+  const Turn turn(*this);
+  const MutexLock lock(list_mu_);
+  return pool_.size() + roots_.open_directories() + hidden_.remembered() + ghosts_.size() +
+         entries_.size() + source_of_.size() + asked_for_.size() + notes_.size() + broken_.size();
+}
+
 std::vector<ImageNote> Catalog::Impl::Notes() const {
   constexpr auto is_reason = [](const ImageNote& note) { return note.text.starts_with(kReadOnly); };
   std::vector<ImageNote> notes = [&] {
@@ -134,8 +162,8 @@ std::vector<std::string> Catalog::Impl::DisksUsing(const Layer& layer) const {
 
 RecordStore* Catalog::Impl::StoreOf(const Disk& disk) const {
   const MutexLock lock(list_mu_);
-  const auto found = source_of_.find(disk.name());
-  return found == source_of_.end() ? nullptr : &sources_.records(found->second);
+  const auto found = source_of_.find(&disk);
+  return found == source_of_.end() ? nullptr : &sources_.records(found->second.source);
 }
 
 Result<RecordStore*> Catalog::Impl::WritableStoreOf(const Disk& disk) const {
@@ -279,6 +307,11 @@ std::vector<DiskPtr> Catalog::Disks() const { return impl_->Disks(); }
 DiskPtr Catalog::Find(std::string_view name) const { return impl_->Find(name); }
 std::vector<BrokenImage> Catalog::Broken() const { return impl_->Broken(); }
 bool Catalog::BeingChecked(std::string_view name) const { return impl_->BeingChecked(name); }
+bool Catalog::AskFor(std::string_view name) { return impl_->AskFor(name); }
+std::optional<std::chrono::steady_clock::time_point> Catalog::NextRetry() const {
+  return impl_->NextRetry();
+}
+size_t Catalog::Remembered() { return impl_->Remembered(); }
 std::vector<ImageNote> Catalog::Notes() const { return impl_->Notes(); }
 const CatalogOptions& Catalog::options() const { return impl_->options(); }
 BlockContext& Catalog::context() { return impl_->context(); }

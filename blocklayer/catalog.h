@@ -20,6 +20,7 @@
 // the sources looked at again when they are done.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -57,6 +58,7 @@ struct BrokenImage {
   // Set where the error is kBusy and not that: who holds locks on its files, as far as they tell.
   std::optional<ImageHolder> held_by = {};
   bool named_by_user = false;  // a source of its own, not an image of a directory
+  bool tried_again = false;    // from time to time, because the reason may pass
 };
 
 // Something that people should know of a disk that works.
@@ -110,6 +112,11 @@ class Catalog {
   std::vector<BrokenImage> Broken() const;
   // Whether the disk called `name` will appear when its image has been checked.
   bool BeingChecked(std::string_view name) const;
+  // Somebody wants the disk called `name`, which could not be opened for a reason that may have
+  // passed: whether another Rescan tries.
+  bool AskFor(std::string_view name);
+  // When a Rescan would try again what failed for such a reason, though no file has changed.
+  std::optional<std::chrono::steady_clock::time_point> NextRetry() const;
   std::vector<ImageNote> Notes() const;  // sorted by name
   const CatalogOptions& options() const;
   BlockContext& context();
@@ -159,6 +166,9 @@ class Catalog {
   Status RemoveRecord(const Record& record);
   // An empty one, unless another daemon is just making it.
   Status RemoveDeadClaim(const Record& record);
+
+  // How many things are remembered that may be gone by now; for tests.
+  size_t Remembered();
 
   // The end is near: scans end early, and other daemons that want the images may wait for them.
   void AnnounceEnd();

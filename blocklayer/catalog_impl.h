@@ -24,10 +24,12 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "blocklayer/background_repairs.h"
+#include "blocklayer/backoff.h"
 #include "blocklayer/base/sync.h"
 #include "blocklayer/block_context.h"
 #include "blocklayer/catalog.h"
@@ -53,6 +55,9 @@ class Catalog::Impl {
   DiskPtr Find(std::string_view name) const EXCLUDES(list_mu_);
   std::vector<BrokenImage> Broken() const EXCLUDES(list_mu_);
   bool BeingChecked(std::string_view name) const EXCLUDES(list_mu_);
+  bool AskFor(std::string_view name) EXCLUDES(list_mu_);
+  std::optional<Backoff::Clock::time_point> NextRetry() const EXCLUDES(list_mu_);
+  size_t Remembered() EXCLUDES(mu_, list_mu_);
   std::vector<ImageNote> Notes() const EXCLUDES(list_mu_);
   std::vector<std::string> DisksUsing(const Layer& layer) const EXCLUDES(list_mu_);
   const CatalogOptions& options() const { return options_; }
@@ -111,6 +116,8 @@ class Catalog::Impl {
     std::optional<Error> error;
     bool failed_to_open = false;      // the error came after the walk
     std::vector<FileStat> opened_as;  // the files of the chain when that happened
+    Backoff opening;                  // when to try again, if the reason may pass
+    Backoff thawing;                  // the same of making it writable
     std::optional<FileId> being_checked;
     std::optional<ImageHolder> held_by;  // the error is kBusy, and this is who holds its files
     bool remembered = false;             // its name; also when that could not be done
@@ -134,6 +141,19 @@ class Catalog::Impl {
   void LookForHidden() EXCLUDES(list_mu_) REQUIRES(mu_);
   // What those found keep from being written, now that the entries are known.
   void UpdateHidden() REQUIRES(mu_);
+
+  // catalog_retry.cc
+  // Whether a broken one is worth another attempt at opening it.
+  bool IsWorthOpening(Entry& entry) REQUIRES(mu_) EXCLUDES(list_mu_);
+  static void LookFailed(Entry& entry);
+  static bool IsTriedAgain(const Entry& entry);
+  // Lets go of what is remembered of things that are gone.
+  void ForgetTheGone() REQUIRES(mu_) EXCLUDES(list_mu_);
+  bool IsTriedAgain(std::string_view name) const REQUIRES(list_mu_);
+  // When the next scan finds something to try again.
+  void PublishNextRetry() REQUIRES(mu_, list_mu_);
+  // Says what to do where too many files are open.
+  static void NameTheLimit(Error& error);
 
   // catalog_scan.cc
   enum class ScanKind : uint8_t {
@@ -169,6 +189,12 @@ class Catalog::Impl {
   std::string LostLayer(const Disk& disk, std::map<const Layer*, std::string>& known) REQUIRES(mu_);
   // The disk learns why it is read-only, if it is by the will of the catalog.
   void TellReason(const Entry& entry) const;
+  // catalog_notes.cc
+  // What people should know of a disk. `fates` as in LostLayer.
+  void AddNotes(const Entry& entry, std::map<const Layer*, std::string>& fates,
+                std::vector<ImageNote>& notes) REQUIRES(mu_);
+  // For those among `notes` that are new warnings.
+  void QueueWarnings(const std::vector<ImageNote>& notes) REQUIRES(list_mu_);
   // Rebuilds what the lists show and queues ImageBroken.
   void PublishLists() REQUIRES(mu_) EXCLUDES(list_mu_);
 
@@ -269,8 +295,15 @@ class Catalog::Impl {
   std::vector<ImageNote> notes_ GUARDED_BY(list_mu_);
   // Names of broken images and the layers that they are built on.
   std::vector<std::pair<std::string, FileId>> broken_uses_ GUARDED_BY(list_mu_);
-  // By disk name; never erased, because a job may end after its disk has gone.
-  std::map<std::string, size_t> source_of_ GUARDED_BY(list_mu_);
+  // Of each disk that is alive, shown or not: a job may end after its disk has gone.
+  struct Origin {
+    std::weak_ptr<Disk> disk;
+    size_t source = 0;
+  };
+  std::map<const Disk*, Origin> source_of_ GUARDED_BY(list_mu_);
+  std::optional<Backoff::Clock::time_point> next_retry_ GUARDED_BY(list_mu_);
+  std::set<std::string> asked_for_ GUARDED_BY(list_mu_);  // names of broken images
+  Backoff::Clock::time_point last_asked_ GUARDED_BY(list_mu_);
 
   Mutex events_mu_;
   std::deque<std::function<void(CatalogObserver&)>> events_ GUARDED_BY(events_mu_);

@@ -159,6 +159,9 @@ Status Catalog::Impl::CheckNamedByNobody(const Place& place,
       if (same(layer->path)) return refuse(entry.name);
     }
   }
+  for (const auto& [path, overlay] : hidden_.overlays()) {
+    if (same(overlay.missing)) return refuse(FileNameOf(path));
+  }
   for (const std::weak_ptr<Disk>& ghost : ghosts_) {
     const DiskPtr disk = ghost.lock();
     if (disk == nullptr) continue;

@@ -84,9 +84,15 @@ bool Catalog::Impl::Freeze(Entry& entry, const LayerUser& user) {
 
 void Catalog::Impl::Thaw(Entry& entry) {
   const LayerPtr active = entry.disk->chain()->active;
+  if (!entry.thawing.IsDue()) return;
   // For an image that was opened while something was built on it, this opens it for writing.
   const Status able = pool_.SetRole(active, LayerRole::kActive);
+  entry.thawing.Reset();
   if (!able || !active->image->writable()) {
+    // An attempt that ends in closing the file again would be news for who watches the directory.
+    const bool was_closed =
+        !able && able.error().kind != ErrorKind::kReadOnly && able.error().kind != ErrorKind::kBusy;
+    if (was_closed) entry.thawing.Failed();
     const bool says_why = able || able.error().kind == ErrorKind::kReadOnly;
     entry.frozen_because =
         fmt::format("read-only: {}", says_why ? active->ReadOnlyReason() : able.error().message);
@@ -110,6 +116,7 @@ void Catalog::Impl::UpdateRoles(const LayerUsers& backed) {
     if (user != backed.end() && !entry.frozen) {
       (void)Freeze(entry, user->second);
     } else if (user != backed.end()) {
+      entry.thawing.Reset();
       entry.frozen_because = fmt::format("read-only: {}", BuiltOn(user->second));
     } else if (entry.frozen) {
       Thaw(entry);

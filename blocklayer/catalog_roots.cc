@@ -82,6 +82,10 @@ std::string_view Roots::Beneath(std::string_view root, std::string_view path) {
   return path[root.size()] == '/' ? path.substr(root.size() + 1) : std::string_view();
 }
 
+void Roots::Prune() {
+  std::erase_if(open_directories_, [](const auto& item) { return item.second.expired(); });
+}
+
 const Roots::Root* Roots::RootOf(std::string_view path) const {
   const Root* best = nullptr;
   size_t shortest = 0;

@@ -71,6 +71,9 @@ class Roots {
   Result<FileId> Follow(Directory& from, const std::string& name) const {
     return from.Follow(name, devices_);
   }
+  // Forgets directories that nobody uses any more.
+  void Prune();
+  size_t open_directories() const { return open_directories_.size(); }
   // Whether the path of a place lies beneath a root (not an extra one).
   bool Contains(std::string_view path) const { return RootOf(path) != nullptr; }
   // Whether one root contains both.

@@ -9,7 +9,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
 #include <set>
 #include <thread>
@@ -21,21 +20,6 @@ namespace chainfs {
 namespace {
 
 constexpr int kMaxScanAttempts = 3;
-
-bool SameFiles(const std::vector<LayerFile>& files, const std::vector<FileStat>& stats) {
-  return std::ranges::equal(files, stats, [](const LayerFile& file, const FileStat& stat) {
-    return file.stat.id == stat.id && file.stat.size == stat.size &&
-           file.stat.modified.tv_sec == stat.modified.tv_sec &&
-           file.stat.modified.tv_nsec == stat.modified.tv_nsec;
-  });
-}
-
-// Has nothing to do with what the image says, and may be over by now.
-bool IsPassing(const Error& error) {
-  return error.kind == ErrorKind::kNoMemory || error.kind == ErrorKind::kIo ||
-         error.kind == ErrorKind::kNoSpace || error.sys_errno == EMFILE ||
-         error.sys_errno == ENFILE;
-}
 
 }  // namespace
 
@@ -58,6 +42,7 @@ Status Catalog::Impl::ScanLocked(ScanKind kind) {
   }
   ForgetRepairs();
   RememberNames();
+  ForgetTheGone();
   PublishLists();
   return {};
 }
@@ -86,7 +71,11 @@ Catalog::Impl::Entry Catalog::Impl::MatchCandidate(Candidate candidate, ChainOpe
     Entry same = std::move(before->second);
     old.erase(before);
     same.candidate = std::move(candidate);
-    same.also_below = opener.Replaced(same.disk->chain()->AllLayers(), same.candidate.extra_roots);
+    bool untold = false;
+    std::vector<FileId> below =
+        opener.Replaced(same.disk->chain()->AllLayers(), same.candidate.extra_roots, untold);
+    if (untold) AddMissing(below, same.also_below);
+    same.also_below = std::move(below);
     return same;
   }
   Entry entry;
@@ -104,6 +93,18 @@ Catalog::Impl::Entry Catalog::Impl::MatchCandidate(Candidate candidate, ChainOpe
     entry.failed_to_open = true;
     entry.opened_as = std::move(before->second.opened_as);
     entry.error = std::move(before->second.error);
+  }
+  if (before != old.end()) entry.opening = before->second.opening;
+  // What its header says cannot be told just now: it is as it was.
+  const bool untold = entry.walked.untold || (!stat && stat.error().kind != ErrorKind::kNotFound);
+  if (untold && before != old.end()) {
+    AddMissing(entry.also_below, before->second.walked.Below());
+    AddMissing(entry.also_below, before->second.also_below);
+    if (before->second.disk != nullptr) {
+      for (const LayerPtr& layer : before->second.disk->chain()->AllLayers()) {
+        if (layer->id != before->second.id()) entry.also_below.push_back(layer->id);
+      }
+    }
   }
   // A record's names, too, count by the files that they lead to.
   for (const std::string& kept : candidate.keeps) {
@@ -209,17 +210,22 @@ Status Catalog::Impl::CheckOpenable(const Entry& entry, const LayerUsers& writte
 
 void Catalog::Impl::OpenEntry(Entry& entry, ChainOpener& opener, const LayerUsers& backed,
                               const LayerUsers& written) {
-  if (entry.error && !entry.failed_to_open) return;
+  if (entry.error && !entry.failed_to_open) {
+    LookFailed(entry);
+    return;
+  }
   const std::vector<LayerFile>& files = entry.walked.files;
   const bool was_busy = entry.error && entry.error->kind == ErrorKind::kBusy;
-  const bool try_again = !entry.error || was_busy || IsPassing(*entry.error) ||
-                         entry.walked.error || !SameFiles(files, entry.opened_as);
-  if (!try_again) return;
+  const bool was_passing = entry.error && IsPassing(*entry.error);
+  if (!IsWorthOpening(entry)) return;
   entry.failed_to_open = false;
   entry.being_checked.reset();
   entry.held_by.reset();
   entry.error = entry.walked.error;
-  if (entry.error) return;
+  if (entry.error) {
+    LookFailed(entry);
+    return;
+  }
   if (Status openable = CheckOpenable(entry, written); !openable) {
     entry.error = std::move(openable).error();
     return;
@@ -227,11 +233,15 @@ void Catalog::Impl::OpenEntry(Entry& entry, ChainOpener& opener, const LayerUser
   const auto role_of = [&](const FileId& id) {
     return options_.read_only || backed.contains(id) ? LayerRole::kBacking : LayerRole::kActive;
   };
-  Result<Layers> layers =
-      was_busy ? opener.OpenIfUnlocked(entry.walked, role_of) : opener.Open(entry.walked, role_of);
+  Result<Layers> layers = was_busy      ? opener.OpenIfUnlocked(entry.walked, role_of)
+                          : was_passing ? opener.OpenGently(entry.walked, role_of)
+                                        : opener.Open(entry.walked, role_of);
   const Status made = layers ? MakeDisk(entry, *std::move(layers), backed)
                              : std::unexpected(std::move(layers).error());
-  if (made) return;
+  if (made) {
+    entry.opening.Reset();
+    return;
+  }
   entry.error = made.error();
   for (const LayerFile& file : files) {
     const bool checked =
@@ -248,6 +258,11 @@ void Catalog::Impl::OpenEntry(Entry& entry, ChainOpener& opener, const LayerUser
     }
   }
   entry.failed_to_open = true;
+  if (IsPassing(*entry.error)) {
+    entry.opening.Failed();
+  } else {
+    entry.opening.Reset();
+  }
   entry.opened_as.clear();
   for (const LayerFile& file : files) entry.opened_as.push_back(file.stat);
 }
@@ -396,27 +411,13 @@ void Catalog::Impl::PublishLists() {
   std::vector<BrokenImage> broken;
   std::vector<ImageNote> notes;
   std::vector<std::pair<std::string, FileId>> broken_uses;
-  std::map<std::string, size_t> sources;
+  std::map<const Disk*, Origin> sources;
   std::map<const Layer*, std::string> fates;
   for (const auto& [path, entry] : entries_) {
     if (entry.disk != nullptr) {
       disks.emplace(entry.name, entry.disk);
-      sources[entry.name] = entry.candidate.source;
-      const auto hidden = hidden_notes_.find(entry.id());
-      const auto user = hidden_users_.find(entry.id());
-      const bool is_reason =
-          user != hidden_users_.end() && entry.frozen_because.ends_with(user->second.advice);
-      const std::string also =
-          hidden == hidden_notes_.end() || is_reason ? std::string() : hidden->second;
-      const auto note = [&](const std::string& text, bool warning, bool lost = false) {
-        if (text.empty()) return;
-        notes.push_back(
-            {.name = entry.name, .text = EscapeText(text), .warning = warning, .lost = lost});
-      };
-      note(entry.frozen_because, is_reason);
-      note(also, true);
-      note(entry.hint, false);
-      note(LostLayer(*entry.disk, fates), true, true);
+      sources[entry.disk.get()] = {.disk = entry.disk, .source = entry.candidate.source};
+      AddNotes(entry, fates, notes);
       TellReason(entry);
       continue;
     }
@@ -425,7 +426,9 @@ void Catalog::Impl::PublishLists() {
                       .error = entry.error.value_or(Error{}),
                       .being_checked = entry.being_checked,
                       .held_by = entry.held_by,
-                      .named_by_user = entry.candidate.named_by_user};
+                      .named_by_user = entry.candidate.named_by_user,
+                      .tried_again = IsTriedAgain(entry)};
+    NameTheLimit(image.error);
     image.error.message = EscapeText(image.error.message);
     broken_uses.emplace_back(image.name, entry.id());
     for (const FileId& id : entry.walked.Below()) broken_uses.emplace_back(image.name, id);
@@ -437,13 +440,7 @@ void Catalog::Impl::PublishLists() {
   for (const auto& [id, user] : hidden_users_) broken_uses.emplace_back(user.name, id);
 
   const MutexLock lock(list_mu_);
-  for (const ImageNote& note : notes) {
-    if (!note.warning) continue;
-    const bool known = std::ranges::any_of(notes_, [&](const ImageNote& other) {
-      return other.name == note.name && other.text == note.text;
-    });
-    if (!known) Queue([note](CatalogObserver& observer) { observer.Warned(note); });
-  }
+  QueueWarnings(notes);
   for (const BrokenImage& image : broken) {
     const bool known = std::ranges::any_of(broken_, [&](const BrokenImage& other) {
       return other.path == image.path && other.error.kind == image.error.kind &&
@@ -453,9 +450,12 @@ void Catalog::Impl::PublishLists() {
   }
   disks_ = std::move(disks);
   broken_ = std::move(broken);
+  std::erase_if(asked_for_,
+                [&](const std::string& name) REQUIRES(list_mu_) { return !IsTriedAgain(name); });
   notes_ = std::move(notes);
   broken_uses_ = std::move(broken_uses);
-  for (const auto& [name, source] : sources) source_of_[name] = source;
+  for (const auto& [disk, origin] : sources) source_of_[disk] = origin;
+  PublishNextRetry();
 }
 
 }  // namespace chainfs

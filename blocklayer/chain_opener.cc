@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "blocklayer/backoff.h"
 #include "blocklayer/name_rules.h"
 
 namespace chainfs {
@@ -79,16 +80,22 @@ std::vector<FileId> WalkedChain::Below() const {
   return ids;
 }
 
-void ChainOpener::AddNamed(const LayerFile& file, WalkedChain& chain) {
-  for (const std::string& name : NamesOf(file.peek)) {
-    if (const Result<FileId> id = roots_.Follow(*file.place.directory, name)) {
-      chain.leads_to.push_back(*id);
-    }
+void AddMissing(std::vector<FileId>& ids, const std::vector<FileId>& more) {
+  for (const FileId& id : more) {
+    if (std::ranges::find(ids, id) == ids.end()) ids.push_back(id);
   }
 }
 
-std::vector<FileId> ChainOpener::Replaced(const Layers& layers,
-                                          std::span<const std::string> extra) {
+void ChainOpener::AddNamed(const LayerFile& file, WalkedChain& chain) {
+  for (const std::string& name : NamesOf(file.peek)) {
+    const Result<FileId> id = roots_.Follow(*file.place.directory, name);
+    if (id) chain.leads_to.push_back(*id);
+    if (!id && IsOutOfFiles(id.error())) chain.untold = true;
+  }
+}
+
+std::vector<FileId> ChainOpener::Replaced(const Layers& layers, std::span<const std::string> extra,
+                                          bool& untold) {
   std::vector<FileId> ids;
   for (size_t i = 0; i + 1 < layers.size(); ++i) {
     const Layer& layer = *layers[i];
@@ -103,8 +110,10 @@ std::vector<FileId> ChainOpener::Replaced(const Layers& layers,
       const Result<FileStat> stat = Look(*place, std::nullopt);
       if (stat && stat->id == layers[i + 1]->id) continue;
     }
-    const std::vector<FileId> now = WalkFrom(std::move(overlay), extra).Below();
+    const WalkedChain walked = WalkFrom(std::move(overlay), extra);
+    const std::vector<FileId> now = walked.Below();
     ids.insert(ids.end(), now.begin(), now.end());
+    untold = untold || walked.untold;
   }
   return ids;
 }
@@ -113,7 +122,12 @@ WalkedChain ChainOpener::Walk(const Place& top, ImageFormat format,
                               std::span<const std::string> extra) {
   Result<LayerFile> first = LookAt(top, format);
   if (first) return WalkFrom(*std::move(first), extra);
-  return WalkedChain{.files = {}, .error = std::move(first).error(), .missing = {}, .leads_to = {}};
+  const bool untold = first.error().kind != ErrorKind::kNotFound;
+  return WalkedChain{.files = {},
+                     .error = std::move(first).error(),
+                     .missing = {},
+                     .leads_to = {},
+                     .untold = untold};
 }
 
 WalkedChain ChainOpener::WalkFrom(LayerFile top_file, std::span<const std::string> extra) {
@@ -147,6 +161,7 @@ WalkedChain ChainOpener::WalkFrom(LayerFile top_file, std::span<const std::strin
       if (!error.message.starts_with(EscapeText(overlay))) {
         error = WithContext(std::move(error), fmt::format("{}: backing file", EscapeText(overlay)));
       }
+      chain.untold = IsPassing(error);
       chain.error = std::move(error);
       AddNamed(chain.files.back(), chain);
       break;
@@ -160,10 +175,13 @@ WalkedChain ChainOpener::WalkFrom(LayerFile top_file, std::span<const std::strin
 Result<Layers> ChainOpener::Open(const WalkedChain& chain,
                                  const std::function<LayerRole(const FileId&)>& role_of) {
   if (chain.error) return std::unexpected(*chain.error);
-  Layers layers;
+  // Before any of its layers is opened.
   for (const LayerFile& file : chain.files) {
     const auto known_bad = unusable_.find(file.stat.id);
     if (known_bad != unusable_.end()) return std::unexpected(known_bad->second);
+  }
+  Layers layers;
+  for (const LayerFile& file : chain.files) {
     Result<LayerPtr> layer = pool_.Get(file, role_of(file.stat.id));
     if (!layer) {
       if (layer.error().kind != ErrorKind::kInvalidArgument) {
@@ -185,6 +203,16 @@ Result<Layers> ChainOpener::OpenIfUnlocked(const WalkedChain& chain,
     const bool active = role_of(file.stat.id) == LayerRole::kActive;
     CHAINFS_TRY(probe->SetImageLocks(active ? kActiveLayerLocks : kBackingLayerLocks));
   }
+  return Open(chain, role_of);
+}
+
+Result<Layers> ChainOpener::OpenGently(const WalkedChain& chain,
+                                       const std::function<LayerRole(const FileId&)>& role_of) {
+  const auto is_dirty = [](const LayerFile& file) { return file.peek.dirty; };
+  // A dirty one is read only where it is not repaired.
+  if (std::ranges::any_of(chain.files, is_dirty)) return Open(chain, role_of);
+  Result<Layers> read = Open(chain, [](const FileId&) { return LayerRole::kBacking; });
+  if (!read) return read;
   return Open(chain, role_of);
 }
 

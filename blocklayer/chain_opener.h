@@ -39,10 +39,14 @@ struct WalkedChain {
   // Files that the headers name, that are not among `files`, because chainfs refuses to open them
   // or cannot: where the kernel would find them.
   std::vector<FileId> leads_to;
+  bool untold = false;  // what more there is could not be told just now
 
   // All that its top is built on, the nearest first.
   std::vector<FileId> Below() const;
 };
+
+// Appends what is not there yet.
+void AddMissing(std::vector<FileId>& ids, const std::vector<FileId>& more);
 
 class ChainOpener {
  public:
@@ -56,7 +60,9 @@ class ChainOpener {
   WalkedChain WalkFrom(LayerFile top, std::span<const std::string> extra = {});
   // What the headers of open layers, top to base, lead to by now, where that is not the next layer:
   // a file that was renamed over it, and what that is built on.
-  std::vector<FileId> Replaced(const Layers& layers, std::span<const std::string> extra);
+  // `untold` as in WalkedChain.
+  std::vector<FileId> Replaced(const Layers& layers, std::span<const std::string> extra,
+                               bool& untold);
   // Opens every layer of a chain that was walked to its base.
   Result<Layers> Open(const WalkedChain& chain,
                       const std::function<LayerRole(const FileId&)>& role_of);
@@ -64,6 +70,10 @@ class ChainOpener {
   // file closed after writing wakes up whoever watches its directory, and that is us.
   Result<Layers> OpenIfUnlocked(const WalkedChain& chain,
                                 const std::function<LayerRole(const FileId&)>& role_of);
+  // The same for one that failed before: opens it for reading, and only if that goes well in its
+  // roles.
+  Result<Layers> OpenGently(const WalkedChain& chain,
+                            const std::function<LayerRole(const FileId&)>& role_of);
   // What is at `place`, by a look that leaves it alone. `format`: also what its header says, where
   // that will be wanted.
   Result<FileStat> Look(const Place& place, std::optional<ImageFormat> format);

@@ -43,18 +43,17 @@ HiddenOverlays::Stamp HiddenOverlays::StampOf(const FileStat& stat) {
 }
 
 // The likely ones first.
-std::vector<Place> HiddenOverlays::List(const Directories& directories) {
+Result<std::vector<Place>> HiddenOverlays::List(const Directories& directories) {
   std::vector<Place> likely;
   std::vector<Place> others;
   for (const std::shared_ptr<Directory>& directory : directories) {
-    Result<std::vector<DirectoryEntry>> entries = directory->List();
-    if (!entries) continue;
-    std::ranges::sort(*entries, {}, &DirectoryEntry::name);
+    CHAINFS_ASSIGN(std::vector<DirectoryEntry> entries, directory->List());
+    std::ranges::sort(entries, {}, &DirectoryEntry::name);
     std::set<std::string> stems;
-    for (const DirectoryEntry& entry : *entries) {
+    for (const DirectoryEntry& entry : entries) {
       if (FormatOfFileName(entry.name)) stems.insert(StemOf(entry.name));
     }
-    for (DirectoryEntry& entry : *entries) {
+    for (DirectoryEntry& entry : entries) {
       if (!entry.is_file || FormatOfFileName(entry.name) == ImageFormat::kQcow2) continue;
       std::vector<Place>& places = ContinuesOneOf(stems, entry.name) ? likely : others;
       const std::string path = JoinPath(directory->path(), entry.name);
@@ -67,24 +66,30 @@ std::vector<Place> HiddenOverlays::List(const Directories& directories) {
 }
 
 void HiddenOverlays::LookAt(const Place& place, ChainOpener& opener, Pass& pass) {
+  const auto known = overlays_.find(place.path);
+  // What cannot be looked at for the moment is as it was.
+  const auto keep = [&](const Error& error) {
+    if (known == overlays_.end() || error.kind == ErrorKind::kNotFound) return;
+    pass.overlays.insert_or_assign(place.path, known->second);
+  };
   Result<FileStat> stat = place.directory->Look(place.name);
-  if (!stat) return;
+  if (!stat) return keep(stat.error());
   if (stat->size < kSmallest || plain_.contains(StampOf(*stat))) {
     pass.plain.insert(StampOf(*stat));
     return;
   }
   Overlay overlay;
-  const auto known = overlays_.find(place.path);
   if (known != overlays_.end() && known->second.settled &&
       StampOf(known->second.file.stat) == StampOf(*stat)) {
     overlay = known->second;
   } else {
     ++pass.headers;
     const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
-    if (!file) return;
+    if (!file) return keep(file.error());
     stat = (*file)->Stat();
+    if (!stat) return keep(stat.error());
     Result<HeaderPeek> peek = PeekQcow2Header(**file);
-    if (!stat || !peek) return;
+    if (!peek) return keep(peek.error());
     overlay.file = {
         .place = place, .format = ImageFormat::kQcow2, .stat = *stat, .peek = *std::move(peek)};
     overlay.settled = IsSettled(*stat);
@@ -93,14 +98,20 @@ void HiddenOverlays::LookAt(const Place& place, ChainOpener& opener, Pass& pass)
     if (overlay.settled) pass.plain.insert(StampOf(*stat));
     return;
   }
-  overlay.below = opener.WalkFrom(overlay.file).Below();
-  std::erase(overlay.below, overlay.file.stat.id);
+  const WalkedChain walked = opener.WalkFrom(overlay.file);
+  std::vector<FileId> below = walked.Below();
+  if (walked.untold) AddMissing(below, overlay.below);
+  std::erase(below, overlay.file.stat.id);
+  overlay.below = std::move(below);
+  overlay.missing = walked.missing;
   pass.overlays.insert_or_assign(place.path, std::move(overlay));
 }
 
 bool HiddenOverlays::Scan(const Directories& directories, ChainOpener& opener,
                           const std::function<bool()>& pause) {
-  std::vector<Place> places = List(directories);
+  Result<std::vector<Place>> listed = List(directories);
+  if (!listed) return true;
+  std::vector<Place>& places = *listed;
   const auto begin = std::ranges::find(places, resume_at_, &Place::path);
   if (begin != places.end()) std::ranges::rotate(places, begin);
   resume_at_.clear();

@@ -32,6 +32,7 @@ class HiddenOverlays {
     LayerFile file;
     bool settled = false;       // will not change without a new time of change
     std::vector<FileId> below;  // what it is built on; first what it is built on directly
+    std::string missing;        // as in WalkedChain
   };
   using Directories = std::vector<std::shared_ptr<Directory>>;
 
@@ -60,7 +61,8 @@ class HiddenOverlays {
   };
 
   static Stamp StampOf(const FileStat& stat);
-  static std::vector<Place> List(const Directories& directories);
+  // Fails when one of them cannot be listed: then nothing is known to be gone.
+  static Result<std::vector<Place>> List(const Directories& directories);
   void LookAt(const Place& place, ChainOpener& opener, Pass& pass);
 
   Stamps plain_;  // files that are no overlays

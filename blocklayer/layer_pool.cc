@@ -241,6 +241,10 @@ void LayerPool::AnnounceEnd() {
   }
 }
 
+void LayerPool::Prune() {
+  std::erase_if(entries_, [](const auto& item) { return item.second.layer.expired(); });
+}
+
 Status LayerPool::CloseAll() {
   Status first;
   for (const auto& [id, entry] : entries_) {

@@ -66,6 +66,9 @@ class LayerPool {
   // Nest; each Add needs one Remove. Fails like SetRole.
   Status AddStreamTarget(const LayerPtr& layer);
   void RemoveStreamTarget(const LayerPtr& layer);
+  // Forgets layers that are closed.
+  void Prune();
+  size_t size() const { return entries_.size(); }
   // Closes every image and lets go of all locks; the first error. Nothing may be written after it.
   Status CloseAll();
 

@@ -67,9 +67,12 @@ int Lookup(MountState& mount, fuse_req_t req, fuse_ino_t directory, const char* 
     });
   };
   const uint64_t ticket = TicketOf(mount, req);
-  const bool checked = mount.catalog.BeingChecked(wanted.substr(0, wanted.size() - 4));
+  const std::string disk = wanted.substr(0, wanted.size() - 4);
+  const bool checked = mount.catalog.BeingChecked(disk);
+  // Another attempt at one that could not be opened comes early for those who ask.
+  const bool asked = mount.catalog.AskFor(disk);
   const bool waits = checked ? mount.watcher.AfterNewDisk(ticket, kLookupPatience, answer)
-                             : mount.watcher.AfterScan(ticket, kLookupPatience, answer);
+                             : mount.watcher.AfterScan(ticket, kLookupPatience, answer, asked);
   // It may have appeared since.
   return waits ? kReplied
                : ReplyEntry(mount, req, mount.inodes.FindByName(NodeKind::kRoot, wanted));

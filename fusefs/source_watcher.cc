@@ -22,6 +22,8 @@ constexpr milliseconds kQuiet(100);
 constexpr milliseconds kLongestPause(1000);
 // How old a scan may be before somebody who asks for an unknown name causes one.
 constexpr milliseconds kFresh(2000);
+// Between scans that nothing but the clock asks for.
+constexpr milliseconds kLeastPause(500);
 
 constexpr uint32_t kWatchMask = IN_CREATE | IN_CLOSE_WRITE | IN_ATTRIB | IN_MOVED_TO |
                                 IN_MOVED_FROM | IN_DELETE | IN_DELETE_SELF | IN_MOVE_SELF |
@@ -73,13 +75,13 @@ void SourceWatcher::Stop() {
 }
 
 bool SourceWatcher::AfterScan(uint64_t ticket, milliseconds patience,
-                              const Continuation& continuation) {
+                              const Continuation& continuation, bool anyway) {
   const bool news = NewsPending();
   bool queued = false;
   {
     const MutexLock lock(mu_);
     if (stop_) return false;
-    if ((news || dirty_ || scanning_) && waiting_.size() < kMaxWaiting) {
+    if ((anyway || news || dirty_ || scanning_) && waiting_.size() < kMaxWaiting) {
       waiting_.push_back({.ticket = ticket,
                           .scan = scans_ + 1,
                           .deadline = steady_clock::now() + patience,
@@ -170,8 +172,20 @@ void SourceWatcher::Loop() {
   while (WaitForNews()) ScanOnce();
 }
 
+std::optional<steady_clock::time_point> SourceWatcher::NextScan() const {
+  std::optional<steady_clock::time_point> next = catalog_.NextRetry();
+  const MutexLock lock(mu_);
+  if (const auto retry = failed_.next(); retry && (!next || *retry < *next)) next = retry;
+  if (next) next = std::max(*next, last_scan_ + kLeastPause);
+  return next;
+}
+
 bool SourceWatcher::WaitForNews() {
   for (;;) {
+    const std::optional<steady_clock::time_point> next = NextScan();
+    const auto wait = std::chrono::ceil<milliseconds>(next.value_or(steady_clock::time_point()) -
+                                                      steady_clock::now());
+    if (next && wait.count() <= 0) return true;
     {
       const MutexLock lock(mu_);
       if (stop_) return false;
@@ -179,7 +193,7 @@ bool SourceWatcher::WaitForNews() {
     }
     std::array<pollfd, 2> fds = {{{.fd = kick_.get(), .events = POLLIN, .revents = 0},
                                   {.fd = inotify_.get(), .events = POLLIN, .revents = 0}}};
-    ::poll(fds.data(), inotify_.valid() ? 2 : 1, -1);
+    ::poll(fds.data(), inotify_.valid() ? 2 : 1, next ? static_cast<int>(wait.count()) : -1);
     uint64_t kicks = 0;
     if (::read(kick_.get(), &kicks, sizeof kicks) > 0) continue;
     if (NewsPending()) CollectNews();
@@ -209,9 +223,8 @@ void SourceWatcher::ScanOnce() {
     ++scans_;
   }
   DrainNews();
-  if (const Status status = catalog_.Rescan(); !status) {
-    spdlog::warn("looking for new images: {}", status.error().message);
-  }
+  const Status status = catalog_.Rescan();
+  if (!status) spdlog::warn("looking for new images: {}", status.error().message);
   AddWatches();
   after_scan_();
   std::vector<Waiting> served;
@@ -219,6 +232,8 @@ void SourceWatcher::ScanOnce() {
     const MutexLock lock(mu_);
     scanning_ = false;
     last_scan_ = steady_clock::now();
+    if (status) failed_.Reset();
+    if (!status) failed_.Failed(last_scan_);
     served = TakeWaiting([ended = scans_](const Waiting& one) { return one.scan <= ended; });
   }
   for (const Waiting& one : served) one.continuation();

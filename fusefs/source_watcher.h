@@ -15,9 +15,11 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <thread>
 #include <vector>
 
+#include "blocklayer/backoff.h"
 #include "blocklayer/base/sync.h"
 #include "blocklayer/catalog.h"
 #include "blocklayer/io/unique_fd.h"
@@ -42,9 +44,9 @@ class SourceWatcher {
   void ScanSoon() EXCLUDES(mu_);
   // When the sources may have changed since the last scan, takes `continuation`, runs it after
   // one, or when `patience` is over, and returns true. Otherwise false, and it is the caller's to
-  // go on; a scan that is merely due is started then.
+  // go on; a scan that is merely due is started then. `anyway`: whatever inotify says.
   bool AfterScan(uint64_t ticket, std::chrono::milliseconds patience,
-                 const Continuation& continuation) EXCLUDES(mu_);
+                 const Continuation& continuation, bool anyway = false) EXCLUDES(mu_);
   // Runs `continuation` when a disk has appeared, or `patience` is over. False after Stop.
   bool AfterNewDisk(uint64_t ticket, std::chrono::milliseconds patience,
                     const Continuation& continuation) EXCLUDES(mu_);
@@ -74,6 +76,8 @@ class SourceWatcher {
   void AddWatches();
   bool NewsPending() const;
   bool ScanIsWaitedFor() const REQUIRES(mu_);
+  // When a scan is due although there is no news; nothing: never.
+  std::optional<std::chrono::steady_clock::time_point> NextScan() const EXCLUDES(mu_);
   void DrainNews() const;
   void Kick() const;
 
@@ -84,13 +88,14 @@ class SourceWatcher {
 
   std::atomic<uint64_t> tickets_ = 0;
 
-  Mutex mu_;
+  mutable Mutex mu_;
   CondVar waiting_changed_;
   bool stop_ GUARDED_BY(mu_) = false;
   bool scanning_ GUARDED_BY(mu_) = false;
   bool dirty_ GUARDED_BY(mu_) = false;   // news was read from inotify, and no scan has begun since
   bool wanted_ GUARDED_BY(mu_) = false;  // a scan is due although inotify is silent
   std::chrono::steady_clock::time_point last_scan_ GUARDED_BY(mu_);
+  Backoff failed_ GUARDED_BY(mu_);      // scans
   uint64_t scans_ GUARDED_BY(mu_) = 0;  // begun
   std::vector<Waiting> waiting_ GUARDED_BY(mu_);
 

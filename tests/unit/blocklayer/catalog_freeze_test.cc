@@ -275,6 +275,18 @@ TEST_F(CatalogFreezeTest, AFileThatChangedIsLookedAtAgain) {
   }
 }
 
+// It would become the base of that overlay.
+TEST_F(CatalogFreezeTest, ASnapshotDoesNotTakeANameThatAHiddenOverlayNames) {
+  MakeQcow2("vm1.qcow2");
+  MakeOverlay("lost.snap", "next.qcow2");
+  ASSERT_TRUE(OpenAll());
+  const auto made = catalog_->Snapshot(catalog_->Find("vm1"), {.target = "next.qcow2"});
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().kind, ErrorKind::kExists);
+  EXPECT_NE(made.error().message.find("lost.snap"), std::string::npos) << made.error().message;
+  EXPECT_TRUE(catalog_->Snapshot(catalog_->Find("vm1"), {.target = "other.qcow2"}));
+}
+
 // A read-only mount writes nothing anyway.
 TEST_F(CatalogFreezeTest, AReadOnlyMountLooksAtNoOtherFile) {
   MakeQcow2("vm1.qcow2");
