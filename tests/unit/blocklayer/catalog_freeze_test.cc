@@ -148,24 +148,28 @@ TEST_F(CatalogFreezeTest, AnOverlayThatIsCalledRawCountsUnlessTheUserSaysSo) {
   EXPECT_FALSE(ReadOnly("vm1")) << NoteOf("vm1");
 }
 
+// Whatever the name is, and whether it is refused or not.
 TEST_F(CatalogFreezeTest, ANameThatIsRefusedStillMakesTheBaseReadOnly) {
   ASSERT_EQ(::symlink(dir_.path().c_str(), (other_ / "back").c_str()), 0);
   ASSERT_EQ(::symlink(other_.path().c_str(), At("out").c_str()), 0);
   MakeQcow2("base.qcow2");
+  ASSERT_EQ(::link(At("base.qcow2").c_str(), (other_ / "hard.qcow2").c_str()), 0);
   const std::string quoted =
       "json:{\"driver\": \"qcow2\", \"file\": {\"driver\": \"file\", "
       "\"filename\": \"" +
       At("base.qcow2") + "\"}}";
   for (const std::string& name : {other_ / "back/base.qcow2", std::string("out/back/base.qcow2"),
-                                  "file:" + At("base.qcow2"), quoted}) {
+                                  other_ / "hard.qcow2", "file:" + At("base.qcow2"), quoted}) {
     MakeOverlay("top.qcow2", name);
     ASSERT_TRUE(OpenAll());
-    EXPECT_EQ(Shown(), Names{"base"}) << name;
+    const bool refused = name.find(':') != std::string::npos || name == other_ / "hard.qcow2";
+    EXPECT_EQ(catalog_->Find("top") == nullptr, refused) << name;
     EXPECT_TRUE(ReadOnly("base")) << name;
     EXPECT_EQ(NoteOf("base"), "read-only: top is built on it\n") << name;
     const Names users = catalog_->DisksUsing(*catalog_->Find("base")->chain()->active);
     EXPECT_EQ(users, (Names{"base", "top"})) << name;
     ASSERT_EQ(::unlink(At("top.qcow2").c_str()), 0);
+    ASSERT_TRUE(catalog_->Rescan());
     ASSERT_TRUE(catalog_->Rescan());
     EXPECT_FALSE(ReadOnly("base")) << name;
   }
