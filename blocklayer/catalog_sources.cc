@@ -178,7 +178,6 @@ const Sources::LoadedRecord* Sources::RecordOf(const Source& source,
 // The path as an entry would have it: a source may have another spelling than when the record was
 // written.
 std::string Sources::AsListed(const ChainRecord& record, const std::string& path) {
-  if (path.empty()) return path;
   const Result<Place> place = roots_.Find(path, record.roots);
   return place ? place->path : path;
 }
@@ -207,9 +206,7 @@ Candidate Sources::RecordCandidate(size_t index, const LoadedRecord& record) {
   candidate.fixed_name = contents.name;
   candidate.extra_roots = contents.roots;
   candidate.missing_hint = MissingHint(contents, record_path);
-  if (candidate.path != contents.origin) {
-    candidate.keeps = {AsListed(contents, contents.origin), AsListed(contents, contents.backing)};
-  }
+  if (candidate.path != contents.origin) candidate.keeps = {contents.origin, contents.backing};
   Result<Place> place = roots_.Find(candidate.path, contents.roots);
   if (place) {
     candidate.place = *std::move(place);

@@ -225,6 +225,24 @@ TEST_F(CatalogSnapshotTest, ABaseIsKeptUnderAnySpellingOfItsDirectory) {
   }
 }
 
+TEST_F(CatalogSnapshotTest, AnUnfinishedOverlayIsHiddenUnderAnySpellingOfItsDirectory) {
+  TempDir other;
+  ASSERT_EQ(::mkdir((other / "real").c_str(), 0755), 0);
+  ASSERT_EQ(::symlink("real", (other / "link").c_str()), 0);
+  MakeQcow2("vm1.qcow2");
+  MakeOverlay("next.qcow2", At("vm1.qcow2"));
+  ASSERT_EQ(::rename(At("next.qcow2").c_str(), (other / "real/next.qcow2").c_str()), 0);
+  ASSERT_EQ(::mkdir(At(".chainfs").c_str(), 0700), 0);
+  WriteTextFile(At(".chainfs/chain-vm1"),
+                "version=1\nname=vm1\nactive=vm1.qcow2\nformat=qcow2\norigin=vm1.qcow2\nnext=" +
+                    (other / "real/next.qcow2") + "\n");
+  ASSERT_EQ(::chmod(At(".chainfs/chain-vm1").c_str(), 0600), 0);
+  ASSERT_TRUE(Open({{.path = dir_.path(), .name = {}, .format = {}},
+                    {.path = other / "link", .name = {}, .format = {}}}));
+  EXPECT_EQ(Shown(), (Names{"vm1"}));
+  EXPECT_FALSE(catalog_->Find("vm1")->read_only());
+}
+
 TEST_F(CatalogSnapshotTest, ARecordThatIsNotTrustedBreaksItsChain) {
   MakeQcow2("vm1.qcow2");
   ASSERT_TRUE(OpenAll());
