@@ -356,6 +356,27 @@ void Catalog::DropLayersBetween(const LayerPtr& top, const LayerPtr& base) {
   impl_->DropLayersBetween(top, base);
 }
 
+std::vector<LayerReport> Catalog::LayersReport() { return impl_->LayersReport(); }
+
+std::vector<std::string> Catalog::Unneeded(const Layer& top, const Layers& left_out) {
+  return impl_->Unneeded(top, left_out);
+}
+
+Status Catalog::MarkLeftOut(const Disk& disk, const Layer& top, const Layers& layers) {
+  return impl_->MarkLeftOut(disk, top, layers);
+}
+
+LeftOutLayers Catalog::RemoveUnneeded(const Layer& top, const Layers& left_out, bool anywhere) {
+  return impl_->RemoveUnneeded(top, left_out, anywhere);
+}
+
+Status Catalog::AllowWriting(const DiskPtr& disk) { return impl_->AllowWriting(disk); }
+
+Result<LeftOutLayers> Catalog::Revert(const DiskPtr& disk, const Layer& to, bool anywhere,
+                                      bool dry_run) {
+  return impl_->Revert(disk, to, anywhere, dry_run);
+}
+
 Status Catalog::WriteRecord(const Disk& disk, const std::string& name, std::string_view contents) {
   return impl_->WriteRecord(disk, name, contents);
 }

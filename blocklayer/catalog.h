@@ -79,12 +79,31 @@ struct SnapshotRequest {
   bool lazy_refcounts = false;
 };
 
+// An image file, and whether anybody needs it.
+struct LayerReport {
+  std::string path;
+  ImageFormat format = ImageFormat::kQcow2;
+  uint64_t actual_size = 0;              // bytes that its file occupies
+  std::vector<std::string> built_on_by;  // paths of its direct overlays
+  bool needed = true;                    // false: nothing refers to it, it may be deleted
+  std::string reason;                    // for people
+};
+
+// What became of the layers that a stream has left out.
+struct LeftOutLayers {
+  std::vector<std::string> unneeded;  // paths: nobody needs them any more, and they are still there
+  std::vector<std::string> removed;   // paths
+  std::string problem;                // why one that nobody needs was not removed, or empty
+};
+
 class CatalogObserver {
  public:
   virtual ~CatalogObserver() = default;
   virtual void DiskAdded(const DiskPtr& disk) = 0;
   virtual void DiskRemoved(const DiskPtr& disk) = 0;
-  virtual void ChainChanged(const DiskPtr& disk) = 0;     // new list of layers
+  virtual void ChainChanged(const DiskPtr& disk) = 0;  // new list of layers
+  // It shows other contents from now on, perhaps of another size; after ChainChanged.
+  virtual void ContentsChanged(const DiskPtr& /*disk*/) {}
   virtual void AccessChanged(const DiskPtr& /*disk*/) {}  // read-only now, or writable again
   virtual void DiskError(const Disk& disk, std::string_view operation, const Error& error) = 0;
   virtual void ImageBroken(const BrokenImage& image) = 0;  // newly broken or another reason
@@ -144,6 +163,25 @@ class Catalog {
   // After the header of `top` names `base` (null: nothing) as its backing: publishes the shorter
   // list to every disk whose chain contains `top`, and lets go of layers that nobody uses.
   void DropLayersBetween(const LayerPtr& top, const LayerPtr& base);
+
+  // Every image in view and every layer below one. Waits for changes of chains under way.
+  std::vector<LayerReport> LayersReport();
+  // Of the layers that a stream is to leave out beneath `top`, or has left out: paths of those that
+  // nobody will need then, top first.
+  std::vector<std::string> Unneeded(const Layer& top, const Layers& left_out);
+  // Before the header of `top` says so: none of `layers` turns up as a disk that can be written,
+  // until AllowWriting or until the user names it as a source. Durable on return.
+  Status MarkLeftOut(const Disk& disk, const Layer& top, const Layers& layers);
+  // After DropLayersBetween: removes what nobody needs any more, from the top down. Never a file
+  // outside the source directories unless `anywhere`.
+  LeftOutLayers RemoveUnneeded(const Layer& top, const Layers& left_out, bool anywhere);
+  // A disk that is read-only because a stream left it out may be written again. kInvalidArgument
+  // for any other.
+  Status AllowWriting(const DiskPtr& disk);
+  // The disk goes back to `to`, a layer below its active one; the newer ones are removed. What it
+  // removed, or (`dry_run`) would. kBusy while the disk is open for writing, or when anything else
+  // needs one of them. Never a file outside the source directories unless `anywhere`.
+  Result<LeftOutLayers> Revert(const DiskPtr& disk, const Layer& to, bool anywhere, bool dry_run);
 
   // Small durable records kept beside the images, in SOURCE/.chainfs/ of the disk's source (made
   // when first written). `name` is one component. Read returns every record with the prefix that

@@ -58,7 +58,7 @@ void Catalog::Impl::UpdateHidden() {
   std::map<FileId, std::vector<std::string>> direct;
   for (const auto& [path, overlay] : hidden_.overlays()) {
     const FileId& id = overlay.file.stat.id;
-    if (overlay.below.empty() || shown.contains(id)) continue;
+    if (overlay.below.empty() || shown.contains(id) || condemned_.contains(id)) continue;
     const std::string name = FileNameOf(path);
     if (!in_chains.contains(id)) direct[overlay.below.front()].push_back(name);
     for (const FileId& below : overlay.below) {

@@ -38,6 +38,7 @@
 #include "blocklayer/chain_opener.h"
 #include "blocklayer/hidden_overlays.h"
 #include "blocklayer/layer_pool.h"
+#include "blocklayer/left_out.h"
 
 namespace chainfs {
 
@@ -70,6 +71,15 @@ class Catalog::Impl {
   void UnlockStreamTarget(const LayerPtr& layer) EXCLUDES(mu_);
   void DropLayersBetween(const LayerPtr& top, const LayerPtr& base) EXCLUDES(mu_);
   Result<BackingReference> ReferenceTo(const Disk& disk, const Layer& overlay, const Layer& backing)
+      EXCLUDES(mu_);
+
+  std::vector<LayerReport> LayersReport() EXCLUDES(mu_);
+  std::vector<std::string> Unneeded(const Layer& top, const Layers& left_out) EXCLUDES(mu_);
+  Status MarkLeftOut(const Disk& disk, const Layer& top, const Layers& layers) EXCLUDES(mu_);
+  LeftOutLayers RemoveUnneeded(const Layer& top, const Layers& left_out, bool anywhere)
+      EXCLUDES(mu_);
+  Status AllowWriting(const DiskPtr& disk) EXCLUDES(mu_);
+  Result<LeftOutLayers> Revert(const DiskPtr& disk, const Layer& to, bool anywhere, bool dry_run)
       EXCLUDES(mu_);
 
   Status WriteRecord(const Disk& disk, const std::string& name, std::string_view contents);
@@ -253,6 +263,67 @@ class Catalog::Impl {
   // How the header of an image at `overlay` should name the file `id` at `backing`.
   Result<BackingReference> ReferenceToPlace(const Place& overlay, const Place& backing,
                                             const FileId& id, ImageFormat format) REQUIRES(mu_);
+  // catalog_layers.cc
+  // Which references to a layer do not count.
+  struct Sight {
+    std::set<FileId> gone;          // tops of chains that are as good as removed
+    std::optional<FileId> skipped;  // a chain that contains this one does not need the layer
+    std::string own_record = {};    // the record of the chain with this active layer
+  };
+  // Why somebody needs the file; empty when nobody does.
+  std::string NeededBecause(const FileId& id, const std::string& path, const Sight& sight)
+      REQUIRES(mu_);
+  std::string NeededByRecord(const FileId& id, const std::string& path, const Sight& sight)
+      REQUIRES(mu_);
+  // As a disk of its own.
+  static std::string NeededByItself(const Entry& entry);
+  // The layers of `left_out` that nobody needs, top first.
+  Layers UnneededOf(const Layer& top, const Layers& left_out) REQUIRES(mu_);
+  // kAccess for a file outside the source directories, unless `anywhere`.
+  Status CheckMayRemove(const Layer& layer, bool anywhere) REQUIRES(mu_);
+  // Removes the file by which the layer was opened, and nothing else of that name.
+  Status RemoveLayerFile(const Layer& layer, bool anywhere) REQUIRES(mu_);
+  // No record of a chain that is shown goes on naming `path` as what it was built on.
+  Status ForgetInRecords(const std::string& path) REQUIRES(mu_);
+
+  // catalog_revert.cc
+  struct RevertPlan {
+    Layers dropped;  // top first
+    LayerPtr to;
+    Place place;  // of `to`, as a later scan will find it
+    Layers rest;  // from `to` on
+  };
+  Result<RevertPlan> PlanRevert(const Entry& entry, const Layer& to, bool anywhere) REQUIRES(mu_);
+  Status CheckRevertOf(const Layer& layer, const RevertPlan& plan, const Entry& entry,
+                       bool anywhere) REQUIRES(mu_);
+  ChainRecord RevertRecord(const RevertPlan& plan, const KnownRecord& known) REQUIRES(mu_);
+  Result<LeftOutLayers> RevertLocked(const DiskPtr& disk, const Layer& to, bool anywhere,
+                                     bool dry_run) REQUIRES(mu_);
+  // Makes the record durable and the disk go on with the older layer; all or nothing.
+  Status SwitchBack(Entry& entry, const RevertPlan& plan, const KnownRecord& known,
+                    const ChainRecord& record) REQUIRES(mu_);
+  // The disks that the layers had of their own go, and the entry takes the place of one.
+  void TakePlaceOf(Entry& entry, const RevertPlan& plan, const KnownRecord& known,
+                   const ChainRecord& record) REQUIRES(mu_);
+  // Removes what `record` says is dropped, then says so in it. `removed` (may be null): paths.
+  Status FinishRevert(RecordStore& store, const std::string& file, ChainRecord& record,
+                      std::vector<std::string>* removed) REQUIRES(mu_);
+  Status RemoveDropped(const ChainRecord::Dropped& dropped, const ChainRecord& record)
+      REQUIRES(mu_);
+
+  // catalog_left_out.cc
+  struct Mark {
+    size_t source = 0;
+    std::string record;  // file name
+    LeftOut contents;
+  };
+  // Reads the marks again; forgets those whose files are gone.
+  void LoadMarks() REQUIRES(mu_);
+  // The mark that keeps the entry from being written, or null.
+  const Mark* MarkOf(const Entry& entry) const REQUIRES(mu_);
+  static std::string MergedText(const Mark& mark);
+  Status RemoveMark(const FileId& id) REQUIRES(mu_);
+
   // catalog_recovery.cc
   void FinishInterrupted(const std::vector<InterruptedSnapshot>& interrupted) REQUIRES(mu_);
   Status FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) REQUIRES(mu_);
@@ -285,6 +356,8 @@ class Catalog::Impl {
   // Of those who are built directly on each file, and are no part of a chain in view.
   std::map<FileId, std::string> hidden_notes_ GUARDED_BY(mu_);
   std::vector<std::weak_ptr<Disk>> ghosts_ GUARDED_BY(mu_);
+  std::set<FileId> condemned_ GUARDED_BY(mu_);    // what reverts are to remove
+  std::map<FileId, Mark> marks_ GUARDED_BY(mu_);  // of layers that streams have left out
   bool closed_ GUARDED_BY(mu_) = false;
   uint64_t scans_ GUARDED_BY(mu_) = 0;
   Sources sources_;  // constant after Start but for Collect, which needs mu_

@@ -70,6 +70,9 @@ Result<std::optional<FileId>> Catalog::Impl::UnusedOverlay(const Entry& entry, c
 
 Status Catalog::Impl::FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) {
   ChainRecord record = snapshot.contents;
+  RecordStore& store = sources_.records(snapshot.source);
+  if (!record.drops.empty()) CHAINFS_TRY(FinishRevert(store, snapshot.record, record, nullptr));
+  if (record.next.empty()) return {};
   CHAINFS_ASSIGN(const Place place, roots_.Find(record.next, record.roots));
   const Result<std::optional<FileId>> unused = UnusedOverlay(entry, place, record);
   if (!unused && unused.error().kind != ErrorKind::kNotFound) {
@@ -80,7 +83,6 @@ Status Catalog::Impl::FinishInterrupted(const Entry& entry, const InterruptedSna
     CHAINFS_TRY(place.directory->Sync());
   }
   // Anything else there is somebody's image, and is shown from the next scan on.
-  RecordStore& store = sources_.records(snapshot.source);
   if (record.active == record.origin) return store.Remove(snapshot.record);
   record.next.clear();
   return store.Write(snapshot.record, FormatChainRecord(record, store.source_path()));

@@ -118,6 +118,8 @@ void Catalog::Impl::UpdateRoles(const LayerUsers& backed) {
     } else if (user != backed.end()) {
       entry.thawing.Reset();
       entry.frozen_because = fmt::format("read-only: {}", BuiltOn(user->second));
+    } else if (const Mark* const mark = MarkOf(entry); mark != nullptr) {
+      if (entry.frozen || Freeze(entry, {})) entry.frozen_because = MergedText(*mark);
     } else if (entry.frozen) {
       Thaw(entry);
     } else {

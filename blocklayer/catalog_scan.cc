@@ -230,8 +230,11 @@ void Catalog::Impl::OpenEntry(Entry& entry, ChainOpener& opener, const LayerUser
     entry.error = std::move(openable).error();
     return;
   }
+  const Mark* const mark = MarkOf(entry);
   const auto role_of = [&](const FileId& id) {
-    return options_.read_only || backed.contains(id) ? LayerRole::kBacking : LayerRole::kActive;
+    const bool kept = id == entry.id() && mark != nullptr;
+    return options_.read_only || kept || backed.contains(id) ? LayerRole::kBacking
+                                                             : LayerRole::kActive;
   };
   Result<Layers> layers = was_busy      ? opener.OpenIfUnlocked(entry.walked, role_of)
                           : was_passing ? opener.OpenGently(entry.walked, role_of)
@@ -273,9 +276,13 @@ Status Catalog::Impl::MakeDisk(Entry& entry, Layers layers, const LayerUsers& ba
   CHAINFS_ASSIGN(std::unique_ptr<Disk> opened,
                  Disk::Open(entry.name, std::move(layers), *context_));
   const auto backed_by = backed.find(entry.id());
-  entry.frozen = options_.read_only || backed_by != backed.end() || !image.writable();
+  const Mark* const mark = MarkOf(entry);
+  entry.frozen =
+      options_.read_only || backed_by != backed.end() || mark != nullptr || !image.writable();
   if (backed_by != backed.end()) {
     entry.frozen_because = fmt::format("read-only: {}", BuiltOn(backed_by->second));
+  } else if (mark != nullptr && !options_.read_only) {
+    entry.frozen_because = MergedText(*mark);
   } else if (!image.writable() && !options_.read_only) {
     entry.frozen_because = fmt::format("read-only: {}", active->ReadOnlyReason());
   }
@@ -361,11 +368,13 @@ bool Catalog::Impl::Reconcile(Inventory inventory, ScanKind kind) {
   ChainOpener opener(
       roots_, pool_,
       {.assume_backing_format = options_.assume_backing_format, .max_depth = options_.max_depth});
+  condemned_ = std::move(inventory.condemned);
   Entries old = std::move(entries_);
   entries_ = MatchCandidates(std::move(inventory), opener, old);
   for (auto& [path, entry] : old) Retire(entry);
   NameEntries(entries_);
   UpdateHidden();
+  LoadMarks();
 
   UpdateRoles(BackedLayers());
   return OpenEntries(opener, kind);

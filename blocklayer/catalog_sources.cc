@@ -254,6 +254,14 @@ std::map<std::string, std::string> Sources::RememberedNames(RecordStore& store) 
   return names;
 }
 
+std::optional<FileId> Sources::StillThere(const ChainRecord::Dropped& dropped,
+                                          const std::vector<std::string>& roots) {
+  const Result<Place> place = roots_.Find(dropped.path, roots);
+  if (!place) return std::nullopt;
+  const Result<FileId> id = place->directory->WhereLeads(place->name);
+  return id && id->inode == dropped.inode ? std::optional(*id) : std::nullopt;
+}
+
 Result<Inventory> Sources::Collect() {
   Inventory inventory;
   CHAINFS_ASSIGN(const std::vector<LoadedRecord> records, LoadRecords(inventory.record_texts));
@@ -269,8 +277,16 @@ Result<Inventory> Sources::Collect() {
     if (known.insert(candidate.path).second) inventory.candidates.push_back(std::move(candidate));
   };
   for (const LoadedRecord& record : records) {
-    if (!record.contents || record.contents->next.empty()) continue;
-    known.insert(AsListed(*record.contents, record.contents->next));
+    if (!record.contents) continue;
+    const ChainRecord& contents = *record.contents;
+    for (const ChainRecord::Dropped& dropped : contents.drops) {
+      const std::optional<FileId> id = StillThere(dropped, contents.roots);
+      if (!id) continue;
+      known.insert(AsListed(contents, dropped.path));
+      inventory.condemned.insert(*id);
+    }
+    if (!contents.next.empty()) known.insert(AsListed(contents, contents.next));
+    if (contents.next.empty() && contents.drops.empty()) continue;
     inventory.interrupted.push_back(
         {.source = record.source, .record = record.file, .contents = *record.contents});
   }

@@ -5,7 +5,8 @@
 // chains that a record says have moved, then whatever lies in the source directories.
 //
 // Terms: a *candidate* is such an image before anybody has opened it. An *interrupted* snapshot is
-// one whose record still says `next`: the overlay it was making holds nothing and is not shown.
+// one whose record still says `next`: the overlay it was making holds nothing and is not shown. The
+// same of a revert, whose record still says `drop`: what it removes is not shown either.
 //
 // Threads: Collect and Add need the catalog's mu_; the rest is constant after the last Add.
 #pragma once
@@ -48,7 +49,8 @@ struct InterruptedSnapshot {
 struct Inventory {
   std::vector<Candidate> candidates;
   std::vector<InterruptedSnapshot> interrupted;
-  std::string record_texts;  // to see whether records have changed meanwhile
+  std::set<FileId> condemned;  // files that a revert dropped, and that are still there
+  std::string record_texts;    // to see whether records have changed meanwhile
 };
 
 class Sources {
@@ -94,6 +96,9 @@ class Sources {
   Status AddImage(const SourceSpec& spec);
   void AddSource(Source source);
   // The sources whose records cannot be told are in untold_ afterwards.
+  // The file, if its name still leads to the very one.
+  std::optional<FileId> StillThere(const ChainRecord::Dropped& dropped,
+                                   const std::vector<std::string>& roots);
   Result<std::vector<LoadedRecord>> LoadRecords(std::string& texts);
   // Names that were remembered of a source, by file name of the image.
   static std::map<std::string, std::string> RememberedNames(RecordStore& store);

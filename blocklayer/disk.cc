@@ -454,6 +454,21 @@ Status Disk::ReplaceLayers(Layers layers) {
   return {};
 }
 
+Status Disk::GoBack(Layers layers, const std::function<Status()>& make_durable) {
+  const GateCloser gate(*this);
+  if (writes_ || !read_only_.load()) {
+    return Fail(ErrorKind::kBusy, fmt::format("{}: the disk is being written", name_));
+  }
+  // Everything that can fail comes before make_durable; nothing can after it.
+  const Result<FileStat> stat = layers.front()->image->file().Stat();
+  CHAINFS_ASSIGN(std::shared_ptr<Chain> chain, MakeChain(std::move(layers), context_));
+  CHAINFS_TRY(make_durable());
+  Publish(std::move(chain));
+  flushed_changes_.store(changes_.load());
+  if (stat) modified_ns_.store(ToNanoseconds(stat->modified), std::memory_order_relaxed);
+  return {};
+}
+
 void Disk::Publish(std::shared_ptr<Chain> chain) {
   // The last holder of the old list may close files: not under the lock.
   ChainPtr old;

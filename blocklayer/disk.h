@@ -117,6 +117,12 @@ class Disk {
   // layer as it is now. kBusy as for Open; the old list stays then.
   Status ReplaceLayers(Layers layers);
 
+  // Goes on with another list, which shows other contents, after `make_durable` (which records it).
+  // Only between StopWriting and AllowWriting. What was not flushed of the old active layer is
+  // lost. When any step fails the disk goes on with the old list.
+  Status GoBack(Layers layers, const std::function<Status()>& make_durable)
+      EXCLUDES(write_gate_, gate_mu_);
+
   // Open handles that may write, counted by the presentation: first it counts, then it asks for
   // read_only(). StopWriting first makes the disk read-only, then looks at the count.
   void AddWriter() { writers_.fetch_add(1); }

@@ -102,6 +102,15 @@ uint64_t HashOf(std::string_view text) {
 std::string_view SetField(ChainRecord& record, std::string_view key, const std::string& value,
                           std::string_view source) {
   if (key == "name") record.name = value;
+  if (key == "drop") {
+    ChainRecord::Dropped& dropped = record.drops.emplace_back();
+    const char* const end = value.data() + value.size();
+    const char* const blank = std::from_chars(value.data(), end, dropped.inode).ptr;
+    if (dropped.inode == 0 || end - blank < 2 || *blank != ' ') return "has no inode and path";
+    const std::string path(blank + 1, end);
+    if (Climbs(path)) return "has \"..\" in a path";
+    dropped.path = AbsolutePath(path, source);
+  }
   if (key == "format") {
     const std::optional<ImageFormat> format = ParseImageFormat(value);
     if (!format) return "has an unknown format";
@@ -132,6 +141,9 @@ std::string FormatChainRecord(const ChainRecord& record, std::string_view source
   add("origin", StoredPath(record.origin, source));
   add("backing", StoredPath(record.backing, source));
   add("next", StoredPath(record.next, source));
+  for (const ChainRecord::Dropped& dropped : record.drops) {
+    add("drop", fmt::format("{} {}", dropped.inode, StoredPath(dropped.path, source)));
+  }
   for (const std::string& root : record.roots) add("root", root);
   return text;
 }
@@ -151,7 +163,8 @@ Result<ChainRecord> ParseChainRecord(std::string_view text, std::string_view sou
     const size_t equals = line.find('=');
     if (equals == std::string_view::npos) return bad("is not key=value");
     const std::string_view key = line.substr(0, equals);
-    if (!seen.insert(key).second && key != "root") return bad("repeats a key");
+    const bool repeats = !seen.insert(key).second;
+    if (repeats && key != "root" && key != "drop") return bad("repeats a key");
     const std::optional<std::string> value = UnescapeValue(line.substr(equals + 1));
     if (!value) return bad("has a wrong escape");
     if ((line_number == 1) != (key == "version")) return bad("is not where \"version\" belongs");
@@ -198,7 +211,8 @@ Status RecordStore::CheckTrusted(const ChainRecord& record) {
   const auto outside = [&](const std::string& path) { return !path.empty() && !Covers(path); };
   const bool names_others = !record.roots.empty() || outside(record.active) ||
                             outside(record.origin) || outside(record.backing) ||
-                            outside(record.next);
+                            outside(record.next) ||
+                            std::ranges::any_of(record.drops, outside, &ChainRecord::Dropped::path);
   return names_others ? CheckTrustedWithPaths() : Status();
 }
 

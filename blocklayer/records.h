@@ -42,6 +42,14 @@ struct ChainRecord {
   // The overlay that a snapshot is making: nothing was written to it yet, so it is no overlay that
   // counts. Empty when no snapshot is under way.
   std::string next;
+  // Newer layers that the chain was reverted from, top first: they are not shown any more, and are
+  // to be removed.
+  struct Dropped {
+    std::string path;
+    uint64_t inode = 0;  // which file of that name is meant
+    bool operator==(const Dropped&) const = default;
+  };
+  std::vector<Dropped> drops = {};
   // Directories outside the sources that hold layers of the chain.
   std::vector<std::string> roots;
   bool operator==(const ChainRecord&) const = default;

@@ -25,7 +25,7 @@ namespace {
 
 // Verbs that send a command, so that there is a setfattr line to print.
 constexpr std::array kCommandVerbs = {"stream", "snapshot", "flush", "cancel", "pause",
-                                      "resume", "dismiss",  "speed", "revert"};
+                                      "resume", "dismiss",  "speed", "revert", "thaw"};
 // Verbs that say nothing but their result.
 constexpr std::array kWordlessVerbs = {"info", "chain", "map", "events", "layers"};
 
@@ -291,6 +291,10 @@ void Verbs::AddLayers() {
   verb->add_option("DISK", revert->disk, "Mounted file")->required();
   verb->add_option("LAYER", revert->layer, "Layer that is active afterwards")->required();
   verb->add_flag("-y,--yes", revert->yes, "Do not ask");
+  auto thaw = std::make_shared<std::string>();
+  Add<std::string>("thaw", "Let a disk be written that a stream has left out", thaw, RunThaw)
+      ->add_option("DISK", *thaw, "Mounted file")
+      ->required();
 }
 
 void Verbs::AddAll() {

@@ -3,14 +3,17 @@
 // layers: every layer, who is built on it directly, and what may be deleted. revert: a disk goes
 // back to an older layer.
 #include <fmt/core.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "ctl/client.h"
 #include "ctl/command_value.h"
@@ -86,8 +89,18 @@ Result<std::vector<LayerFacts>> LayersOfDirectory(const std::string& given) {
     if (!layers) continue;
     for (const LayerFacts& layer : *layers) {
       if (!LiesIn(layer.path, real.string())) continue;
-      if (std::ranges::find(found, layer.path, &LayerFacts::path) != found.end()) continue;
-      found.push_back(layer);
+      const auto known = std::ranges::find(found, layer.path, &LayerFacts::path);
+      if (known == found.end()) {
+        found.push_back(layer);
+        continue;
+      }
+      // What one mount does not need another one may.
+      if (layer.needed && !known->needed) known->reason = layer.reason;
+      known->needed = known->needed || layer.needed;
+      for (const std::string& overlay : layer.built_on_by) {
+        std::vector<std::string>& overlays = known->built_on_by;
+        if (std::ranges::find(overlays, overlay) == overlays.end()) overlays.push_back(overlay);
+      }
     }
   }
   if (!found.empty()) return found;
@@ -130,6 +143,20 @@ Result<std::vector<std::string>> LayersAbove(const DiskPath& disk, const std::st
   return FailMounted(ENOENT, fmt::format("{}: no layer of this disk is called {}; `chainctl chain "
                                          "{}` shows them",
                                          disk.shown, layer, disk.shown));
+}
+
+// The kernel forgets what it knew of the disk, and of those that the dropped layers had, in its own
+// time. Who opens it next is to find the right size, and that it can be written.
+Result<json> WaitUntilUsable(const DiskPath& disk) {
+  constexpr int kTries = 40;
+  for (int i = 1;; ++i) {
+    CHAINFS_ASSIGN(json info, ReadJsonAttribute(disk.path, "info"));
+    struct stat st = {};
+    const bool shown = ::stat(disk.path.c_str(), &st) == 0 &&
+                       static_cast<uint64_t>(st.st_size) == NumberOf(info, "virtual-size");
+    if ((shown && !FlagOf(info, "read-only")) || i == kTries) return info;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
 }
 
 bool Agreed(const DiskPath& disk, const std::vector<std::string>& dropped) {
@@ -179,7 +206,7 @@ Result<ExitCode> RunRevert(const RevertOptions& options, const CommonOptions& co
       .Add("yes", "yes")
       .Add("generation", std::to_string(NumberOf(before, "generation")));
   CHAINFS_TRY(Send(disk, {.verb = "revert", .value = value.text(), .verbose = common.verbose}));
-  CHAINFS_ASSIGN(const json after, ReadJsonAttribute(disk.path, "info"));
+  CHAINFS_ASSIGN(const json after, WaitUntilUsable(disk));
   if (common.json) {
     Print(OneLine({{"disk", TextOf(after, "name")},
                    {"active", TextOf(after, "active")},
@@ -189,6 +216,19 @@ Result<ExitCode> RunRevert(const RevertOptions& options, const CommonOptions& co
   } else if (!common.quiet) {
     Print(
         fmt::format("{}: active layer is now {}\n", disk.shown, SafeText(TextOf(after, "active"))));
+  }
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> RunThaw(const std::string& path, const CommonOptions& common) {
+  CHAINFS_ASSIGN(const DiskPath disk, FindDisk(path));
+  CHAINFS_TRY(Send(disk, {.verb = "thaw", .value = "", .verbose = common.verbose}));
+  CHAINFS_ASSIGN(const json after, WaitUntilUsable(disk));
+  if (common.json) {
+    Print(OneLine({{"disk", TextOf(after, "name")}, {"read-only", FlagOf(after, "read-only")}}) +
+          "\n");
+  } else if (!common.quiet) {
+    Print(fmt::format("{}: can be written\n", disk.shown));
   }
   return ExitCode::kDone;
 }

@@ -8,7 +8,6 @@
 
 #include "ctl/command_value.h"
 #include "ctl/json_access.h"
-#include "ctl/layers.h"
 #include "ctl/output.h"
 #include "ctl/size.h"
 #include "ctl/waiting.h"
@@ -31,37 +30,17 @@ Result<Command> StreamCommand(const StreamOptions& options, const std::string& i
   return Command{.verb = "stream", .value = value.text(), .verbose = common.verbose};
 }
 
-// Paths, top first; nothing when they cannot all be told.
-std::vector<std::string> LayersOf(const DiskPath& disk) {
-  std::vector<std::string> paths;
-  const Result<nlohmann::json> chain = ReadJsonAttribute(disk.path, "chain");
-  if (!chain) return paths;
-  for (const nlohmann::json& layer : *chain) {
-    if (FlagOf(layer, "truncated")) return {};
-    paths.push_back(TextOf(layer, "filename"));
-  }
-  return paths;
-}
-
-// Tells which of the layers that were merged nobody needs any more.
-void ReportUnneeded(const DiskPath& disk, const std::vector<std::string>& before) {
-  const std::vector<std::string> after = LayersOf(disk);
-  if (before.empty() || after.empty()) return;
-  std::vector<std::string> left_out;
-  for (const std::string& path : before) {
-    if (std::ranges::find(after, path) == after.end()) left_out.push_back(path);
-  }
-  const Result<std::vector<LayerFacts>> layers = ReadLayers(disk.mount);
-  if (!layers) return;
-  for (const LayerFacts& layer : NoLongerNeeded(*layers, left_out)) {
-    Print(fmt::format("no image in view needs {} any more ({})\n", SafeText(layer.path),
-                      FormatSize(layer.actual_size)));
+// What became of the layers that were merged.
+void ReportLeftOut(const JobReport& job) {
+  for (const std::string& path : job.removed) Print(fmt::format("removed {}\n", SafeText(path)));
+  for (const std::string& path : job.unneeded) {
+    Print(fmt::format("no image in view needs {} any more\n", SafeText(path)));
   }
 }
 
 // The figure is right once the dry run has concluded, not before.
-Result<ExitCode> ReportEstimate(const DiskPath& disk, const std::string& id, WaitSignals& signals,
-                                const CommonOptions& common) {
+Result<ExitCode> ReportEstimate(const DiskPath& disk, const std::string& id, bool removes,
+                                WaitSignals& signals, const CommonOptions& common) {
   const WaitOptions options{.timeout = {}, .progress = {.quiet = true, .percent_fd = {}}};
   CHAINFS_ASSIGN(const WaitOutcome outcome, WaitForJob(disk, id, signals, options));
   const JobReport& estimate = outcome.job;
@@ -74,6 +53,10 @@ Result<ExitCode> ReportEstimate(const DiskPath& disk, const std::string& id, Wai
             ? estimate.raw + "\n"
             : fmt::format("{}: estimate, nothing was done: the stream would copy up to {}\n",
                           disk.shown, FormatSize(estimate.total)));
+  for (const std::string& path : common.json ? std::vector<std::string>() : estimate.unneeded) {
+    Print(fmt::format("{} {}\n",
+                      removes ? "it would remove" : "nobody would need any more:", SafeText(path)));
+  }
   return ExitCode::kDone;
 }
 
@@ -84,11 +67,10 @@ Result<ExitCode> RunStream(const StreamOptions& options, const CommonOptions& co
   const std::string id = options.id.value_or(NewJobId("stream"));
   CHAINFS_ASSIGN(const Command command, StreamCommand(options, id, common));
   CHAINFS_ASSIGN(const DiskPath disk, FindDisk(options.disk));
-  const std::vector<std::string> before = LayersOf(disk);
   WaitSignals signals;
   CHAINFS_TRY(Send(disk, command));
   if (options.dry_run) {
-    return ReportEstimate(disk, id, signals, common);
+    return ReportEstimate(disk, id, options.remove, signals, common);
   }
   if (options.waiting.background) {
     if (common.json) {
@@ -102,8 +84,10 @@ Result<ExitCode> RunStream(const StreamOptions& options, const CommonOptions& co
   CHAINFS_ASSIGN(
       const ExitCode code,
       WaitAndReport("stream", disk, id, signals, OnInterrupt::kCancelJob, options.waiting, common));
-  if (code == ExitCode::kDone && !common.json && !common.quiet && !options.remove) {
-    ReportUnneeded(disk, before);
+  if (code == ExitCode::kDone && !common.json && !common.quiet) {
+    const Result<JobReport> job = ReadJob(disk, id);
+    if (job) ReportLeftOut(*job);
+    if (job && options.remove && !job->warning.empty()) Note("stream: " + job->warning);
   }
   return code;
 }

@@ -106,6 +106,7 @@ struct RevertOptions {
   bool yes = false;   // do not ask
 };
 Result<ExitCode> RunRevert(const RevertOptions& options, const CommonOptions& common);
+Result<ExitCode> RunThaw(const std::string& disk, const CommonOptions& common);
 
 struct UmountOptions {
   std::string mount;

@@ -41,6 +41,9 @@ JobReport JobFromJson(const nlohmann::json& object) {
   job.cancelled = FlagOf(object, "cancelled");
   if (std::string error = TextOf(object, "error"); !error.empty()) job.error = SafeText(error);
   job.ended = TextOf(object, "ended");
+  job.unneeded = TextsOf(object, "unneeded");
+  job.removed = TextsOf(object, "removed");
+  job.warning = SafeText(TextOf(object, "warning"));
   job.raw = OneLine(object);
   return job;
 }

@@ -30,8 +30,11 @@ struct JobReport {
   bool dry_run = false;   // an estimate: total is the figure, nothing was done
   std::string io_status;  // "ok", "nospace", "failed", as QEMU has it; empty: not told
   std::optional<std::string> error;
-  std::string ended;  // RFC 3339 UTC; empty while it runs
-  std::string raw;    // the daemon's JSON, one line
+  std::string ended;                  // RFC 3339 UTC; empty while it runs
+  std::vector<std::string> unneeded;  // paths of layers that were left out and nobody needs
+  std::vector<std::string> removed;   // and of those that the daemon has deleted
+  std::string warning;
+  std::string raw;  // the daemon's JSON, one line
 
   bool concluded() const { return status == "concluded"; }
   // Only its record is there: it begins when its disk can be used (`error` says what it waits for).

@@ -64,6 +64,14 @@ const json& ArrayOf(const json& object, const char* key) {
   return value != nullptr && value->is_array() ? *value : empty;
 }
 
+std::vector<std::string> TextsOf(const nlohmann::json& object, const char* key) {
+  std::vector<std::string> texts;
+  for (const nlohmann::json& entry : ArrayOf(object, key)) {
+    if (entry.is_string()) texts.push_back(entry.get<std::string>());
+  }
+  return texts;
+}
+
 std::string OneLine(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }

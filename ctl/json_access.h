@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "blocklayer/base/result.h"
 
@@ -22,6 +23,8 @@ uint64_t NumberOf(const nlohmann::json& object, const char* key);
 std::optional<uint64_t> MaybeNumberOf(const nlohmann::json& object, const char* key);
 bool FlagOf(const nlohmann::json& object, const char* key);
 // An empty array when there is none of that name.
+// The strings of an array; what is none is left out.
+std::vector<std::string> TextsOf(const nlohmann::json& object, const char* key);
 const nlohmann::json& ArrayOf(const nlohmann::json& object, const char* key);
 
 // One line; invalid UTF-8 is replaced.

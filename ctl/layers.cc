@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "ctl/client.h"
 #include "ctl/json_access.h"
@@ -20,12 +19,9 @@ std::vector<LayerFacts> LayersFromJson(const json& value) {
     LayerFacts facts{.path = TextOf(entry, "path"),
                      .format = TextOf(entry, "format"),
                      .actual_size = NumberOf(entry, "actual-size"),
-                     .built_on_by = {},
+                     .built_on_by = TextsOf(entry, "built-on-by"),
                      .needed = FlagOf(entry, "needed"),
                      .reason = TextOf(entry, "reason")};
-    for (const json& name : ArrayOf(entry, "built-on-by")) {
-      if (name.is_string()) facts.built_on_by.push_back(name.get<std::string>());
-    }
     layers.push_back(std::move(facts));
   }
   return layers;
@@ -77,24 +73,6 @@ json LayersToJson(const std::vector<LayerFacts>& layers) {
                    {"reason", layer.reason}});
   }
   return all;
-}
-
-std::vector<LayerFacts> NoLongerNeeded(const std::vector<LayerFacts>& layers,
-                                       const std::vector<std::string>& left_out) {
-  std::set<std::string> free_paths;
-  std::vector<LayerFacts> unneeded;
-  // From the top down: what is built on a layer comes before it.
-  for (const std::string& path : left_out) {
-    const auto found = std::ranges::find(layers, path, &LayerFacts::path);
-    if (found == layers.end()) continue;
-    const bool built_on = std::ranges::any_of(found->built_on_by, [&](const std::string& overlay) {
-      return !free_paths.contains(overlay);
-    });
-    if (built_on && found->needed) continue;
-    free_paths.insert(path);
-    unneeded.push_back(*found);
-  }
-  return unneeded;
 }
 
 }  // namespace chainfs

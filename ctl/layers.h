@@ -29,9 +29,4 @@ std::vector<LayerFacts> LayersFromChains(const nlohmann::json& value);
 Result<std::vector<LayerFacts>> ReadLayers(const std::string& mount);
 nlohmann::json LayersToJson(const std::vector<LayerFacts>& layers);
 
-// Which of the paths that a stream has left out of a chain (top to base) nobody needs any more: no
-// image in view is built on them, but for others of these, or the daemon says so.
-std::vector<LayerFacts> NoLongerNeeded(const std::vector<LayerFacts>& layers,
-                                       const std::vector<std::string>& left_out);
-
 }  // namespace chainfs

@@ -75,7 +75,7 @@ struct Commands::Verb {
 const std::vector<Commands::Verb>& Commands::Verbs() {
   static const std::vector<Verb> verbs = {
       {"stream",
-       {"base", "top", "speed", "compress", "on-error", "id", "generation", "dry-run"},
+       {"base", "top", "speed", "compress", "on-error", "delete", "id", "generation", "dry-run"},
        true,
        false,
        true,
@@ -121,6 +121,13 @@ const std::vector<Commands::Verb>& Commands::Verbs() {
          return Status();
        }},
       {"flush", {"generation", "dry-run"}, true, true, false, &Commands::Flush},
+      {"revert", {"to", "yes", "generation", "dry-run"}, true, false, true, &Commands::Revert},
+      {"thaw",
+       {"generation", "dry-run"},
+       true,
+       false,
+       false,
+       [](Commands& self, const Call& call) { return self.catalog_.AllowWriting(call.disk); }},
   };
   return verbs;
 }
@@ -178,6 +185,8 @@ Status Commands::Stream(const Call& call) {
   request.speed = speed.value_or(0);
   CHAINFS_ASSIGN(request.on_error, ParseOnError(arguments));
   CHAINFS_ASSIGN(request.generation, arguments.Number("generation"));
+  CHAINFS_ASSIGN(const bool remove, arguments.Switch("delete", false));
+  if (remove) request.remove = call.privileged ? RemoveLayers::kAnywhere : RemoveLayers::kInSources;
   CHAINFS_ASSIGN(request.dry_run, arguments.Switch("dry-run", false));
   CHAINFS_TRY(jobs_.Stream(request));
   return {};
@@ -207,6 +216,23 @@ Status Commands::Snapshot(const Call& call) {
   CHAINFS_ASSIGN(command.generation, arguments.Number("generation"));
   CHAINFS_ASSIGN(command.dry_run, arguments.Switch("dry-run", false));
   return jobs_.Snapshot(command);
+}
+
+Status Commands::Revert(const Call& call) {
+  const CommandArguments& arguments = call.arguments;
+  JobManager::RevertCommand command;
+  command.disk = call.disk->name();
+  command.anywhere = call.privileged;
+  CHAINFS_ASSIGN(const std::optional<std::string> to, NotEmpty(arguments, "to"));
+  if (!to) return Bad("to= is missing; it names the layer that is active afterwards");
+  command.to = *to;
+  CHAINFS_ASSIGN(const bool agreed, arguments.Switch("yes", false));
+  CHAINFS_ASSIGN(command.generation, arguments.Number("generation"));
+  CHAINFS_ASSIGN(command.dry_run, arguments.Switch("dry-run", false));
+  if (!agreed && !command.dry_run) {
+    return Bad(fmt::format("the layers above {} would be removed for good; add yes=yes", *to));
+  }
+  return jobs_.Revert(command);
 }
 
 Status Commands::Flush(const Call& call) {

@@ -3,8 +3,9 @@
 // Commands: what a write to user.chainfs.VERB does. Each verb is a row: the keys that it takes,
 // where it may be given, and a function. A row only translates; the work is the job manager's.
 //
-// The kernel holds the inode lock of the file during setxattr, so a verb queues and returns. Two do
-// short I/O of necessity: `snapshot` (creates a file, switches the disk) and `flush`.
+// The kernel holds the inode lock of the file during setxattr, so a verb queues and returns. Some
+// do short I/O of necessity: `snapshot` and `revert` (files, the switch of the disk), `flush`,
+// `thaw`.
 //
 // Threads: all methods, any thread; no lock of its own.
 #pragma once
@@ -52,6 +53,7 @@ class Commands {
   Status CheckGeneration(const Call& call) const;
   Status Stream(const Call& call);
   Status Snapshot(const Call& call);
+  Status Revert(const Call& call);
   Status Flush(const Call& call);
   Status Speed(const Call& call);
   Status Control(const Call& call, JobAction action);

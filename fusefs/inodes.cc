@@ -11,6 +11,7 @@ constexpr uint64_t kEventsInode = 3;
 constexpr uint64_t kChainsInode = 4;
 constexpr uint64_t kJobsInode = 5;
 constexpr uint64_t kMetricsInode = 6;
+constexpr uint64_t kLayersInode = 8;
 constexpr uint64_t kFirstDiskInode = 16;
 
 NodePtr MakeFixed(uint64_t ino, NodeKind kind, std::string name) {
@@ -42,6 +43,7 @@ InodeTable::InodeTable()
       MakeFixed(kChainsInode, NodeKind::kChains, "chains.json"),
       MakeFixed(kEventsInode, NodeKind::kEvents, "events"),
       MakeFixed(kJobsInode, NodeKind::kJobs, "jobs.json"),
+      MakeFixed(kLayersInode, NodeKind::kLayers, "layers.json"),
       MakeFixed(kMapInode, NodeKind::kMapDirectory, "map"),
       MakeFixed(kMetricsInode, NodeKind::kMetrics, "metrics"),
   };

@@ -42,6 +42,7 @@ enum class NodeKind : uint8_t {
   kChains,
   kJobs,
   kMetrics,
+  kLayers,
   kMapDirectory,  // .chainfs/map
   kMap,           // .chainfs/map/NAME.json
   kDisk,          // NAME.raw
@@ -80,6 +81,8 @@ struct Node {
   // What getattr last said, to notice changes that the kernel must be told of (kDisk).
   // 0: it was not asked for yet.
   std::atomic<mode_t> shown_mode = 0;
+  // Reverts after which the kernel still may have pages of what the disk showed before.
+  std::atomic<int> stale_pages = 0;
   std::atomic<int64_t> last_error_report = 0;  // second of the last I/O error that was reported
 
   mutable Mutex mu;

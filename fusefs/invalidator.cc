@@ -40,6 +40,18 @@ void Invalidator::Stop() {
 
 void Invalidator::Attributes(uint64_t ino) { Queue({.ino = ino, .name = ""}); }
 
+void Invalidator::Contents(uint64_t ino, std::function<void()> done) {
+  {
+    const MutexLock lock(mu_);
+    if (running_) {
+      contents_.emplace_back(ino, std::move(done));
+      news_.NotifyOne();
+      return;
+    }
+  }
+  done();
+}
+
 void Invalidator::Entry(uint64_t directory, const std::string& name) {
   Queue({.ino = directory, .name = name});
 }
@@ -56,18 +68,28 @@ void Invalidator::Queue(Item item) {
 void Invalidator::Loop(fuse_session* session) {
   for (;;) {
     Item item;
+    std::function<void()> contents_gone;
     {
       const MutexLock lock(mu_);
-      while (running_ && queue_.empty()) news_.Wait(mu_);
+      while (running_ && queue_.empty() && contents_.empty()) news_.Wait(mu_);
       if (!running_) {
         ended_ = true;
         news_.NotifyAll();
         return;
       }
-      item = std::move(queue_.extract(queue_.begin()).value());
+      if (!contents_.empty()) {
+        item.ino = contents_.front().first;
+        contents_gone = std::move(contents_.front().second);
+        contents_.pop_front();
+      } else {
+        item = std::move(queue_.extract(queue_.begin()).value());
+      }
     }
     // Errors mean that the kernel knows no such inode or name: nothing to forget.
-    if (item.name.empty()) {
+    if (contents_gone) {
+      fuse_lowlevel_notify_inval_inode(session, item.ino, 0, 0);
+      contents_gone();
+    } else if (item.name.empty()) {
       fuse_lowlevel_notify_inval_inode(session, item.ino, -1, 0);
     } else {
       fuse_lowlevel_notify_inval_entry(session, item.ino, item.name.c_str(), item.name.size());

@@ -5,16 +5,19 @@
 // whoever has news publishes it first, then queues.
 //
 // Attributes are invalidated with a negative offset, which touches no cached page: a disk's
-// contents change only by writes that pass through the kernel.
+// contents change only by writes that pass through the kernel, and when it is reverted.
 //
 // The queue holds each entry at most once, so it is bounded by the number of disks ever shown.
 //
 // Threads: all methods, any thread. mu_ is held for queue operations only.
 #pragma once
 
+#include <deque>
+#include <functional>
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "blocklayer/base/sync.h"
 #include "fusefs/fuse_api.h"
@@ -36,6 +39,9 @@ class Invalidator {
   void Stop() EXCLUDES(mu_);
 
   void Attributes(uint64_t ino) EXCLUDES(mu_);
+  // Attributes and all cached pages, because the contents are others now; `done` is called when the
+  // kernel has them no more.
+  void Contents(uint64_t ino, std::function<void()> done) EXCLUDES(mu_);
   // The name in `directory` leads elsewhere, or nowhere, now.
   void Entry(uint64_t directory, const std::string& name) EXCLUDES(mu_);
 
@@ -52,6 +58,7 @@ class Invalidator {
   Mutex mu_;
   CondVar news_;  // of all the state below
   std::set<Item> queue_ GUARDED_BY(mu_);
+  std::deque<std::pair<uint64_t, std::function<void()>>> contents_ GUARDED_BY(mu_);
   bool running_ GUARDED_BY(mu_) = false;
   bool ended_ GUARDED_BY(mu_) = true;  // the thread will send nothing more
   std::thread thread_;

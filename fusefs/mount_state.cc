@@ -137,6 +137,7 @@ mode_t MountState::ModeOf(const Node& node) const {
     case NodeKind::kChains:
     case NodeKind::kJobs:
     case NodeKind::kMetrics:
+    case NodeKind::kLayers:
     case NodeKind::kMap:
       return S_IFREG | (options.control_gid ? 0440u : 0400u);
   }
@@ -275,6 +276,13 @@ void MountState::DiskRemoved(const DiskPtr& disk) {
 void MountState::ChainChanged(const DiskPtr& disk) {
   // Contents are the same; only what stat shows of allocation and mode may differ.
   if (const NodePtr node = inodes.FindDisk(*disk)) invalidator.Attributes(node->ino);
+}
+
+void MountState::ContentsChanged(const DiskPtr& disk) {
+  const NodePtr node = inodes.FindDisk(*disk);
+  if (node == nullptr) return;
+  ++node->stale_pages;
+  invalidator.Contents(node->ino, [node] { --node->stale_pages; });
 }
 
 void MountState::AccessChanged(const DiskPtr& disk) {

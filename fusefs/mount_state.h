@@ -64,6 +64,7 @@ class MountState final : public CatalogObserver {
   void DiskAdded(const DiskPtr& disk) override;
   void DiskRemoved(const DiskPtr& disk) override;
   void ChainChanged(const DiskPtr& disk) override;
+  void ContentsChanged(const DiskPtr& disk) override;
   void AccessChanged(const DiskPtr& disk) override;
   void DiskError(const Disk& disk, std::string_view operation, const Error& error) override;
   void ImageBroken(const BrokenImage& image) override;

@@ -86,6 +86,7 @@ int OpenDisk(MountState& mount, fuse_req_t req, const NodePtr& node, int flags) 
   }
   const bool direct = file->way == WayIn::kDirect;
   uint32_t reply = direct ? FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES : FOPEN_KEEP_CACHE;
+  if (node->stale_pages != 0) reply &= ~uint32_t{FOPEN_KEEP_CACHE};
   if (!file->writes) reply |= FOPEN_NOFLUSH;
   ReplyOpenFile(mount, req, std::move(file), reply);
   return kReplied;
@@ -97,6 +98,8 @@ std::unique_ptr<TextStream> ContentsOf(MountState& mount, const Node& node) {
       return MapStream(node.disk);
     case NodeKind::kJobs:
       return std::make_unique<TextStream>(JobsFileJson(mount.jobs.Jobs("")) + "\n");
+    case NodeKind::kLayers:
+      return std::make_unique<TextStream>(LayersFileJson(mount.catalog.LayersReport()) + "\n");
     case NodeKind::kMetrics: {
       const MetadataCache& cache = mount.catalog.context().metadata();
       return std::make_unique<TextStream>(MetricsText({.disks = mount.inodes.List(NodeKind::kRoot),

@@ -142,6 +142,19 @@ std::string ChainsFileJson(const std::vector<DiskPtr>& disks,
       Json{{"chains", std::move(chains)}, {"broken", std::move(bad)}, {"notes", std::move(said)}});
 }
 
+std::string LayersFileJson(const std::vector<LayerReport>& layers) {
+  Json all = Json::array();
+  for (const LayerReport& layer : layers) {
+    all.push_back({{"path", layer.path},
+                   {"format", std::string(ImageFormatName(layer.format))},
+                   {"actual-size", layer.actual_size},
+                   {"built-on-by", layer.built_on_by},
+                   {"needed", layer.needed},
+                   {"reason", layer.reason}});
+  }
+  return Dump(Json{{"layers", std::move(all)}});
+}
+
 std::string JobsFileJson(const std::vector<JobInfo>& jobs) {
   return fmt::format("{{\"jobs\":{}}}", JobsJson(jobs, kNoLimit));
 }

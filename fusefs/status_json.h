@@ -45,6 +45,7 @@ std::string ConfigJson(const ConfigView& config);
 std::string ChainsFileJson(const std::vector<DiskPtr>& disks,
                            const std::vector<BrokenImage>& broken,
                            const std::vector<ImageNote>& notes);
+std::string LayersFileJson(const std::vector<LayerReport>& layers);
 std::string JobsFileJson(const std::vector<JobInfo>& jobs);
 
 // "2025-01-31T12:34:56.123456Z".

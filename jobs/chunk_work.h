@@ -11,6 +11,7 @@
 #include <expected>
 
 #include "blocklayer/base/result.h"
+#include "blocklayer/catalog.h"
 
 namespace chainfs {
 
@@ -45,6 +46,8 @@ class ChunkWork {
   virtual Status Settle() { return {}; }
   // The one step that cannot be taken back. Only after all chunks and Settle succeeded.
   virtual Status Pivot() { return {}; }
+  // What the work has to say of itself at its end: after Pivot succeeded, before Release.
+  virtual LeftOutLayers LeftOut() { return {}; }
   // The job ends for good, whether well or not: gives back locks, removes the durable record.
   virtual void Release() {}
   // Keeps the parameters durably. Failure is logged, not fatal.

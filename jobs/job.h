@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "blocklayer/base/result.h"
 
@@ -65,6 +66,10 @@ struct JobInfo {
   // Why it failed, was cancelled, or stands still (io_status, or status waiting for its disk).
   std::optional<std::string> error;
   std::optional<std::string> warning;  // something to look after before it fails
+  // Of the layers that it left out (a dry run: would leave out): paths of those that nobody needs
+  // any more and that are there, and of those that it removed.
+  std::vector<std::string> unneeded;
+  std::vector<std::string> removed;
   std::chrono::system_clock::time_point started;
   std::optional<std::chrono::system_clock::time_point> ended;
   uint64_t sequence = 0;  // order of creation
@@ -77,6 +82,13 @@ enum class OnError : uint8_t {
   kEnospc,  // kStop for lack of space, else kReport
 };
 
+// What becomes of the layers that a stream leaves out and that nobody needs any more.
+enum class RemoveLayers : uint8_t {
+  kNo,
+  kInSources,  // removed where they lie beneath the source directories
+  kAnywhere,   // removed (root's word)
+};
+
 struct StreamRequest {
   std::string disk = {};
   std::string id = {};                   // empty: "stream-N"
@@ -84,6 +96,7 @@ struct StreamRequest {
   std::optional<std::string> base = {};  // default: none, everything below is merged
   uint64_t speed = 0;                    // bytes per second; 0: no limit
   OnError on_error = OnError::kReport;
+  RemoveLayers remove = RemoveLayers::kNo;
   std::optional<uint64_t> generation = {};  // refused with kStale when the chain has another
   bool dry_run = false;  // only the estimate, as a concluded job of type "stream" with total set
 };

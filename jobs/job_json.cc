@@ -29,6 +29,8 @@ std::string JobToJson(const JobInfo& job) {
   if (job.cancelled) out["cancelled"] = true;
   if (job.error) out["error"] = *job.error;
   if (job.warning) out["warning"] = *job.warning;
+  if (!job.unneeded.empty()) out["unneeded"] = job.unneeded;
+  if (!job.removed.empty()) out["removed"] = job.removed;
   out["started"] = FormatUtc(job.started);
   if (job.ended) out["ended"] = FormatUtc(*job.ended);
   return out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);

@@ -49,6 +49,7 @@ JobRecord RecordOf(const StreamRequest& request, const std::string& id, const St
   if (plan.base) record.base = plan.base->path;
   record.speed = request.speed;
   record.on_error = request.on_error;
+  record.remove = request.remove;
   return record;
 }
 
@@ -113,7 +114,9 @@ Result<std::string> JobManager::Impl::StartStream(const DiskPtr& disk,
   std::optional<std::string> warning = SpaceWarning(plan);
   std::unique_ptr<ChunkWork> work;
   if (request.dry_run) {
-    work = std::make_unique<StreamEstimate>(std::move(plan));
+    LeftOutLayers left_out{
+        .unneeded = catalog_.Unneeded(*plan.top, plan.between), .removed = {}, .problem = {}};
+    work = std::make_unique<StreamEstimate>(std::move(plan), std::move(left_out));
   } else {
     auto stream =
         std::make_unique<StreamWork>(catalog_, events_, disk, std::move(plan), record, false);
@@ -164,6 +167,28 @@ Status JobManager::Impl::Snapshot(const SnapshotCommand& command) {
   return {};
 }
 
+Status JobManager::Impl::Revert(const RevertCommand& command) {
+  CHAINFS_ASSIGN(const DiskPtr disk, FindDisk(command.disk, std::nullopt));
+  Reservation reservation(*this);
+  CHAINFS_TRY(
+      Reserve({.disk = command.disk, .id = {}, .type = "revert", .alone = true}, reservation));
+  // From here on nobody changes the chain.
+  CHAINFS_TRY(FindDisk(command.disk, command.generation));
+  CHAINFS_ASSIGN(const LayerPtr to, catalog_.FindLayer(*disk, command.to));
+  CHAINFS_ASSIGN(const LeftOutLayers dropped,
+                 catalog_.Revert(disk, *to, command.anywhere, command.dry_run));
+  if (command.dry_run) return {};
+  spdlog::info("disk {} was reverted to {}; {} layers removed", command.disk, to->path,
+               dropped.removed.size());
+  if (!dropped.problem.empty()) {
+    spdlog::warn("disk {}: a layer that it was reverted from is not removed yet: {}", command.disk,
+                 dropped.problem);
+  }
+  events_.Publish("CHAIN_CHANGE", {TextField("disk", disk->name()),
+                                   NumberField("generation", disk->chain()->generation)});
+  return {};
+}
+
 JobManager::JobManager(Catalog& catalog, EventLog& events, JobManagerOptions options)
     : impl_(std::make_unique<Impl>(catalog, events, std::move(options))) {}
 
@@ -176,6 +201,8 @@ Result<std::string> JobManager::Stream(const StreamRequest& request) {
 }
 
 Status JobManager::Snapshot(const SnapshotCommand& command) { return impl_->Snapshot(command); }
+
+Status JobManager::Revert(const RevertCommand& command) { return impl_->Revert(command); }
 
 void JobManager::RetryRecorded() { impl_->RetryWaiting(); }
 

@@ -59,6 +59,17 @@ class JobManager {
   };
   Status Snapshot(const SnapshotCommand& command);
 
+  // The disk goes back to an older layer, the newer ones are removed. Synchronous and short.
+  // kBusy while a job of the disk is there that has not finished.
+  struct RevertCommand {
+    std::string disk = {};
+    std::string to = {};    // as for streams
+    bool anywhere = false;  // the caller may have files outside the sources removed (root)
+    std::optional<uint64_t> generation = {};
+    bool dry_run = false;
+  };
+  Status Revert(const RevertCommand& command);
+
   // `disk` empty: any. `id` empty: the newest job that has not finished (for Dismiss: that has), no
   // dry run if there is another. kNoSuchJob; kInvalidArgument naming the state when the verb is not
   // legal in it.

@@ -52,6 +52,7 @@ class JobManager::Impl {
 
   Result<std::string> Stream(const StreamRequest& request) EXCLUDES(mu_);
   Status Snapshot(const SnapshotCommand& command) EXCLUDES(mu_);
+  Status Revert(const RevertCommand& command) EXCLUDES(mu_);
   // The run that a verb means; kShutdown, kNoSuchJob.
   Result<std::shared_ptr<JobRun>> ForVerb(std::string_view disk, std::string_view id,
                                           bool finished = false) EXCLUDES(mu_);
@@ -67,6 +68,7 @@ class JobManager::Impl {
     std::string disk;
     std::optional<StreamPlan> plan;  // until the layers are free again
     std::shared_ptr<JobRun> run;     // once accepted
+    bool alone = false;              // no other job of the disk meanwhile
     bool queues = false;
     bool started = false;
     bool concluded = false;
@@ -93,11 +95,14 @@ class JobManager::Impl {
     std::string id;  // empty: TYPE-N
     std::string type;
     std::optional<StreamPlan> plan = std::nullopt;
+    bool alone = false;     // as in Entry
     bool queues = false;    // takes a place in the queue
     bool taken_up = false;  // its id is that of a waiting job: its own
   };
   Result<DiskPtr> FindDisk(const std::string& name, std::optional<uint64_t> generation) const;
   Status Reserve(Wanted wanted, Reservation& reservation) EXCLUDES(mu_);
+  // kBusy when one of the two wants to be alone.
+  Status CheckAlone(const Wanted& wanted) const REQUIRES(mu_);
   void GiveBack(uint64_t sequence) EXCLUDES(mu_);
   Result<StreamPlan> ReserveStream(const Disk& disk, const StreamRequest& request,
                                    Reservation& reservation, bool taken_up = false) EXCLUDES(mu_);

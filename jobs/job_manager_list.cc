@@ -39,6 +39,7 @@ Status JobManager::Impl::Reserve(Wanted wanted, Reservation& reservation) {
                     "it has finished",
                     wanted.id));
   }
+  CHAINFS_TRY(CheckAlone(wanted));
   size_t queued = 0;
   for (const auto& entry : entries_) {
     if (entry->queues && !entry->started && !entry->concluded) ++queued;
@@ -61,12 +62,29 @@ Status JobManager::Impl::Reserve(Wanted wanted, Reservation& reservation) {
   entry->id = wanted.id.empty() ? FreshId(wanted.type) : std::move(wanted.id);
   entry->disk = std::move(wanted.disk);
   entry->plan = std::move(wanted.plan);
+  entry->alone = wanted.alone;
   entry->queues = wanted.queues;
   reservation.sequence_ = entry->sequence;
   reservation.id_ = entry->id;
   entries_.push_back(std::move(entry));
   ++reserving_;
   return {};
+}
+
+Status JobManager::Impl::CheckAlone(const Wanted& wanted) const {
+  for (const auto& entry : entries_) {
+    if (entry->disk != wanted.disk || entry->concluded) continue;
+    if (!wanted.alone && !entry->alone) continue;
+    return Fail(ErrorKind::kBusy,
+                EscapeText(fmt::format("job {} of disk {} has not finished; wait for it or cancel "
+                                       "it",
+                                       entry->id, entry->disk)));
+  }
+  const Waiting* const waiting = wanted.alone ? LookupWaiting(wanted.disk, "") : nullptr;
+  if (waiting == nullptr) return {};
+  return Fail(ErrorKind::kBusy,
+              EscapeText(fmt::format("job {} of disk {} waits to be taken up; cancel it first",
+                                     waiting->id, wanted.disk)));
 }
 
 void JobManager::Impl::GiveBack(uint64_t sequence) {

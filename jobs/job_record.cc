@@ -18,6 +18,18 @@ constexpr std::array<std::pair<OnError, std::string_view>, 4> kPolicies = {
      {OnError::kStop, "stop"},
      {OnError::kEnospc, "enospc"}}};
 
+std::string_view DeleteWord(RemoveLayers remove) {
+  switch (remove) {
+    case RemoveLayers::kNo:
+      break;
+    case RemoveLayers::kInSources:
+      return "sources";
+    case RemoveLayers::kAnywhere:
+      return "anywhere";
+  }
+  return "no";
+}
+
 std::string Escape(std::string_view value) {
   std::string out;
   for (const char c : value) {
@@ -95,6 +107,17 @@ Result<OnError> NeedPolicy(const Facts& facts) {
   return Malformed("on-error", word);
 }
 
+Result<RemoveLayers> ReadDelete(const Facts& facts) {
+  // Records of older daemons do not say.
+  const auto found = facts.find("delete");
+  if (found == facts.end()) return RemoveLayers::kNo;
+  for (const RemoveLayers value :
+       {RemoveLayers::kNo, RemoveLayers::kInSources, RemoveLayers::kAnywhere}) {
+    if (DeleteWord(value) == found->second) return value;
+  }
+  return Malformed("delete", found->second);
+}
+
 }  // namespace
 
 std::string JobRecordName(std::string_view id) { return fmt::format("{}{}", kJobRecordPrefix, id); }
@@ -106,10 +129,10 @@ std::string FormatJobRecord(const JobRecord& record) {
   }
   return fmt::format(
       "version={}\nid={}\ntype={}\ndisk={}\ntop={}\nbase={}\nspeed={}\non-error={}\nphase={}\n"
-      "paused={}\nprogress={}\n",
+      "paused={}\ndelete={}\nprogress={}\n",
       kVersion, record.id, record.type, Escape(record.disk), Escape(record.top),
       Escape(record.base.value_or("")), record.speed, policy, record.pivoting ? "pivot" : "copy",
-      record.paused ? 1 : 0, record.progress);
+      record.paused ? 1 : 0, DeleteWord(record.remove), record.progress);
 }
 
 Result<JobRecord> ParseJobRecord(std::string_view text) {
@@ -141,6 +164,7 @@ Result<JobRecord> ParseJobRecord(std::string_view text) {
   if (paused > 1) return Malformed("paused", std::to_string(paused));
   record.paused = paused == 1;
   CHAINFS_ASSIGN(record.progress, NeedNumber(facts, "progress"));
+  CHAINFS_ASSIGN(record.remove, ReadDelete(facts));
   return record;
 }
 

@@ -27,6 +27,7 @@ struct JobRecord {
   std::optional<std::string> base;  // path
   uint64_t speed = 0;
   OnError on_error = OnError::kReport;
+  RemoveLayers remove = RemoveLayers::kNo;
   bool pivoting = false;  // phase=pivot, else phase=copy
   bool paused = false;
   uint64_t progress = 0;  // bytes; where the next daemon's figure begins, not where its walk does

@@ -295,6 +295,22 @@ bool JobRun::SettleAndPivot(ChunkWork& work) {
   return false;
 }
 
+void JobRun::AskWhatIsLeftOut(ChunkWork& work) {
+  LeftOutLayers left_out;
+  const Status status = Guarded([&]() -> Status {
+    left_out = work.LeftOut();
+    return {};
+  });
+  // What the job was for is done.
+  if (!status) left_out.problem = status.error().message;
+  if (!left_out.problem.empty()) {
+    spdlog::warn("job {} of disk {}: a layer that nobody needs was not removed: {}", settings_.id,
+                 settings_.disk, left_out.problem);
+  }
+  MutexLock lock(mu_);
+  left_out_ = std::move(left_out);
+}
+
 void JobRun::Release(ChunkWork& work) {
   MutexLock lock(record_mu_);
   released_ = true;
@@ -313,7 +329,7 @@ void JobRun::End() {
     work = work_.get();
     aborting = status_ == JobStatus::kAborting;
   }
-  if (!aborting) SettleAndPivot(*work);
+  if (!aborting && SettleAndPivot(*work)) AskWhatIsLeftOut(*work);
   Release(*work);
   std::unique_ptr<ChunkWork> gone;
   {

@@ -121,6 +121,7 @@ class JobRun : public std::enable_shared_from_this<JobRun> {
   // The ends.
   void End() EXCLUDES(mu_);
   bool SettleAndPivot(ChunkWork& work) EXCLUDES(mu_);
+  void AskWhatIsLeftOut(ChunkWork& work) EXCLUDES(mu_);
   void Release(ChunkWork& work) EXCLUDES(mu_, record_mu_);
   void StopHere() EXCLUDES(mu_);
   // Verbs, status, events.
@@ -183,6 +184,7 @@ class JobRun : public std::enable_shared_from_this<JobRun> {
   uint64_t chunk_size_ GUARDED_BY(mu_);       // adapts to how fast the storage is
   uint64_t done_ GUARDED_BY(mu_) = 0;         // bytes of finished chunks
   uint64_t copied_ GUARDED_BY(mu_) = 0;
+  LeftOutLayers left_out_ GUARDED_BY(mu_);
   Throttle throttle_ GUARDED_BY(mu_);
   RateMeter meter_ GUARDED_BY(mu_);
   std::optional<Time> wake_ GUARDED_BY(mu_);  // when the timer will come

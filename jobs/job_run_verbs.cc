@@ -163,6 +163,9 @@ JobInfo JobRun::Info() const {
   }
   info.dry_run = estimates_;
   info.warning = settings_.warning;
+  info.unneeded = left_out_.unneeded;
+  info.removed = left_out_.removed;
+  if (!left_out_.problem.empty()) info.warning = left_out_.problem;
   info.started = started_;
   info.ended = ended_;
   info.sequence = settings_.sequence;

@@ -125,6 +125,7 @@ Status StreamWork::Pivot() {
   }
   CHAINFS_ASSIGN(const std::optional<BackingReference> backing, NewBacking());
   CHAINFS_TRY(top_.CanSetBacking(backing));
+  CHAINFS_TRY(catalog_.MarkLeftOut(*disk_, *plan_.top, plan_.between));
   CHAINFS_TRY(top_.SetBacking(backing));
   DropLayers();
   return {};
@@ -145,6 +146,19 @@ void StreamWork::DropLayers() {
     events_.Publish("CHAIN_CHANGE",
                     {TextField("disk", disk->name()), NumberField("generation", now)});
   }
+}
+
+LeftOutLayers StreamWork::LeftOut() {
+  RemoveLayers remove = RemoveLayers::kNo;
+  {
+    MutexLock lock(mu_);
+    remove = record_.remove;
+  }
+  if (plan_.nothing_to_do()) return {};
+  if (remove == RemoveLayers::kNo) {
+    return {.unneeded = catalog_.Unneeded(*plan_.top, plan_.between), .removed = {}, .problem = {}};
+  }
+  return catalog_.RemoveUnneeded(*plan_.top, plan_.between, remove == RemoveLayers::kAnywhere);
 }
 
 void StreamWork::Release() {
@@ -172,7 +186,8 @@ void StreamWork::SaveParameters(const JobParameters& parameters) {
   }
 }
 
-StreamEstimate::StreamEstimate(StreamPlan plan) : plan_(std::move(plan)), length_(LengthOf(plan_)) {
+StreamEstimate::StreamEstimate(StreamPlan plan, LeftOutLayers left_out)
+    : plan_(std::move(plan)), left_out_(std::move(left_out)), length_(LengthOf(plan_)) {
   MakeCopier(plan_, copier_);
 }
 

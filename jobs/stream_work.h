@@ -7,9 +7,10 @@
 //   1. Flush of top: every copied cluster, its metadata included, is durable. Until here the old
 //      header is right, because copies change nothing that is visible.
 //   2. The record says phase=pivot.
+//      The layers that are left out are marked, so that no later daemon lets them be written.
 //   3. SetBacking: one sector of top's header, durable on return. The old and the new name show the
 //      same contents, so a crash on either side is harmless.
-//   4. The shorter list of layers is published.
+//   4. The shorter list of layers is published. With delete=, what nobody needs is removed.
 //   5. The record goes. Only then is the job said to be completed.
 // A crash before 5 leaves the record; the next daemon walks top again, finds all allocated, and
 // does the end again, or finds the header changed and only removes the record.
@@ -50,6 +51,7 @@ class StreamWork final : public ChunkWork {
   ChunkResult Process(uint64_t offset, uint64_t length) override;
   Status Settle() override;
   Status Pivot() override;
+  LeftOutLayers LeftOut() override EXCLUDES(mu_);
   void Release() override EXCLUDES(mu_);
   void SaveParameters(const JobParameters& parameters) override EXCLUDES(mu_);
 
@@ -82,16 +84,19 @@ class StreamWork final : public ChunkWork {
 // What a stream would copy, by looking at maps only.
 class StreamEstimate final : public ChunkWork {
  public:
-  explicit StreamEstimate(StreamPlan plan);
+  // `left_out`: what the stream would leave behind.
+  StreamEstimate(StreamPlan plan, LeftOutLayers left_out);
 
   uint64_t length() const override { return length_; }
   uint64_t unit() const override { return plan_.top->image->cluster_size(); }
   uint64_t chunk_size() const override;
   bool estimates() const override { return true; }
+  LeftOutLayers LeftOut() override { return left_out_; }
   ChunkResult Process(uint64_t offset, uint64_t length) override;
 
  private:
   const StreamPlan plan_;
+  const LeftOutLayers left_out_;
   const uint64_t length_;
   std::optional<StreamCopier> copier_;
 };

@@ -105,9 +105,9 @@ class Directory {
   // Replaces `name` with `contents` so that a crash leaves the old or the new, durably the new on
   // return: a temporary file, DataSync, Rename, Sync. `name` is one component.
   Status WriteFileAtomically(const std::string& name, std::string_view contents);
-  // Removes `name` if it is the file `id`; kStale, and nothing changes, if it is another one by
-  // now.
-  Status RemoveFile(const std::string& name, const FileId& id);
+  // Removes `name` if it is the file `id` itself; kStale, and nothing changes, if it is another one
+  // by now, or a link to it.
+  virtual Status RemoveFile(const std::string& name, const FileId& id);
   Result<FileId> Id();
   // The whole file as text; kInvalidArgument if longer than `limit` bytes.
   Result<std::string> ReadSmallFile(const std::string& name, size_t limit = 1 << 20);

@@ -58,6 +58,7 @@ class PosixDirectory : public Directory {
   Result<std::unique_ptr<File>> Create(const std::string& name, mode_t permissions) override;
   Status Rename(const std::string& from, const std::string& to) override;
   Status Remove(const std::string& name) override;
+  Status RemoveFile(const std::string& name, const FileId& id) override;
   Status MakeDirectory(const std::string& name, mode_t permissions) override;
   Result<std::unique_ptr<Directory>> OpenDirectory(const std::string& name) override {
     return OpenDirectoryWith(name, 0);
@@ -179,6 +180,24 @@ Status PosixDirectory::Rename(const std::string& from, const std::string& to) {
 
 Status PosixDirectory::Remove(const std::string& name) {
   CHAINFS_ASSIGN(const Place place, FindPlace(name));
+  if (::unlinkat(place.directory.get(), place.leaf.c_str(), 0) != 0) {
+    return FailAt(errno, name, "remove");
+  }
+  return {};
+}
+
+// Nothing lies between the look and the removal but these two calls.
+Status PosixDirectory::RemoveFile(const std::string& name, const FileId& id) {
+  CHAINFS_ASSIGN(const Place place, FindPlace(name));
+  struct stat st = {};
+  if (::fstatat(place.directory.get(), place.leaf.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
+    return FailAt(errno, name, "remove");
+  }
+  if (st.st_dev != id.device || st.st_ino != id.inode || !S_ISREG(st.st_mode)) {
+    return Fail(
+        ErrorKind::kStale,
+        fmt::format("{}: it is another file by now, so it is not removed", Join(path(), name)));
+  }
   if (::unlinkat(place.directory.get(), place.leaf.c_str(), 0) != 0) {
     return FailAt(errno, name, "remove");
   }

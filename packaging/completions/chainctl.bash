@@ -25,7 +25,7 @@ _chainctl() {
         cword=$COMP_CWORD
     }
     local verbs='list info chain map stream snapshot jobs wait cancel pause resume speed dismiss
-        flush events create umount layers revert'
+        flush events create umount layers revert thaw'
     local common='--help --json'
     local waiting='--timeout --progress'
 
@@ -87,7 +87,7 @@ _chainctl() {
     if [[ $cur == -* ]]; then
         local options=$common
         case $verb in
-            stream | snapshot | flush | cancel | pause | resume | dismiss | speed | revert)
+            stream | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | thaw)
                 options+=' --verbose --quiet'
                 ;;
             info | chain | map | events | layers) ;;

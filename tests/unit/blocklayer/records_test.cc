@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "blocklayer/io/posix.h"
+#include "blocklayer/left_out.h"
 #include "tests/support/crash_enumerator.h"
 #include "tests/support/mem_host.h"
 #include "tests/support/temp_dir.h"
@@ -34,10 +35,24 @@ TEST(RecordsTest, ARecordIsReadableText) {
 TEST(RecordsTest, WhatIsWrittenIsRead) {
   ChainRecord record = SampleRecord();
   record.next = "/elsewhere/back\\slash\nline\x01\x7f=.qcow2";
+  record.drops = {{.path = "/images/vm1.3.qcow2", .inode = 12},
+                  {.path = "/elsewhere/two words", .inode = 7}};
   const Result<ChainRecord> read =
       ParseChainRecord(FormatChainRecord(record, "/images"), "/images");
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(*read, record);
+}
+
+TEST(RecordsTest, AMarkIsARecord) {
+  const LeftOut mark{.path = "/images/mid.qcow2", .inode = 99, .into = "/other/vm1.qcow2"};
+  const std::string text = FormatLeftOut(mark, "/images");
+  const Result<LeftOut> read = ParseLeftOut(text, "/images");
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(*read, mark);
+  EXPECT_EQ(ParseLeftOut(text, "/moved")->path, "/moved/mid.qcow2");
+  EXPECT_EQ(LeftOutName(mark), "merged-mid.qcow2-99");
+  EXPECT_FALSE(ParseLeftOut(text.substr(0, text.find("inode")), "/images"));
+  EXPECT_FALSE(ParseLeftOut("version=2\n", "/images"));
 }
 
 TEST(RecordsTest, TheSourceMayMove) {

@@ -44,13 +44,5 @@ TEST(Layers, FromChainsByTheirDirectOverlays) {
   for (const LayerFacts& layer : layers) EXPECT_TRUE(layer.needed) << layer.path;
 }
 
-TEST(Layers, WhatAStreamLeftOutIsUnneededOnlyIfNothingStandsOnIt) {
-  const auto layers = LayersFromChains(Chains());
-  EXPECT_EQ(Paths(NoLongerNeeded(layers, {"/mid", "/low"})), std::vector<std::string>{"/mid"});
-  EXPECT_EQ(Paths(NoLongerNeeded(layers, {"/other", "/mid", "/low"})),
-            (std::vector<std::string>{"/other", "/mid", "/low"}));
-  EXPECT_TRUE(NoLongerNeeded(layers, {"/gone", "/low"}).empty());
-}
-
 }  // namespace
 }  // namespace chainfs

@@ -18,6 +18,7 @@ JobRecord Example() {
   record.pivoting = true;
   record.paused = true;
   record.progress = 7;
+  record.remove = RemoveLayers::kAnywhere;
   return record;
 }
 
@@ -39,7 +40,7 @@ TEST(JobRecord, ComesBackAsItWas) {
 
 TEST(JobRecord, OneLineAFact) {
   const std::string text = FormatJobRecord(Example());
-  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 11);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 12);
   EXPECT_EQ(text.find('\r'), std::string::npos);
 }
 

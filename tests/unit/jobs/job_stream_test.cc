@@ -198,6 +198,8 @@ TEST_F(StreamTest, LinkedClonesAtOnce) {
   }
   // The jobs' own stacks are gone, too.
   ASSERT_TRUE(catalog_->Rescan());
+  EXPECT_TRUE(Disk("a")->read_only()) << "a stream has left it out";
+  ASSERT_TRUE(catalog_->AllowWriting(Disk("a")));
   EXPECT_FALSE(Disk("a")->read_only()) << "nobody is built on it any more";
   CloseAll();
   for (const std::string& name : names) {
