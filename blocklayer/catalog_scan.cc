@@ -164,6 +164,7 @@ std::vector<std::pair<Catalog::Impl::Entry*, std::string>> Catalog::Impl::NamesO
   }
   const std::vector<std::string> names = AssignNames(requests);
   std::vector<std::pair<Entry*, std::string>> named;
+  named.reserve(order.size());
   for (size_t i = 0; i < order.size(); ++i) named.emplace_back(order[i], names[i]);
   return named;
 }

@@ -47,6 +47,7 @@ uint64_t TicketOf(MountState& mount, fuse_req_t req) {
       [](fuse_req_t interrupted, void* data) {
         MountOf(interrupted).watcher.Hurry(reinterpret_cast<uintptr_t>(data));
       },
+      // NOLINTNEXTLINE(performance-no-int-to-ptr): libfuse keeps a number for us
       reinterpret_cast<void*>(ticket));
   return ticket;
 }
