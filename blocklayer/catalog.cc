@@ -120,7 +120,7 @@ size_t Catalog::Impl::Remembered() {
 }
 
 std::vector<ImageNote> Catalog::Impl::Notes() const {
-  constexpr auto is_reason = [](const ImageNote& note) { return note.text.starts_with(kReadOnly); };
+  const auto is_reason = [](const ImageNote& note) { return note.text.starts_with(kReadOnly); };
   std::vector<ImageNote> notes = [&] {
     const MutexLock lock(list_mu_);
     return notes_;

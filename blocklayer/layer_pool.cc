@@ -141,7 +141,7 @@ Result<std::unique_ptr<File>> LayerPool::OpenUnwritable(const LayerFile& file) {
 
 Result<std::unique_ptr<Image>> LayerPool::OpenImage(std::unique_ptr<File> file,
                                                     const LayerFile& described,
-                                                    Qcow2OpenOptions options) {
+                                                    const Qcow2OpenOptions& options) {
   if (described.format == ImageFormat::kRaw) {
     return OpenRawImage(std::move(file), options.read_only);
   }

@@ -84,7 +84,7 @@ class LayerPool {
   Result<std::unique_ptr<File>> OpenFile(const LayerFile& file, std::string* refusal);
   Result<std::unique_ptr<File>> OpenUnwritable(const LayerFile& file);
   Result<std::unique_ptr<Image>> OpenImage(std::unique_ptr<File> file, const LayerFile& described,
-                                           Qcow2OpenOptions options);
+                                           const Qcow2OpenOptions& options);
   // What the background found; nothing for an image that needs no repair.
   std::optional<BackgroundRepairs::Verdict> RepairVerdict(const LayerFile& file) const;
   // Hands it over when its locks can be had; kBusy in any case.

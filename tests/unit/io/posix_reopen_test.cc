@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -125,6 +126,32 @@ TEST_F(PosixReopenTest, AFileThatTheHostDoesNotLetBeWrittenStaysAsItWas) {
   EXPECT_EQ(file->ReadAt(HostOffset(0), data).value_or(0), 4u);
   EXPECT_FALSE(Open(OpenMode::kReadWrite)->SetImageLocks(kActiveLayerLocks)) << "still locked";
   EXPECT_EQ(Modes().size(), 1u) << "nothing leaks";
+}
+
+TEST_F(PosixReopenTest, WithoutRoomForOneMoreOpenFileNothingChanges) {
+  const auto file = Open(OpenMode::kReadOnly);
+  ASSERT_TRUE(file->SetImageLocks(kBackingLayerLocks));
+  rlimit old = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &old), 0);
+  const int next = ::dup(0);
+  ASSERT_GE(next, 0);
+  ::close(next);
+  // Room for none, then for the first of the two that it takes for a moment.
+  for (const int more : {0, 1}) {
+    const rlimit tight = {.rlim_cur = static_cast<rlim_t>(next + more), .rlim_max = old.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
+    const Status refused = file->ReopenForWriting();
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &old), 0);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().sys_errno, EMFILE);
+    EXPECT_EQ(refused.error().message.find(Image() + ": cannot open it for writing: too many open"),
+              0u)
+        << refused.error().message;
+    EXPECT_FALSE(file->writable());
+    EXPECT_EQ(Modes(), std::vector{O_RDONLY});
+    EXPECT_FALSE(Open(OpenMode::kReadWrite)->SetImageLocks(kActiveLayerLocks)) << "still locked";
+  }
+  EXPECT_TRUE(file->ReopenForWriting());
 }
 
 TEST_F(PosixReopenTest, AFileThatSomebodyElseHasChangedIsNotOpenedForWriting) {
