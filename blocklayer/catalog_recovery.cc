@@ -52,7 +52,7 @@ Result<std::optional<FileId>> Catalog::Impl::UnusedOverlay(const Entry& entry, c
   if (!image || !(*image)->backing()) return std::nullopt;
   const auto backing = roots_.Resolve(place, (*image)->backing()->name, record.roots);
   if (!backing) return std::nullopt;
-  const auto below = backing->directory->WhereLeads(backing->name);
+  const auto below = roots_.Follow(*backing->directory, backing->name);
   if (!below || *below != entry.id()) return std::nullopt;
   const uint64_t virtual_size = (*image)->virtual_size();
   if (virtual_size == 0) return stat.id;
