@@ -119,6 +119,7 @@ void Catalog::Impl::UpdateRoles(const LayerUsers& backed) {
       entry.thawing.Reset();
       entry.frozen_because = fmt::format("read-only: {}", BuiltOn(user->second));
     } else if (const Mark* const mark = MarkOf(entry); mark != nullptr) {
+      entry.thawing.Reset();
       if (entry.frozen || Freeze(entry, {})) entry.frozen_because = MergedText(*mark);
     } else if (entry.frozen) {
       Thaw(entry);
