@@ -51,7 +51,7 @@ TEST_F(InodesTest, FixedNodesAreThere) {
   const NodePtr control = table.FindByName(NodeKind::kRoot, ".chainfs");
   ASSERT_NE(control, nullptr);
   EXPECT_TRUE(table.List(NodeKind::kRoot).empty()) << "the control directory is not listed";
-  EXPECT_EQ(table.List(NodeKind::kControlDirectory).size(), 5u);
+  EXPECT_EQ(table.List(NodeKind::kControlDirectory).size(), 6u);
   EXPECT_NE(table.FindByName(NodeKind::kControlDirectory, "events"), nullptr);
   EXPECT_EQ(table.FindByName(NodeKind::kControlDirectory, "a.raw"), nullptr);
 }
