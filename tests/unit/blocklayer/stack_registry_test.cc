@@ -93,6 +93,8 @@ class StillBackedTest : public CatalogTest {
   // As at the end of a stream with base as its base.
   void LeaveOutMiddle() {
     const Layers layers = top_->chain()->AllLayers();
+    const BackingReference base{.name = "base.qcow2", .format = "qcow2"};
+    ASSERT_TRUE(layers[0]->image->SetBacking(base));
     catalog_->DropLayersBetween(layers[0], layers[2]);
   }
 
