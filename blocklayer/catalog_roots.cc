@@ -186,6 +186,13 @@ std::unexpected<Error> Roots::FailOutside(const std::string& path) const {
   const std::string cure =
       directory == "/" ? "use a place beneath them"
                        : fmt::format("to permit it, mount with -o backing_dir={}", directory);
+  if (RootOf(path) != nullptr) {
+    return Fail(
+        ErrorKind::kAccess,
+        EscapeText(fmt::format("{}: the name leads from a permitted directory onto another mount; "
+                               "{}",
+                               path, cure)));
+  }
   return Fail(ErrorKind::kAccess,
               EscapeText(fmt::format("{}: outside the permitted directories ({}); {}", path,
                                      Names(RootUse::kRead), cure)));
