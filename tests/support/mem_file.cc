@@ -69,7 +69,7 @@ HostEvent MemFile::Event(HostOp op, uint64_t offset, uint64_t length) const {
   return {.op = op, .inode = inode_, .offset = offset, .length = length, .name = name_};
 }
 
-void MemFile::Touch() { ::clock_gettime(CLOCK_REALTIME, &host_->state_.at(inode_).modified); }
+void MemFile::Touch() { ::clock_gettime(CLOCK_REALTIME, &host_->modified_[inode_]); }
 
 Result<size_t> MemFile::ReadAt(HostOffset offset, std::span<std::byte> out) {
   const MemHost::Verdict verdict = Ask(HostOp::kRead, offset.value, out.size());
@@ -197,7 +197,7 @@ Result<FileStat> MemFile::Stat() {
   return FileStat{.id = {.device = host_->device_, .inode = inode_},
                   .size = bytes.size(),
                   .allocated_bytes = bytes.allocated_bytes(),
-                  .modified = host_->state_.at(inode_).modified};
+                  .modified = host_->modified_[inode_]};
 }
 
 Result<DataRun> MemFile::RunAt(HostOffset offset) {

@@ -111,7 +111,6 @@ class MemHost : public std::enable_shared_from_this<MemHost> {
     uint64_t count = 0;
     std::map<const void*, ImageLockSet> locks;
     SparseBytes durable;
-    timespec modified = {};
   };
   // What a fault makes of a call.
   struct Verdict {
@@ -136,6 +135,7 @@ class MemHost : public std::enable_shared_from_this<MemHost> {
   Mutex mutex_;
   HostTree tree_ GUARDED_BY(mutex_);
   std::map<uint64_t, OpenState> state_ GUARDED_BY(mutex_);
+  std::map<uint64_t, timespec> modified_ GUARDED_BY(mutex_);  // of what was, since the start
   uint64_t next_inode_ GUARDED_BY(mutex_);
   uint64_t capacity_ GUARDED_BY(mutex_);
   std::vector<ActiveFault> faults_ GUARDED_BY(mutex_);
