@@ -170,7 +170,8 @@ class Catalog {
   // nobody will need then, top first.
   std::vector<std::string> Unneeded(const Layer& top, const Layers& left_out);
   // Before the header of `top` says so: none of `layers` turns up as a disk that can be written,
-  // until AllowWriting or until the user names it as a source. Durable on return.
+  // until AllowWriting or until the user names it as a source. Durable on return. kStale when the
+  // file of `top` was removed.
   Status MarkLeftOut(const Disk& disk, const Layer& top, const Layers& layers);
   // After DropLayersBetween: removes what nobody needs any more, from the top down. Never a file
   // outside the source directories unless `anywhere`.

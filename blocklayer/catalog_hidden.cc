@@ -40,6 +40,27 @@ void Catalog::Impl::LookForHidden() {
   if (!hidden_.Scan(sources_.WholeDirectories(), opener, pause)) context_->wake_up().Call();
 }
 
+Result<Catalog::Impl::Around> Catalog::Impl::LookAround(const Layers& layers) {
+  ChainOpener opener(
+      roots_, pool_,
+      {.assume_backing_format = options_.assume_backing_format, .max_depth = options_.max_depth});
+  const auto pause = [this]() REQUIRES(mu_) {
+    (void)LetOthersIn();
+    return !closing_;
+  };
+  HiddenOverlays::Directories directories = sources_.WholeDirectories();
+  std::set<FileId> known;
+  for (const std::shared_ptr<Directory>& directory : directories) {
+    CHAINFS_ASSIGN(const FileId id, directory->Id());
+    known.insert(id);
+  }
+  for (const LayerPtr& layer : layers) {
+    CHAINFS_ASSIGN(const FileId id, layer->directory->Id());
+    if (known.insert(id).second) directories.push_back(layer->directory);
+  }
+  return HiddenOverlays::LookAtAll(directories, opener, pause);
+}
+
 void Catalog::Impl::UpdateHidden() {
   hidden_users_.clear();
   hidden_notes_.clear();

@@ -151,6 +151,10 @@ class Catalog::Impl {
   void LookForHidden() EXCLUDES(list_mu_) REQUIRES(mu_);
   // What those found keep from being written, now that the entries are known.
   void UpdateHidden() REQUIRES(mu_);
+  // Every overlay in the source directories and in those of `layers`, in view or not, before a
+  // layer is removed. Lets others in.
+  using Around = std::vector<HiddenOverlays::Overlay>;
+  Result<Around> LookAround(const Layers& layers) REQUIRES(mu_);
 
   // catalog_retry.cc
   // Whether a broken one is worth another attempt at opening it.
@@ -266,9 +270,10 @@ class Catalog::Impl {
   // catalog_layers.cc
   // Which references to a layer do not count.
   struct Sight {
-    std::set<FileId> gone;          // tops of chains that are as good as removed
-    std::optional<FileId> skipped;  // a chain that contains this one does not need the layer
-    std::string own_record = {};    // the record of the chain with this active layer
+    std::set<FileId> gone;           // tops of chains that are as good as removed
+    std::optional<FileId> skipped;   // a chain that contains this one does not need the layer
+    std::string own_record = {};     // the record of the chain with this active layer
+    const Around* around = nullptr;  // overlays that were just seen; these count
   };
   // Why somebody needs the file; empty when nobody does.
   std::string NeededBecause(const FileId& id, const std::string& path, const Sight& sight)
@@ -278,7 +283,7 @@ class Catalog::Impl {
   // As a disk of its own.
   static std::string NeededByItself(const Entry& entry);
   // The layers of `left_out` that nobody needs, top first.
-  Layers UnneededOf(const Layer& top, const Layers& left_out) REQUIRES(mu_);
+  Layers UnneededOf(const Layer& top, const Layers& left_out, const Around& around) REQUIRES(mu_);
   // kAccess for a file outside the source directories, unless `anywhere`.
   Status CheckMayRemove(const Layer& layer, bool anywhere) REQUIRES(mu_);
   // Removes the file by which the layer was opened, and nothing else of that name.
@@ -293,9 +298,10 @@ class Catalog::Impl {
     Place place;  // of `to`, as a later scan will find it
     Layers rest;  // from `to` on
   };
-  Result<RevertPlan> PlanRevert(const Entry& entry, const Layer& to, bool anywhere) REQUIRES(mu_);
+  Result<RevertPlan> PlanRevert(const Entry& entry, const Layer& to, const Around& around,
+                                bool anywhere) REQUIRES(mu_);
   Status CheckRevertOf(const Layer& layer, const RevertPlan& plan, const Entry& entry,
-                       bool anywhere) REQUIRES(mu_);
+                       const Around& around, bool anywhere) REQUIRES(mu_);
   ChainRecord RevertRecord(const RevertPlan& plan, const KnownRecord& known) REQUIRES(mu_);
   Result<LeftOutLayers> RevertLocked(const DiskPtr& disk, const Layer& to, bool anywhere,
                                      bool dry_run) REQUIRES(mu_);

@@ -117,11 +117,18 @@ std::string Catalog::Impl::NeededBecause(const FileId& id, const std::string& pa
     if (sight.gone.contains(overlay.file.stat.id) || !needs(overlay.below)) continue;
     return fmt::format("{}, which is not shown, is built on it", FileNameOf(name));
   }
+  if (sight.around != nullptr) {
+    for (const HiddenOverlays::Overlay& overlay : *sight.around) {
+      const FileId& top = overlay.file.stat.id;
+      if (top == sight.skipped || sight.gone.contains(top) || !needs(overlay.below)) continue;
+      return fmt::format("{}, which is not shown, is built on it", overlay.file.place.path);
+    }
+  }
   return NeededByRecord(id, path, sight);
 }
 
-Layers Catalog::Impl::UnneededOf(const Layer& top, const Layers& left_out) {
-  Sight sight{.gone = {}, .skipped = top.id, .own_record = {}};
+Layers Catalog::Impl::UnneededOf(const Layer& top, const Layers& left_out, const Around& around) {
+  Sight sight{.gone = {}, .skipped = top.id, .own_record = {}, .around = &around};
   Layers unneeded;
   for (const LayerPtr& layer : left_out) {
     sight.gone.insert(layer->id);
@@ -139,7 +146,10 @@ Layers Catalog::Impl::UnneededOf(const Layer& top, const Layers& left_out) {
 std::vector<std::string> Catalog::Impl::Unneeded(const Layer& top, const Layers& left_out) {
   const Turn turn(*this);
   std::vector<std::string> paths;
-  for (const LayerPtr& layer : UnneededOf(top, left_out)) paths.push_back(layer->path);
+  const Result<Around> around = LookAround(left_out);
+  // Of what cannot be told nobody may say that it is not needed.
+  if (!around) return paths;
+  for (const LayerPtr& layer : UnneededOf(top, left_out, *around)) paths.push_back(layer->path);
   return paths;
 }
 
@@ -176,10 +186,13 @@ LeftOutLayers Catalog::Impl::RemoveUnneeded(const Layer& top, const Layers& left
   LeftOutLayers result;
   {
     const Turn turn(*this);
-    const Status looked = closed_ ? Fail(ErrorKind::kShutdown, "the mount is shutting down")
-                                  : ScanLocked(ScanKind::kQuick);
-    const Layers unneeded = UnneededOf(top, left_out);
-    Status removed = looked;
+    const Result<Around> around = LookAround(left_out);
+    Status removed = around ? Status() : std::unexpected(around.error());
+    if (removed) {
+      removed = closed_ ? Fail(ErrorKind::kShutdown, "the mount is shutting down")
+                        : ScanLocked(ScanKind::kQuick);
+    }
+    const Layers unneeded = UnneededOf(top, left_out, around ? *around : Around());
     for (const LayerPtr& layer : unneeded) {
       if (removed) removed = ForgetInRecords(layer->path);
       if (removed) removed = RemoveLayerFile(*layer, anywhere);

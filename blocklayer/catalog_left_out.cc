@@ -77,6 +77,14 @@ Status Catalog::Impl::MarkLeftOut(const Disk& disk, const Layer& top, const Laye
   size_t source = 0;
   while (&sources_.records(source) != store) ++source;
   const Turn turn(*this);
+  // Then nothing that lasts has their contents.
+  const Result<FileStat> stat = top.image->file().Stat();
+  if (condemned_.contains(top.id) || (stat && stat->links == 0)) {
+    return Fail(ErrorKind::kStale,
+                EscapeText(fmt::format("{}: was removed while it was being filled, so what it is "
+                                       "built on stays",
+                                       top.path)));
+  }
   for (const LayerPtr& layer : layers) {
     Mark mark{.source = source,
               .record = {},

@@ -173,6 +173,10 @@ Status Catalog::Impl::CheckNamedByNobody(const Place& place,
     for (const std::string& path : {record.active, record.origin, record.backing, record.next}) {
       if (same(path)) return refuse(fmt::format("the record of the chain {}", record.name));
     }
+    // What is to be removed has its inode number, too, which the next file of that name may get.
+    for (const ChainRecord::Dropped& dropped : record.drops) {
+      if (same(dropped.path)) return refuse(fmt::format("the record of the chain {}", record.name));
+    }
   }
   return {};
 }

@@ -22,9 +22,10 @@
 namespace chainfs {
 
 Status Catalog::Impl::CheckRevertOf(const Layer& layer, const RevertPlan& plan, const Entry& entry,
-                                    bool anywhere) {
+                                    const Around& around, bool anywhere) {
   CHAINFS_TRY(CheckMayRemove(layer, anywhere));
-  Sight sight{.gone = {}, .skipped = std::nullopt, .own_record = entry.candidate.path};
+  Sight sight{
+      .gone = {}, .skipped = std::nullopt, .own_record = entry.candidate.path, .around = &around};
   for (const LayerPtr& dropped : plan.dropped) {
     if (dropped->id != layer.id || layer.id == entry.id()) sight.gone.insert(dropped->id);
   }
@@ -36,7 +37,7 @@ Status Catalog::Impl::CheckRevertOf(const Layer& layer, const RevertPlan& plan, 
 }
 
 Result<Catalog::Impl::RevertPlan> Catalog::Impl::PlanRevert(const Entry& entry, const Layer& to,
-                                                            bool anywhere) {
+                                                            const Around& around, bool anywhere) {
   const Layers layers = entry.disk->chain()->AllLayers();
   const auto at =
       std::ranges::find_if(layers, [&](const LayerPtr& layer) { return layer.get() == &to; });
@@ -53,9 +54,9 @@ Result<Catalog::Impl::RevertPlan> Catalog::Impl::PlanRevert(const Entry& entry, 
                   .place = {},
                   .rest = Layers(at, layers.end())};
   for (const LayerPtr& layer : plan.dropped) {
-    CHAINFS_TRY(CheckRevertOf(*layer, plan, entry, anywhere));
+    CHAINFS_TRY(CheckRevertOf(*layer, plan, entry, around, anywhere));
   }
-  CHAINFS_TRY(CheckRevertOf(to, plan, entry, anywhere));
+  CHAINFS_TRY(CheckRevertOf(to, plan, entry, around, anywhere));
   std::vector<std::string> extra = entry.candidate.extra_roots;
   if (anywhere) extra.push_back(DirectoryOf(to.path));
   CHAINFS_ASSIGN(plan.place, roots_.Find(to.path, extra));
@@ -143,6 +144,7 @@ Result<LeftOutLayers> Catalog::Impl::RevertLocked(const DiskPtr& disk, const Lay
   if (closed_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
   if (options_.read_only) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
   // Somebody may have built something on them that nobody has seen yet.
+  CHAINFS_ASSIGN(const Around around, LookAround(disk->chain()->AllLayers()));
   CHAINFS_TRY(ScanLocked(ScanKind::kQuick));
   const auto found =
       std::ranges::find_if(entries_, [&](const auto& item) { return item.second.disk == disk; });
@@ -150,7 +152,7 @@ Result<LeftOutLayers> Catalog::Impl::RevertLocked(const DiskPtr& disk, const Lay
     return Fail(ErrorKind::kNotFound, "the disk is gone; it was renamed or removed");
   }
   Entry& entry = found->second;
-  CHAINFS_ASSIGN(const RevertPlan plan, PlanRevert(entry, to, anywhere));
+  CHAINFS_ASSIGN(const RevertPlan plan, PlanRevert(entry, to, around, anywhere));
   CHAINFS_ASSIGN(const KnownRecord known, RecordOf(entry));
   LeftOutLayers result;
   for (const LayerPtr& layer : plan.dropped) result.unneeded.push_back(layer->path);
@@ -203,11 +205,15 @@ Status Catalog::Impl::RemoveDropped(const ChainRecord::Dropped& dropped,
 
 Status Catalog::Impl::FinishRevert(RecordStore& store, const std::string& file, ChainRecord& record,
                                    std::vector<std::string>* removed) {
-  for (const ChainRecord::Dropped& dropped : record.drops) {
+  while (!record.drops.empty()) {
+    const ChainRecord::Dropped dropped = record.drops.front();
     CHAINFS_TRY(RemoveDropped(dropped, record));
     if (removed != nullptr) removed->push_back(dropped.path);
+    record.drops.erase(record.drops.begin());
+    if (record.drops.empty()) break;
+    // Another file may soon have its name, and its inode number.
+    CHAINFS_TRY(store.Write(file, FormatChainRecord(record, store.source_path())));
   }
-  record.drops.clear();
   // Without the record the chain would be what the record says now.
   const bool says_nothing = record.active == record.origin && record.next.empty() &&
                             StemOf(FileNameOf(record.origin)) == record.name;

@@ -43,7 +43,7 @@ HiddenOverlays::Stamp HiddenOverlays::StampOf(const FileStat& stat) {
 }
 
 // The likely ones first.
-Result<std::vector<Place>> HiddenOverlays::List(const Directories& directories) {
+Result<std::vector<Place>> HiddenOverlays::List(const Directories& directories, bool all) {
   std::vector<Place> likely;
   std::vector<Place> others;
   for (const std::shared_ptr<Directory>& directory : directories) {
@@ -54,7 +54,8 @@ Result<std::vector<Place>> HiddenOverlays::List(const Directories& directories) 
       if (FormatOfFileName(entry.name)) stems.insert(StemOf(entry.name));
     }
     for (DirectoryEntry& entry : entries) {
-      if (!entry.is_file || FormatOfFileName(entry.name) == ImageFormat::kQcow2) continue;
+      if (!entry.is_file) continue;
+      if (!all && FormatOfFileName(entry.name) == ImageFormat::kQcow2) continue;
       std::vector<Place>& places = ContinuesOneOf(stems, entry.name) ? likely : others;
       const std::string path = JoinPath(directory->path(), entry.name);
       places.push_back({.directory = directory, .name = std::move(entry.name), .path = path});
@@ -109,7 +110,7 @@ void HiddenOverlays::LookAt(const Place& place, ChainOpener& opener, Pass& pass)
 
 bool HiddenOverlays::Scan(const Directories& directories, ChainOpener& opener,
                           const std::function<bool()>& pause) {
-  Result<std::vector<Place>> listed = List(directories);
+  Result<std::vector<Place>> listed = List(directories, false);
   if (!listed) return true;
   std::vector<Place>& places = *listed;
   const auto begin = std::ranges::find(places, resume_at_, &Place::path);
@@ -139,6 +140,22 @@ bool HiddenOverlays::Scan(const Directories& directories, ChainOpener& opener,
   plain_ = std::move(pass.plain);
   overlays_ = std::move(pass.overlays);
   return resume_at_.empty() || pass.headers == 0;
+}
+
+Result<std::vector<HiddenOverlays::Overlay>> HiddenOverlays::LookAtAll(
+    const Directories& directories, ChainOpener& opener, const std::function<bool()>& pause) {
+  CHAINFS_ASSIGN(const std::vector<Place> places, List(directories, true));
+  HiddenOverlays fresh;
+  Pass pass;
+  for (size_t i = 0; i < places.size(); ++i) {
+    if (i % kPauseAfter == 0 && i > 0 && !pause()) {
+      return Fail(ErrorKind::kShutdown, "the mount is shutting down");
+    }
+    fresh.LookAt(places[i], opener, pass);
+  }
+  std::vector<Overlay> all;
+  for (auto& [path, overlay] : pass.overlays) all.push_back(std::move(overlay));
+  return all;
 }
 
 }  // namespace chainfs

@@ -157,6 +157,38 @@ TEST_F(LeftOutTest, AnOverlayThatNobodyHasSeenYetCounts) {
   ExpectSound("late.qcow2");
 }
 
+// An image that is a source of its own: nobody looks at what lies beside it, until something goes.
+TEST_F(LeftOutTest, AnOverlayThatIsNotInViewCounts) {
+  MakeFive();
+  Create("other.qcow2", 8 * kMiB, "c.qcow2");
+  Remember("other.qcow2");
+  auto catalog = Catalog::Open({{.path = At("e.qcow2")}}, {});
+  ASSERT_TRUE(catalog) << catalog.error().message;
+  catalog_ = *std::move(catalog);
+  events_ = std::make_unique<EventLog>();
+  jobs_ = std::make_unique<JobManager>(*catalog_, *events_, JobManagerOptions{.threads = 4});
+  const JobInfo told = WaitEnd("e", Accepted({.disk = "e", .dry_run = true}));
+  EXPECT_EQ(told.unneeded, Paths({"d.qcow2"}));
+  const JobInfo info = Removing({.disk = "e"});
+  EXPECT_EQ(info.removed, Paths({"d.qcow2"}));
+  EXPECT_TRUE(Exists("c.qcow2"));
+  EXPECT_TRUE(Exists("a.qcow2"));
+  CloseAll();
+  ExpectAsRemembered("other.qcow2");
+}
+
+// As when a revert of another disk has dropped what is being filled.
+TEST_F(LeftOutTest, NothingIsMergedIntoAFileThatIsGone) {
+  MakeFive();
+  OpenAll();
+  const Layers layers = Disk("e")->chain()->AllLayers();
+  ASSERT_EQ(::unlink(At("e.qcow2").c_str()), 0);
+  const Status marked = catalog_->MarkLeftOut(*Disk("e"), *layers[0], {layers[1]});
+  ASSERT_FALSE(marked);
+  EXPECT_EQ(marked.error().kind, ErrorKind::kStale);
+  EXPECT_TRUE(Records("merged-").empty());
+}
+
 TEST_F(LeftOutTest, AnotherProgramsLockCounts) {
   MakeFive();
   OpenAll();

@@ -160,6 +160,23 @@ TEST_F(RevertTest, WhatOthersAreBuiltOnIsNotDropped) {
   ASSERT_TRUE(Revert("vm.1.qcow2"));
 }
 
+TEST_F(RevertTest, AnOverlayOfAnyNameThatNobodyHasSeenYetCounts) {
+  MakeVm(2);
+  Create("clone.snap1", 8 * kMiB, "vm.1.qcow2");
+  EXPECT_NE(Refused("vm.qcow2").message.find("clone.snap1"), std::string::npos);
+  EXPECT_TRUE(Exists("vm.1.qcow2"));
+}
+
+// The next file of the name may have the inode number, too, and would be removed.
+TEST_F(RevertTest, ANameThatIsYetToBeRemovedIsNotGivenAway) {
+  MakeVm(1);
+  ASSERT_TRUE(catalog_->WriteRecord(*Disk("vm"), "chain-vm",
+                                    "version=1\nname=vm\nactive=vm.1.qcow2\nformat=qcow2\n"
+                                    "origin=vm.qcow2\ndrop=1 vm.2.qcow2\n"));
+  ASSERT_TRUE(jobs_->Snapshot({.disk = "vm"}));
+  EXPECT_EQ(ChainOf("vm"), (Words{"vm.3.qcow2", "vm.1.qcow2", "vm.qcow2"}));
+}
+
 TEST_F(RevertTest, AnotherProgramsLockCounts) {
   MakeVm(2);
   Command reader({"qemu-io", "-r", "-f", "qcow2", At("vm.1.qcow2")});
