@@ -43,6 +43,11 @@ std::unexpected<Error> FailNotOurs(std::string_view path) {
       fmt::format("{}: not in a chainfs mount; `chainctl list` shows what is mounted", path));
 }
 
+std::string DirectoryOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
+}
+
 Result<std::string> RealPath(const std::string& path) {
   const std::unique_ptr<char, decltype(&std::free)> real(realpath(path.c_str(), nullptr),
                                                          &std::free);
@@ -50,14 +55,16 @@ Result<std::string> RealPath(const std::string& path) {
   const int saved_errno = errno;
   // After an unmount the files are simply not there: the same case as a file that is not ours.
   if (saved_errno == ENOENT || saved_errno == ENOTDIR) {
+    const std::string directory = path.contains('/') ? DirectoryOf(path) : ".";
+    if (getxattr(directory.c_str(), "user.chainfs.version", nullptr, 0) >= 0) {
+      return FailMounted(ENODATA,
+                         fmt::format("{}: no such disk; `chainctl list {}` shows those that there "
+                                     "are, and why others are missing",
+                                     path, directory));
+    }
     return FailMounted(ENODATA, fmt::format("{}: No such file or directory; is it mounted?", path));
   }
   return FailAt(saved_errno, path);
-}
-
-std::string DirectoryOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
 }
 
 // The daemon's sentence for a command that it refused just now with `saved_errno`, if any.
@@ -83,7 +90,8 @@ std::string ReasonOf(int saved_errno, std::string_view verb) {
       return "the mount is read-only for commands too; mount without `-o ro`";
     case EACCES:
     case EPERM:
-      return "not permitted; commands are for root, the daemon's user and -o control_gid";
+      return "not permitted; commands are for root, and for the daemon's user and -o control_gid "
+             "where they may write the file";
     case EOPNOTSUPP:
       return fmt::format("this daemon does not know `{}`; is it an older chainfs?", verb);
     default:

@@ -4,6 +4,7 @@
 // newest that has not finished (dismiss: that has), and then names it, so that a job started
 // meanwhile is not hit by mistake.
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -100,8 +101,13 @@ std::string OutcomeOf(const JobReport& job) {
 
 void AddRow(Table& table, const JobReport& job, const std::string& mount) {
   std::string note;
-  if (job.paused_by_error() || job.waits_to_be_taken_up()) {
-    note = AdviceFor(job, fmt::format("{}/{}.raw", mount, job.disk));
+  const std::string disk = fmt::format("{}/{}.raw", mount, job.disk);
+  if (job.waits_to_be_taken_up() && access(disk.c_str(), F_OK) != 0) {
+    // Verbs need a disk; the attribute of the mount does not.
+    note = fmt::format("{}; it begins by itself, or: setfattr -n user.chainfs.cancel -v id={} {}",
+                       *job.error, job.id, mount);
+  } else if (job.paused_by_error() || job.waits_to_be_taken_up()) {
+    note = AdviceFor(job, disk);
   } else if (job.error && !job.cancelled) {
     note = *job.error;
   } else if (!job.concluded() && job.speed > 0) {

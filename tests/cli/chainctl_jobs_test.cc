@@ -79,6 +79,28 @@ TEST_F(ChainctlJobsTest, AJobThatWaitsToBeTakenUp) {
   ExpectError(Chainctl({"wait", vm_}), 1);
 }
 
+// Then no verb can name the disk: the advice is what works without it.
+TEST_F(ChainctlJobsTest, AJobWhoseDiskIsNotShown) {
+  daemon_->Stop();
+  fs::create_directory(dir_ / ".chainfs");
+  fs::permissions(dir_ / ".chainfs", fs::perms::owner_all);
+  WriteTextFile(dir_ / ".chainfs/job-held",
+                "version=1\nid=held\ntype=stream\ndisk=gone\ntop=/elsewhere\nbase=\nspeed=0\n"
+                "on-error=report\nphase=copy\npaused=0\nprogress=0\n");
+  fs::permissions(dir_ / ".chainfs/job-held", fs::perms::owner_read | fs::perms::owner_write);
+  ASSERT_TRUE(daemon_->Restart());
+  const CommandResult cancelled = Chainctl({"cancel", *daemon_ / "gone.raw", "held"});
+  ExpectError(cancelled, 6);
+  EXPECT_NE(cancelled.err.find("no such disk; `chainctl list "), std::string::npos)
+      << cancelled.err;
+  const std::string mount = daemon_->path();
+  const CommandResult jobs = Chainctl({"jobs", mount});
+  EXPECT_NE(jobs.out.find("setfattr -n user.chainfs.cancel -v id=held " + mount), std::string::npos)
+      << jobs.out;
+  MustRun({"setfattr", "-n", "user.chainfs.cancel", "-v", "id=held", mount});
+  EXPECT_FALSE(fs::exists(dir_ / ".chainfs/job-held"));
+}
+
 // Whoever only watches must not stop what another has started.
 TEST_F(ChainctlJobsTest, InterruptingWaitOnlyStopsWatching) {
   ASSERT_EQ(Chainctl({"stream", vm_, "-b", "--id", "slow", "--speed", "256k"}).exit_code, 0);
