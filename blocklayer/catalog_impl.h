@@ -322,12 +322,17 @@ class Catalog::Impl {
     size_t source = 0;
     std::string record;  // file name
     LeftOut contents;
+    bool lost = false;  // what it was merged into is not there any more
   };
   // Reads the marks again; forgets those whose files are gone.
   void LoadMarks() REQUIRES(mu_);
   // The mark that keeps the entry from being written, or null.
   const Mark* MarkOf(const Entry& entry) const REQUIRES(mu_);
   static std::string MergedText(const Mark& mark);
+  // Whether there is nothing of that name.
+  bool IsGone(const std::string& path) REQUIRES(mu_);
+  // What was merged into `from`, which has been merged itself, is in `into` now.
+  void MergedFurther(const std::string& from, const std::string& into) REQUIRES(mu_);
   Status RemoveMark(const FileId& id) REQUIRES(mu_);
 
   // catalog_recovery.cc

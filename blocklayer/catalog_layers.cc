@@ -203,6 +203,7 @@ LeftOutLayers Catalog::Impl::RemoveUnneeded(const Layer& top, const Layers& left
       result.removed.push_back(layer->path);
       // The next scan would do it, too.
       (void)RemoveMark(layer->id);
+      MergedFurther(layer->path, top.path);
     }
     if (!removed) result.problem = EscapeText(removed.error().message);
     if (!result.removed.empty() && !ScanLocked(ScanKind::kQuick)) PublishLists();
@@ -259,6 +260,9 @@ std::vector<LayerReport> Catalog::Impl::LayersReport() {
     } else if (mark != nullptr) {
       report.reason = NeededByItself(*top->second);
       if (report.reason.empty()) report.reason = NeededByRecord(id, report.path, {});
+      if (report.reason.empty() && mark->lost) {
+        report.reason = fmt::format("{}, which it was merged into, is gone", mark->contents.into);
+      }
       report.needed = !report.reason.empty();
       if (!report.needed) report.reason = fmt::format("merged into {}", mark->contents.into);
     } else if (top != tops.end()) {

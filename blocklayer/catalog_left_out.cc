@@ -39,7 +39,9 @@ void Catalog::Impl::LoadMarks() {
       if (!place) continue;
       const Result<FileId> id = place->directory->WhereLeads(place->name);
       if (id && id->inode == mark->inode) {
-        marks.insert_or_assign(*id, Mark{.source = i, .record = found.name, .contents = *mark});
+        marks.insert_or_assign(
+            *id,
+            Mark{.source = i, .record = found.name, .contents = *mark, .lost = IsGone(mark->into)});
         continue;
       }
       // The next file of that name is somebody's new image.
@@ -50,6 +52,13 @@ void Catalog::Impl::LoadMarks() {
   marks_ = std::move(marks);
 }
 
+bool Catalog::Impl::IsGone(const std::string& path) {
+  const Result<Place> place = roots_.Find(path);
+  if (!place) return place.error().kind == ErrorKind::kNotFound;
+  const Result<FileStat> stat = place->directory->Look(place->name);
+  return !stat && stat.error().kind == ErrorKind::kNotFound;
+}
+
 const Catalog::Impl::Mark* Catalog::Impl::MarkOf(const Entry& entry) const {
   // The user's own words, and those of a snapshot, go before a stream's.
   if (entry.candidate.named_by_user || !entry.candidate.record.empty()) return nullptr;
@@ -58,6 +67,12 @@ const Catalog::Impl::Mark* Catalog::Impl::MarkOf(const Entry& entry) const {
 }
 
 std::string Catalog::Impl::MergedText(const Mark& mark) {
+  if (mark.lost) {
+    return fmt::format(
+        "read-only: a stream has merged it into {}, which is gone; to have it as a disk of its "
+        "own, run: chainctl thaw",
+        mark.contents.into);
+  }
   return fmt::format(
       "read-only: a stream has merged it into {}; delete it, or, to have it as a disk of its own, "
       "run: chainctl thaw",
@@ -70,6 +85,16 @@ Status Catalog::Impl::RemoveMark(const FileId& id) {
   CHAINFS_TRY(sources_.records(found->second.source).Remove(found->second.record));
   marks_.erase(found);
   return {};
+}
+
+void Catalog::Impl::MergedFurther(const std::string& from, const std::string& into) {
+  for (auto& [id, mark] : marks_) {
+    if (mark.contents.into != from) continue;
+    mark.contents.into = into;
+    RecordStore& store = sources_.records(mark.source);
+    // If it fails, the mark names a file that is gone, and the layer counts as needed.
+    (void)store.Write(mark.record, FormatLeftOut(mark.contents, store.source_path()));
+  }
 }
 
 Status Catalog::Impl::MarkLeftOut(const Disk& disk, const Layer& top, const Layers& layers) {
@@ -88,7 +113,8 @@ Status Catalog::Impl::MarkLeftOut(const Disk& disk, const Layer& top, const Laye
   for (const LayerPtr& layer : layers) {
     Mark mark{.source = source,
               .record = {},
-              .contents = {.path = layer->path, .inode = layer->id.inode, .into = top.path}};
+              .contents = {.path = layer->path, .inode = layer->id.inode, .into = top.path},
+              .lost = false};
     mark.record = LeftOutName(mark.contents);
     const Status written =
         store->Write(mark.record, FormatLeftOut(mark.contents, store->source_path()));

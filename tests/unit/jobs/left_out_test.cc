@@ -91,6 +91,26 @@ TEST_F(LeftOutTest, AStreamSaysWhatNobodyNeedsAndItIsNotWritten) {
   for (const std::string name : {"a", "b", "c", "d", "e"}) ExpectSound(name + ".qcow2");
 }
 
+// Then it may be the last that has its contents.
+TEST_F(LeftOutTest, WhatIsMergedIntoAFileThatIsGoneIsNeeded) {
+  MakeFive();
+  OpenAll();
+  Stream({.disk = "e", .base = "c.qcow2"});
+  EXPECT_FALSE(ReportOf("d.qcow2").needed);
+  // The first one holds it now, whatever is removed in between.
+  ASSERT_TRUE(jobs_->Snapshot({.disk = "e"}));
+  ASSERT_EQ(Removing({.disk = "e", .base = "c.qcow2"}).removed, Words{At("e.qcow2")});
+  EXPECT_EQ(ReportOf("d.qcow2").reason, "merged into " + At("e.1.qcow2"));
+  CloseAll();
+  OpenAll();
+  EXPECT_EQ(ReportOf("d.qcow2").reason, "merged into " + At("e.1.qcow2"));
+  ASSERT_EQ(::rename(At("e.1.qcow2").c_str(), At("elsewhere").c_str()), 0);
+  ASSERT_TRUE(catalog_->Rescan());
+  EXPECT_TRUE(ReportOf("d.qcow2").needed);
+  EXPECT_NE(ReportOf("d.qcow2").reason.find("is gone"), std::string::npos);
+  EXPECT_NE(NoteOf("d").find("is gone"), std::string::npos) << NoteOf("d");
+}
+
 TEST_F(LeftOutTest, ASourceOfItsOwnIsWritable) {
   MakeFive();
   OpenAll();
