@@ -128,6 +128,10 @@ class Disk {
   void AddWriter() { writers_.fetch_add(1); }
   void RemoveWriter();
   uint32_t writers() const { return writers_.load(); }
+  // The others: while there are any, its active layer is not removed as one that nobody needs.
+  void AddReader() { readers_.fetch_add(1); }
+  void RemoveReader() { readers_.fetch_sub(1); }
+  uint32_t readers() const { return readers_.load(); }
 
  private:
   class GateCloser;
@@ -160,6 +164,7 @@ class Disk {
   std::atomic<bool> read_only_ = true;
   std::atomic<bool> forbidden_ = false;
   std::atomic<uint32_t> writers_ = 0;
+  std::atomic<uint32_t> readers_ = 0;
   std::atomic<bool> close_awaited_ = false;  // StopWriting was refused
   std::atomic<int64_t> modified_ns_ = 0;
   std::atomic<uint64_t> changes_ = 0;          // of the contents, each counted after it was made

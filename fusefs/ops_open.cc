@@ -44,7 +44,11 @@ void Release(MountState& mount, uint64_t fh) {
   if (file == nullptr) return;
   if (file->node->kind == NodeKind::kDisk) {
     file->node->pages.Leave(file->way, file->writes);
-    if (file->writes) file->node->disk->RemoveWriter();
+    if (file->writes) {
+      file->node->disk->RemoveWriter();
+    } else {
+      file->node->disk->RemoveReader();
+    }
   }
   if (file->reader != nullptr) mount.events.Close(std::move(file->reader));
 }
@@ -78,6 +82,7 @@ int OpenDisk(MountState& mount, fuse_req_t req, const NodePtr& node, int flags) 
     if (file->writes) disk.RemoveWriter();
     return RefuseOpening(mount, *node);
   }
+  if (!file->writes) disk.AddReader();
   if (mount.options.direct_io) {
     file->way = WayIn::kDirect;
     node->pages.EnterDirect();

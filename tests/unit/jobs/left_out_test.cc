@@ -209,6 +209,18 @@ TEST_F(LeftOutTest, NothingIsMergedIntoAFileThatIsGone) {
   EXPECT_TRUE(Records("merged-").empty());
 }
 
+// A loop device, or what somebody has built outside of view on the disk of a layer.
+TEST_F(LeftOutTest, AnOpenDiskCounts) {
+  MakeFive();
+  OpenAll();
+  Disk("d")->AddReader();
+  EXPECT_TRUE(Removing({.disk = "e"}).removed.empty());
+  EXPECT_TRUE(Exists("d.qcow2"));
+  EXPECT_EQ(ReportOf("d.qcow2").reason, "its disk is open");
+  Disk("d")->RemoveReader();
+  EXPECT_FALSE(ReportOf("d.qcow2").needed);
+}
+
 TEST_F(LeftOutTest, AnotherProgramsLockCounts) {
   MakeFive();
   OpenAll();
