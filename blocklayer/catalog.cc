@@ -23,7 +23,7 @@ Catalog::Impl::Impl(CatalogOptions options)
       repairs_([this] { (void)Rescan(); }),
       roots_(options_.open_directory),
       pool_(context_, options_.read_only, &repairs_),
-      sources_(roots_) {}
+      sources_(roots_, options_.state_directory) {}
 
 Catalog::Impl::~Impl() { (void)Close(); }
 

@@ -45,6 +45,8 @@ struct CatalogOptions {
   std::optional<ImageFormat> assume_backing_format = {};  // for headers that name none
   uint32_t max_depth = 1024;                              // layers
   MemoryLimits memory = {};
+  // Where this host keeps the names that were shown (shown_names.h); empty: nowhere.
+  std::string state_directory = {};
   // How directories are opened; null: OpenPosixDirectory. A seam for tests.
   std::function<Result<std::unique_ptr<Directory>>(const std::string& path)> open_directory = {};
 };

@@ -174,6 +174,17 @@ void Catalog::Impl::NameEntries(Entries& entries) {
 }
 
 void Catalog::Impl::RememberNames() {
+  std::map<size_t, ShownNames::Images> shown;
+  for (const auto& [path, entry] : entries_) {
+    const Candidate& candidate = entry.candidate;
+    if (!entry.stat || !candidate.record.empty() || !sources_.is_directory(candidate.source)) {
+      continue;
+    }
+    if (entry.name == StemOf(candidate.file_name)) {
+      shown[candidate.source].emplace(candidate.file_name, entry.id().inode);
+    }
+  }
+  for (const auto& [source, images] : shown) sources_.KeepShown(source, images);
   if (options_.read_only) return;
   for (const auto& [entry, name] : NamesOf(entries_, NamesFor::kNextMount)) {
     const Candidate& candidate = entry->candidate;

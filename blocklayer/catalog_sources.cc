@@ -254,6 +254,28 @@ std::map<std::string, std::string> Sources::RememberedNames(RecordStore& store) 
   return names;
 }
 
+void Sources::KeepShown(size_t source, const ShownNames::Images& images) {
+  shown_.Keep(sources_[source].directory->path(), images);
+}
+
+void Sources::AddShown(Directory& directory, const std::vector<DirectoryEntry>& entries,
+                       std::map<std::string, std::string>& remembered) const {
+  std::map<std::string, int> files_of;  // by stem
+  for (const DirectoryEntry& entry : entries) {
+    if (FormatOfFileName(entry.name) && !entry.is_directory) ++files_of[StemOf(entry.name)];
+  }
+  if (std::ranges::none_of(files_of, [](const auto& item) { return item.second > 1; })) return;
+  std::set<std::string> taken;
+  for (const auto& [file, name] : remembered) taken.insert(name);
+  for (const auto& [file, inode] : shown_.Load(directory.path())) {
+    const std::string stem = StemOf(file);
+    const auto files = files_of.find(stem);
+    if (files == files_of.end() || files->second < 2 || taken.contains(stem)) continue;
+    const Result<FileStat> stat = directory.Look(file);
+    if (stat && stat->id.inode == inode) remembered.try_emplace(file, stem);
+  }
+}
+
 std::optional<FileId> Sources::StillThere(const ChainRecord::Dropped& dropped,
                                           const std::vector<std::string>& roots) {
   const Result<Place> place = roots_.Find(dropped.path, roots);
@@ -311,7 +333,8 @@ Result<Inventory> Sources::Collect() {
     const std::shared_ptr<Directory>& directory = sources_[i].directory;
     CHAINFS_ASSIGN(std::vector<DirectoryEntry> entries, directory->List());
     std::ranges::sort(entries, {}, &DirectoryEntry::name);
-    const std::map<std::string, std::string> remembered = RememberedNames(*sources_[i].records);
+    std::map<std::string, std::string> remembered = RememberedNames(*sources_[i].records);
+    AddShown(*directory, entries, remembered);
     for (DirectoryEntry& entry : entries) {
       const std::optional<ImageFormat> format = FormatOfFileName(entry.name);
       if (!format || entry.is_directory) continue;

@@ -21,6 +21,7 @@
 #include "blocklayer/catalog.h"
 #include "blocklayer/catalog_roots.h"
 #include "blocklayer/records.h"
+#include "blocklayer/shown_names.h"
 
 namespace chainfs {
 
@@ -55,8 +56,9 @@ struct Inventory {
 
 class Sources {
  public:
-  // `roots` must outlive this.
-  explicit Sources(Roots& roots) : roots_(roots) {}
+  // `roots` must outlive this. `state_directory` as in CatalogOptions.
+  Sources(Roots& roots, const std::string& state_directory)
+      : roots_(roots), shown_(state_directory) {}
 
   // kNotFound, kInvalidArgument... when it cannot be used.
   Status Add(const SourceSpec& spec);
@@ -66,6 +68,8 @@ class Sources {
   // Keeps a name for the next mount: `image`, a file name in that source, goes by it. Fails where
   // nothing can be kept.
   Status RememberName(size_t source, const std::string& name, const std::string& image);
+  // The images of a source directory that go by the stem of their file names, for the next mount.
+  void KeepShown(size_t source, const ShownNames::Images& images);
   // Inventory::record_texts as it would be now.
   Result<std::string> RecordTexts();
 
@@ -73,6 +77,7 @@ class Sources {
   RecordStore& records(size_t source) const { return *sources_[source].records; }
   // The source directories that are shown with all their images.
   std::vector<std::shared_ptr<Directory>> WholeDirectories() const;
+  bool is_directory(size_t source) const { return sources_[source].image.empty(); }
   const std::shared_ptr<Directory>& directory(size_t source) const {
     return sources_[source].directory;
   }
@@ -102,6 +107,9 @@ class Sources {
   Result<std::vector<LoadedRecord>> LoadRecords(std::string& texts);
   // Names that were remembered of a source, by file name of the image.
   static std::map<std::string, std::string> RememberedNames(RecordStore& store);
+  // Adds to `remembered` who went by a stem that several of the files have.
+  void AddShown(Directory& directory, const std::vector<DirectoryEntry>& entries,
+                std::map<std::string, std::string>& remembered) const;
   const LoadedRecord* RecordOf(const Source& source,
                                const std::vector<LoadedRecord>& records) const;
   std::string AsListed(const ChainRecord& record, const std::string& path);
@@ -109,6 +117,7 @@ class Sources {
   Candidate RecordCandidate(size_t index, const LoadedRecord& record);
 
   Roots& roots_;
+  ShownNames shown_;
   std::vector<Source> sources_;
   // Why the records of a source could not be read, so that nobody knows what is active there.
   std::map<const RecordStore*, Error> untold_;

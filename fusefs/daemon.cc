@@ -12,7 +12,9 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -198,6 +200,21 @@ class Daemon {
   std::atomic<bool> jobs_ended_ = false;
 };
 
+// What this host remembers between mounts: as systemd says, else where such things lie.
+std::string StateDirectory() {
+  const auto variable = [](const char* name) {
+    const char* const value = ::getenv(name);
+    return std::string(value == nullptr ? "" : value);
+  };
+  const std::string given = variable("STATE_DIRECTORY");
+  if (!given.empty()) return given.substr(0, given.find(':'));
+  if (::geteuid() == 0) return "/var/lib/chainfs";
+  const std::string state = variable("XDG_STATE_HOME");
+  if (state.starts_with('/')) return state + "/chainfs";
+  const std::string home = variable("HOME");
+  return home.starts_with('/') ? home + "/.local/state/chainfs" : "";
+}
+
 }  // namespace
 
 Status RunDaemon(const Options& as_given, Background& background) {
@@ -207,6 +224,7 @@ Status RunDaemon(const Options& as_given, Background& background) {
   std::vector<std::string> needed = options.catalog.backing_dirs;
   for (const SourceSpec& source : options.sources) needed.push_back(source.path);
   CHAINFS_ASSIGN(options.mountpoint, PrepareMountpoint(as_given.mountpoint, needed));
+  if (options.catalog.state_directory.empty()) options.catalog.state_directory = StateDirectory();
   CHAINFS_ASSIGN(const std::unique_ptr<Catalog> catalog,
                  Catalog::Open(options.sources, options.catalog));
   CHAINFS_TRY(AwaitImages(*catalog));

@@ -109,9 +109,15 @@ class Daemon {
 
   void Start() {
     // Its messages go to a file: a full pipe would stop it.
-    std::vector<std::string> words = {"/bin/sh", "-c", "log=$1; shift; exec \"$@\" 2>>\"$log\"",
-                                      "sh",      log_, BinaryPath("chainfs"),
-                                      "-f"};
+    std::vector<std::string> words = {
+        "/bin/sh",
+        "-c",
+        "log=$1; shift; export STATE_DIRECTORY=$1; shift; exec \"$@\" 2>>\"$log\"",
+        "sh",
+        log_,
+        state_.path(),
+        BinaryPath("chainfs"),
+        "-f"};
     words.insert(words.end(), options_.begin(), options_.end());
     words.insert(words.end(), sources_.begin(), sources_.end());
     words.push_back(path());
@@ -145,6 +151,7 @@ class Daemon {
 
   const TempDir logs_;
   const std::string log_ = logs_ / "log";
+  const TempDir state_;
   const TempDir mountpoint_;
   const std::vector<std::string> sources_;
   std::vector<std::string> options_;

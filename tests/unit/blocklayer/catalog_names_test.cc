@@ -134,6 +134,38 @@ TEST_F(CatalogNamesTest, ANameOnceShownStaysWhenAFileOfTheSameStemAppears) {
   EXPECT_EQ(Shown(), (Names{"vm1", "vm1.img", "vm1.qcow2"}));
 }
 
+TEST_F(CatalogNamesTest, ANameOnceShownStaysWhenTheFileAppearsWhileNothingIsMounted) {
+  const TempDir state;
+  const CatalogOptions options = {.state_directory = state / "chainfs"};
+  MakeQcow2("vm1.qcow2");
+  ASSERT_TRUE(OpenAll(options));
+  EXPECT_EQ(Shown(), Names{"vm1"});
+  catalog_.reset();
+  WriteTextFile(At("vm1.img"), std::string(4096, 'x'));
+  for (const bool read_only : {true, false, false}) {
+    SCOPED_TRACE(read_only);
+    CatalogOptions now = options;
+    now.read_only = read_only;
+    ASSERT_TRUE(OpenAll(now));
+    EXPECT_EQ(Shown(), (Names{"vm1", "vm1.img"}));
+    EXPECT_EQ(catalog_->Find("vm1")->chain()->active->name, "vm1.qcow2");
+    catalog_.reset();
+  }
+  EXPECT_FALSE(std::filesystem::exists(At(".chainfs"))) << "nothing is left beside the images";
+  // Another image of that file name has no older right.
+  std::filesystem::rename(At("vm1.qcow2"), At("vm2.qcow2"));
+  MakeQcow2("vm1.qcow2");
+  ASSERT_TRUE(OpenAll(options));
+  EXPECT_EQ(Shown(), (Names{"vm1.img", "vm1.qcow2", "vm2"}));
+  catalog_.reset();
+  // What is damaged does not count.
+  for (const auto& file : std::filesystem::directory_iterator(state / "chainfs")) {
+    WriteTextFile(file.path(), "chainfs-names-1 " + dir_.path() + "\nx vm1.img\n");
+  }
+  ASSERT_TRUE(OpenAll(options));
+  EXPECT_EQ(Shown(), (Names{"vm1.img", "vm1.qcow2", "vm2"}));
+}
+
 TEST_F(CatalogNamesTest, ANameRecordThatMakesNoSenseDoesNotCount) {
   MakeQcow2("vm1.qcow2");
   MakeQcow2("vm2.qcow2");
