@@ -431,7 +431,7 @@ Status Disk::SwitchQuietly(const LayerPtr& overlay, const std::function<Status()
   return switched;
 }
 
-Status Disk::SwitchActive(LayerPtr overlay, const std::function<Status()>& make_durable) {
+Status Disk::SwitchActive(const LayerPtr& overlay, const std::function<Status()>& make_durable) {
   // The long part of the flush, while guests go on writing. Nobody flushes this layer afterwards.
   CHAINFS_TRY(Flush());
   CHAINFS_TRY(Settle());

@@ -112,7 +112,7 @@ class Disk {
   // Freezes the active layer and continues on `overlay`, whose backing is the active layer: waits
   // for writes under way, flushes, calls `make_durable` (which records the new active layer on
   // disk), publishes. When any step fails the disk goes on with the old list.
-  Status SwitchActive(LayerPtr overlay, const std::function<Status()>& make_durable);
+  Status SwitchActive(const LayerPtr& overlay, const std::function<Status()>& make_durable);
   // Publishes a list with the same contents (the end of a stream). layers.front() is the active
   // layer as it is now. kBusy as for Open; the old list stays then.
   Status ReplaceLayers(Layers layers);

@@ -85,9 +85,11 @@ MountList::Mount MountList::Parse(std::string_view line) {
   const std::string_view device = Word(line);
   unsigned major = 0;
   unsigned minor = 0;
-  const char* const end = device.data() + device.size();
-  const auto colon = std::from_chars(device.data(), end, major).ptr;
-  if (colon != end) std::from_chars(colon + 1, end, minor);
+  const size_t colon = device.find(':');
+  if (colon != std::string_view::npos) {
+    std::from_chars(device.data(), device.data() + colon, major);
+    std::from_chars(device.data() + colon + 1, device.data() + device.size(), minor);
+  }
   mount.device = ::makedev(major, minor);
   Word(line);
   mount.point = Unescaped(Word(line));

@@ -147,9 +147,11 @@ Status Metadata::CommitLocked() {
   {
     MutexLock lock(mu_);
     in_flight_ = nullptr;
-    if (!written) PutBack(std::move(snapshot));
+    if (!written) {
+      PutBack(std::move(snapshot));
+      return written;
+    }
   }
-  CHAINFS_TRY(std::move(written));
   const uint64_t epoch = epoch_.epoch();
   for (const uint64_t cluster : snapshot.dereferenced) quarantine_.push_back({cluster, epoch});
   return {};
