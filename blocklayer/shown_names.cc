@@ -18,8 +18,8 @@ namespace {
 constexpr std::string_view kFormat = "chainfs-names-1 ";
 constexpr size_t kMostBytes = 64 << 20;
 // Each mount renews what is older than a month, so that only what nobody mounts is forgotten.
-constexpr time_t kRenewAfter = 30 * 24 * 3600;
-constexpr time_t kForgetAfter = 365 * 24 * 3600;
+constexpr time_t kRenewAfter = time_t{30} * 24 * 3600;
+constexpr time_t kForgetAfter = time_t{365} * 24 * 3600;
 
 bool IsOlderThan(Directory& directory, const std::string& file, time_t seconds) {
   const Result<FileStat> stat = directory.Look(file);

@@ -142,8 +142,8 @@ bool Search::MapsOurs(const std::string& process, std::string& what) const {
 std::optional<Holder> Search::HeldBy(const std::string& process, const Sight& sight) const {
   std::optional<Holder> events;
   for (const std::string& fd : NamesIn(process + "/fd")) {
-    if (!sight.ids.contains(FactOf(process + "/fdinfo/" + fd, "mnt_id:"))) continue;
-    Holder holder{.what = LinkText(process + "/fd/" + fd)};
+    if (!sight.ids.contains(FactOf(fmt::format("{}/fdinfo/{}", process, fd), "mnt_id:"))) continue;
+    Holder holder{.what = LinkText(fmt::format("{}/fd/{}", process, fd))};
     holder.events = holder.what.ends_with("/.chainfs/events");
     if (!holder.events) return holder;
     events = std::move(holder);
@@ -230,7 +230,7 @@ std::vector<Holder> Search::Run() {
 }
 
 std::string TextOfHolder(const Holder& holder) {
-  const std::string what = SafeText(holder.what);
+  std::string what = SafeText(holder.what);
   switch (holder.kind) {
     case Holder::Kind::kProcess:
       return fmt::format("{} (pid {}: {})", SafeText(holder.command), holder.pid, what);
@@ -262,8 +262,10 @@ int DaemonOf(const std::string& device, const HolderRoots& roots) {
   for (const int pid : ProcessesIn(roots.proc)) {
     const std::string process = fmt::format("{}/{}", roots.proc, pid);
     for (const std::string& fd : NamesIn(process + "/fd")) {
-      if (LinkText(process + "/fd/" + fd) != "/dev/fuse") continue;
-      if (FactOf(process + "/fdinfo/" + fd, "fuse_connection:") == device.substr(2)) return pid;
+      if (LinkText(fmt::format("{}/fd/{}", process, fd)) != "/dev/fuse") continue;
+      const std::string connection =
+          FactOf(fmt::format("{}/fdinfo/{}", process, fd), "fuse_connection:");
+      if (connection == device.substr(2)) return pid;
     }
   }
   return 0;
@@ -279,8 +281,9 @@ std::vector<Holder> OpenersOf(const std::string& path, const HolderRoots& roots)
   for (const int pid : ProcessesIn(roots.proc)) {
     const std::string process = fmt::format("{}/{}", roots.proc, pid);
     const std::vector<std::string> fds = NamesIn(process + "/fd");
-    const bool has = std::ranges::any_of(
-        fds, [&](const std::string& fd) { return LinkText(process + "/fd/" + fd) == path; });
+    const bool has = std::ranges::any_of(fds, [&](const std::string& fd) {
+      return LinkText(fmt::format("{}/fd/{}", process, fd)) == path;
+    });
     if (has) openers.push_back({.pid = pid, .command = FirstLine(process + "/comm"), .what = path});
   }
   return openers;

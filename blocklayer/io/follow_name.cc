@@ -85,11 +85,10 @@ MountList::Mount MountList::Parse(std::string_view line) {
   const std::string_view device = Word(line);
   unsigned major = 0;
   unsigned minor = 0;
-  const size_t colon = device.find(':');
-  if (colon != std::string_view::npos) {
-    std::from_chars(device.data(), device.data() + colon, major);
-    std::from_chars(device.data() + colon + 1, device.data() + device.size(), minor);
-  }
+  const std::string_view first = device.substr(0, device.find(':'));
+  const std::string_view second = device.substr(std::min(first.size() + 1, device.size()));
+  std::from_chars(first.data(), first.data() + first.size(), major);
+  std::from_chars(second.data(), second.data() + second.size(), minor);
   mount.device = ::makedev(major, minor);
   Word(line);
   mount.point = Unescaped(Word(line));
