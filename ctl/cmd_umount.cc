@@ -87,7 +87,10 @@ Daemon FindDaemon(const std::string& mount, const std::string& device) {
 }
 
 std::unexpected<Error> FailBusy(const std::string& mount, const std::vector<Holder>& holders) {
-  std::string text = holders.empty() ? "by whom cannot be seen from here" : HoldersText(holders);
+  std::string text =
+      holders.empty()
+          ? "by whom cannot be seen from here, perhaps by something that waits for its daemon"
+          : HoldersText(holders);
   if (geteuid() != 0) text += " (root sees all of them)";
   return FailMounted(EBUSY, fmt::format("{}: in use: {}; end that, then try again", mount, text));
 }

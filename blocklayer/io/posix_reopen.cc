@@ -22,7 +22,7 @@ namespace chainfs {
 
 UniqueFd OpenAnew(int fd, bool writable) {
   // Another chainfs that looks whether the file is still being written holds a lease for a moment.
-  constexpr int kTries = 5;
+  constexpr int kTries = 20;
   constexpr useconds_t kPause = 1000;
   const int access = writable ? O_RDWR : O_RDONLY;
   const std::string place = fmt::format("/proc/self/fd/{}", fd);
