@@ -30,24 +30,14 @@ std::string AdviceFor(const std::string& file_name) {
 void Catalog::Impl::LookForHidden() {
   // Where nothing is written, nothing needs to be kept from it.
   if (options_.read_only) return;
-  ChainOpener opener(
-      roots_, pool_,
-      {.assume_backing_format = options_.assume_backing_format, .max_depth = options_.max_depth});
-  const auto pause = [this]() REQUIRES(mu_) {
-    (void)LetOthersIn();
-    return !closing_;
-  };
+  ChainOpener opener = NewOpener();
+  const auto pause = [this]() REQUIRES(mu_) { return PauseAndGoOn(); };
   if (!hidden_.Scan(sources_.WholeDirectories(), opener, pause)) context_->wake_up().Call();
 }
 
 Result<Catalog::Impl::Around> Catalog::Impl::LookAround(const Layers& layers) {
-  ChainOpener opener(
-      roots_, pool_,
-      {.assume_backing_format = options_.assume_backing_format, .max_depth = options_.max_depth});
-  const auto pause = [this]() REQUIRES(mu_) {
-    (void)LetOthersIn();
-    return !closing_;
-  };
+  ChainOpener opener = NewOpener();
+  const auto pause = [this]() REQUIRES(mu_) { return PauseAndGoOn(); };
   HiddenOverlays::Directories directories = sources_.WholeDirectories();
   std::set<FileId> known;
   for (const std::shared_ptr<Directory>& directory : directories) {

@@ -181,6 +181,10 @@ class Catalog::Impl {
   bool IsQuicklyOpened(const Entry& entry) const REQUIRES(mu_);
   // Whether somebody was: then everything may be different.
   bool LetOthersIn() REQUIRES(mu_);
+  // The same for a long look; false when the catalog is closing.
+  bool PauseAndGoOn() REQUIRES(mu_);
+  // Looks at everything anew, so that it serves one scan.
+  ChainOpener NewOpener() REQUIRES(mu_);
   void ForgetRepairs() REQUIRES(mu_);
   Entries MatchCandidates(Inventory inventory, ChainOpener& opener, Entries& old) REQUIRES(mu_);
   Entry MatchCandidate(Candidate candidate, ChainOpener& opener, Entries& old) REQUIRES(mu_);

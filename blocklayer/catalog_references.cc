@@ -103,9 +103,7 @@ Result<BackingReference> Catalog::Impl::ReferenceTo(const Disk& disk, const Laye
                 fmt::format("{}: the disk is gone; it was renamed or removed", disk.name()));
   }
   const Candidate& top = entry->candidate;
-  ChainOpener opener(
-      roots_, pool_,
-      {.assume_backing_format = options_.assume_backing_format, .max_depth = options_.max_depth});
+  ChainOpener opener = NewOpener();
   const WalkedChain chain = opener.Walk(top.place, top.format, top.extra_roots);
   const auto at = [&](const FileId& id) {
     return std::ranges::find_if(chain.files,

@@ -322,6 +322,18 @@ Status Catalog::Impl::MakeDisk(Entry& entry, Layers layers, const LayerUsers& ba
   return {};
 }
 
+ChainOpener Catalog::Impl::NewOpener() {
+  return {
+      roots_,
+      pool_,
+      {.assume_backing_format = options_.assume_backing_format, .max_depth = options_.max_depth}};
+}
+
+bool Catalog::Impl::PauseAndGoOn() {
+  (void)LetOthersIn();
+  return !closing_;
+}
+
 bool Catalog::Impl::LetOthersIn() {
   constexpr std::chrono::milliseconds kPatience(200);
   if (waiting_ == 0) return false;
@@ -377,9 +389,7 @@ void Catalog::Impl::ForgetRepairs() {
 }
 
 bool Catalog::Impl::Reconcile(Inventory inventory, ScanKind kind) {
-  ChainOpener opener(
-      roots_, pool_,
-      {.assume_backing_format = options_.assume_backing_format, .max_depth = options_.max_depth});
+  ChainOpener opener = NewOpener();
   condemned_ = std::move(inventory.condemned);
   Entries old = std::move(entries_);
   entries_ = MatchCandidates(std::move(inventory), opener, old);
