@@ -8,7 +8,7 @@
 
 #include "fusefs/text_values.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 // The items between single commas, with `,,` made one comma.
@@ -108,4 +108,4 @@ Result<bool> CommandArguments::Switch(std::string_view key, bool otherwise) cons
   return *on;
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

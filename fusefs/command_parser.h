@@ -16,7 +16,7 @@
 
 #include "blocklayer/base/result.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 inline constexpr size_t kMaxCommandBytes = 4096;
 
@@ -38,4 +38,4 @@ class CommandArguments {
   std::map<std::string, std::string, std::less<>> values_;
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

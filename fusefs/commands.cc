@@ -8,7 +8,7 @@
 #include <bit>
 #include <functional>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 using Keys = std::vector<std::string_view>;
@@ -17,18 +17,18 @@ std::unexpected<Error> Bad(std::string message) {
   return Fail(ErrorKind::kInvalidArgument, std::move(message));
 }
 
-Result<OnError> ParseOnError(const CommandArguments& arguments) {
+Result<jobs::OnError> ParseOnError(const CommandArguments& arguments) {
   const std::string word = arguments.Text("on-error").value_or("report");
-  if (word == "report") return OnError::kReport;
-  if (word == "ignore") return OnError::kIgnore;
-  if (word == "stop") return OnError::kStop;
-  if (word == "enospc") return OnError::kEnospc;
+  if (word == "report") return jobs::OnError::kReport;
+  if (word == "ignore") return jobs::OnError::kIgnore;
+  if (word == "stop") return jobs::OnError::kStop;
+  if (word == "enospc") return jobs::OnError::kEnospc;
   return Bad(fmt::format("on-error={} is not one of report, ignore, stop, enospc", word));
 }
 
 Result<std::string> ParseNewId(const CommandArguments& arguments) {
   std::string id = arguments.Text("id").value_or("");
-  if (arguments.Has("id") && !IsLegalJobId(id)) {
+  if (arguments.Has("id") && !jobs::IsLegalJobId(id)) {
     return Bad(fmt::format(
         "id={} is not legal: it must be a letter, then letters, digits, '.', '_' or '-', at most "
         "128 in all",
@@ -91,25 +91,33 @@ const std::vector<Commands::Verb>& Commands::Verbs() {
        true,
        true,
        false,
-       [](Commands& self, const Call& call) { return self.Control(call, &JobManager::Cancel); }},
+       [](Commands& self, const Call& call) {
+         return self.Control(call, &jobs::JobManager::Cancel);
+       }},
       {"pause",
        {"id", "generation", "dry-run"},
        true,
        true,
        false,
-       [](Commands& self, const Call& call) { return self.Control(call, &JobManager::Pause); }},
+       [](Commands& self, const Call& call) {
+         return self.Control(call, &jobs::JobManager::Pause);
+       }},
       {"resume",
        {"id", "generation", "dry-run"},
        true,
        true,
        false,
-       [](Commands& self, const Call& call) { return self.Control(call, &JobManager::Resume); }},
+       [](Commands& self, const Call& call) {
+         return self.Control(call, &jobs::JobManager::Resume);
+       }},
       {"dismiss",
        {"id", "generation", "dry-run"},
        true,
        true,
        false,
-       [](Commands& self, const Call& call) { return self.Control(call, &JobManager::Dismiss); }},
+       [](Commands& self, const Call& call) {
+         return self.Control(call, &jobs::JobManager::Dismiss);
+       }},
       {"speed", {"id", "limit", "generation", "dry-run"}, true, true, false, &Commands::Speed},
       {"release-events",
        {"dry-run"},
@@ -176,7 +184,7 @@ Status Commands::CheckGeneration(const Call& call) const {
 Status Commands::Stream(const Call& call) {
   const CommandArguments& arguments = call.arguments;
   CHAINFS_TRY(RefuseCompression(arguments));
-  StreamRequest request;
+  jobs::StreamRequest request;
   request.disk = call.disk->name();
   CHAINFS_ASSIGN(request.id, ParseNewId(arguments));
   CHAINFS_ASSIGN(request.top, NotEmpty(arguments, "top"));
@@ -186,7 +194,9 @@ Status Commands::Stream(const Call& call) {
   CHAINFS_ASSIGN(request.on_error, ParseOnError(arguments));
   CHAINFS_ASSIGN(request.generation, arguments.Number("generation"));
   CHAINFS_ASSIGN(const bool remove, arguments.Switch("delete", false));
-  if (remove) request.remove = call.privileged ? RemoveLayers::kAnywhere : RemoveLayers::kInSources;
+  if (remove)
+    request.remove =
+        call.privileged ? jobs::RemoveLayers::kAnywhere : jobs::RemoveLayers::kInSources;
   CHAINFS_ASSIGN(request.dry_run, arguments.Switch("dry-run", false));
   CHAINFS_TRY(jobs_.Stream(request));
   return {};
@@ -194,7 +204,7 @@ Status Commands::Stream(const Call& call) {
 
 Status Commands::Snapshot(const Call& call) {
   const CommandArguments& arguments = call.arguments;
-  JobManager::SnapshotCommand command;
+  jobs::JobManager::SnapshotCommand command;
   CHAINFS_ASSIGN(const std::optional<std::string> disks, NotEmpty(arguments, "disks"));
   if (call.disk != nullptr) {
     if (disks) return Bad("disks= is only for commands on the mount point");
@@ -220,7 +230,7 @@ Status Commands::Snapshot(const Call& call) {
 
 Status Commands::Revert(const Call& call) {
   const CommandArguments& arguments = call.arguments;
-  JobManager::RevertCommand command;
+  jobs::JobManager::RevertCommand command;
   command.disk = call.disk->name();
   command.anywhere = call.privileged;
   CHAINFS_ASSIGN(const std::optional<std::string> to, NotEmpty(arguments, "to"));
@@ -260,4 +270,4 @@ Result<Commands::Target> Commands::FindTarget(const Call& call) const {
   return Target{.disk = call.disk != nullptr ? call.disk->name() : "", .id = id.value_or("")};
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

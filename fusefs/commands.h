@@ -16,16 +16,16 @@
 #include <utility>
 #include <vector>
 
-#include "blocklayer/catalog.h"
+#include "blocklayer/catalog/catalog.h"
 #include "fusefs/command_parser.h"
-#include "jobs/job_manager.h"
+#include "jobs/engine/job_manager.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 class Commands {
  public:
   // All must outlive this. `release_events` sends the readers of the events away.
-  Commands(Catalog& catalog, JobManager& jobs, std::function<void()> release_events)
+  Commands(Catalog& catalog, jobs::JobManager& jobs, std::function<void()> release_events)
       : catalog_(catalog), jobs_(jobs), release_events_(std::move(release_events)) {}
 
   // Whether `name` (without the prefix) is a verb, so that reading it is "write-only".
@@ -43,7 +43,7 @@ class Commands {
     bool privileged;
   };
   struct Verb;
-  using JobAction = Status (JobManager::*)(std::string_view disk, std::string_view id);
+  using JobAction = Status (jobs::JobManager::*)(std::string_view disk, std::string_view id);
 
   static const std::vector<Verb>& Verbs();
   static const Verb* FindVerb(std::string_view name);
@@ -66,8 +66,8 @@ class Commands {
   Result<Target> FindTarget(const Call& call) const;
 
   Catalog& catalog_;
-  JobManager& jobs_;
+  jobs::JobManager& jobs_;
   const std::function<void()> release_events_;
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

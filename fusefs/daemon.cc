@@ -26,7 +26,7 @@
 #include "fusefs/start_check.h"
 #include "fusefs/status_json.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 sigset_t HandledSignals() {
@@ -141,9 +141,9 @@ class Daemon {
   }
 
   void LogJobs() {
-    const std::vector<JobInfo> jobs = jobs_.Jobs("");
+    const std::vector<jobs::JobInfo> jobs = jobs_.Jobs("");
     if (jobs.empty()) spdlog::info("no jobs");
-    for (const JobInfo& job : jobs) spdlog::info("job {}", JobToJson(job));
+    for (const jobs::JobInfo& job : jobs) spdlog::info("job {}", jobs::JobToJson(job));
   }
 
   // On the signal thread; requests are served meanwhile, so the kernel can write back.
@@ -191,8 +191,8 @@ class Daemon {
   const Options& options_;
   Background& background_;
   Catalog& catalog_;
-  EventLog event_log_;
-  JobManager jobs_;
+  jobs::EventLog event_log_;
+  jobs::JobManager jobs_;
   MountState state_;
   std::unique_ptr<Session> session_;
   UniqueFd abort_switch_;
@@ -238,4 +238,4 @@ Status RunDaemon(const Options& as_given, Background& background) {
   return closed;
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -11,10 +11,10 @@
 #include "fusefs/daemonize.h"
 #include "fusefs/options.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 // Returns once the mount is gone and everything is closed. An error is what to print; after
 // Announce it goes to the log.
 Status RunDaemon(const Options& options, Background& background);
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -20,7 +20,7 @@
 #define PR_SET_IO_FLUSHER 57
 #endif
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 // What the original process does: waits for the other one's word.
@@ -119,4 +119,4 @@ void NotifyServiceManager([[maybe_unused]] const char* state) {
 #endif
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

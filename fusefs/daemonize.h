@@ -10,9 +10,9 @@
 #include <string_view>
 
 #include "blocklayer/base/result.h"
-#include "blocklayer/io/unique_fd.h"
+#include "blocklayer/base/unique_fd.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 // Descriptors 0 to 2 must be open, or an image would get one of these numbers and a message meant
 // for a person would be written into it.
@@ -42,4 +42,4 @@ Status WritePidFile(const std::string& path);
 // To systemd, if it started us: "READY=1". Does nothing otherwise.
 void NotifyServiceManager(const char* state);
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -11,7 +11,7 @@
 
 #include "fusefs/virtual_files.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 class MapProducer {
@@ -93,4 +93,4 @@ std::unique_ptr<TextStream> MapStream(const DiskPtr& disk) {
       [producer](std::string* text) { return producer->Next(text); });
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

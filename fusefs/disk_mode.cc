@@ -3,7 +3,7 @@
 
 #include <set>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 mode_t BitsFor(const ShownOwner& shown, const FileStat& file) {
   const bool is_daemon = shown.uid == shown.daemon_uid && !shown.uid_given;
@@ -40,4 +40,4 @@ mode_t PermittedBits(const ShownOwner& shown, const Disk& disk) {
   return bits;
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

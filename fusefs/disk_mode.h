@@ -22,9 +22,9 @@
 
 #include <vector>
 
-#include "blocklayer/disk.h"
+#include "blocklayer/chain/disk.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 struct ShownOwner {
   uid_t uid = 0;
@@ -42,4 +42,4 @@ mode_t BitsBeyond(const ShownOwner& shown, const std::vector<FileStat>& way);
 // The most that the images of `disk` permit, bits of 0666.
 mode_t PermittedBits(const ShownOwner& shown, const Disk& disk);
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

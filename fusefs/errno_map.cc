@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 int ErrnoOf(const Error& error) {
   switch (error.kind) {
@@ -53,4 +53,4 @@ std::string ErrnoName(int number) {
   return name != nullptr ? std::string(name) : fmt::format("errno {}", number);
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

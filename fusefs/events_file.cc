@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 constexpr size_t kMaxReply = size_t{1} << 20;
@@ -31,7 +31,7 @@ void Send(const Answer& answer) {
 
 }  // namespace
 
-EventsFile::EventsFile(EventLog& log) : log_(log) {
+EventsFile::EventsFile(jobs::EventLog& log) : log_(log) {
   log_.SetNewsCallback([this] { Wake(); });
   pump_ = std::thread([this] { PumpLoop(); });
 }
@@ -179,4 +179,4 @@ void EventsFile::Pump() {
   }
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -23,16 +23,16 @@
 
 #include "blocklayer/base/sync.h"
 #include "fusefs/fuse_api.h"
-#include "jobs/event_log.h"
+#include "jobs/engine/event_log.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 class EventsFile {
  public:
   static constexpr size_t kMaxReaders = 1024;  // open files
   static constexpr size_t kMaxParked = 4096;   // requests
 
-  explicit EventsFile(EventLog& log);
+  explicit EventsFile(jobs::EventLog& log);
   ~EventsFile();
 
   struct Reader {
@@ -71,7 +71,7 @@ class EventsFile {
   // One pass over everything that waits.
   void Pump() EXCLUDES(mu_);
 
-  EventLog& log_;
+  jobs::EventLog& log_;
 
   Mutex kick_mu_;  // may be taken with any other lock held; nothing is taken under it
   CondVar kicked_;
@@ -86,4 +86,4 @@ class EventsFile {
   std::thread pump_;
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

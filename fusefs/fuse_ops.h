@@ -15,7 +15,7 @@
 #include "fusefs/fuse_api.h"
 #include "fusefs/mount_state.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 inline constexpr int kReplied = -1;
 // One read or write request carries at most this many bytes.
@@ -52,4 +52,4 @@ void AddDataOps(fuse_lowlevel_ops* ops);
 void AddXattrOps(fuse_lowlevel_ops* ops);
 void AddRefusedOps(fuse_lowlevel_ops* ops);  // what a mount of disks does not do
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -17,7 +17,7 @@
 #include "fusefs/inodes.h"
 #include "fusefs/text_stream.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 // Exactly what its node's kind needs is set, so that requests on an open file never ask the inode
 // table.
@@ -58,4 +58,4 @@ class OpenFiles {
   std::unordered_map<uint64_t, std::unique_ptr<OpenFile>> files_ GUARDED_BY(mu_);
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 constexpr uint64_t kControlInode = 2;
@@ -175,4 +175,4 @@ void InodeTable::DropIfUnused(uint64_t ino) {
   by_number_.erase(found);
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -29,11 +29,11 @@
 #include <vector>
 
 #include "blocklayer/base/sync.h"
-#include "blocklayer/disk.h"
+#include "blocklayer/chain/disk.h"
 #include "fusefs/disk_metrics.h"
 #include "fusefs/page_cache.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 enum class NodeKind : uint8_t {
   kRoot,
@@ -151,4 +151,4 @@ class InodeTable {
   std::unordered_set<uint64_t> shown_ GUARDED_BY(mu_);  // of disks and maps in by_number_
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <utility>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 Invalidator::~Invalidator() { Stop(); }
 
@@ -97,4 +97,4 @@ void Invalidator::Loop(fuse_session* session) {
   }
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

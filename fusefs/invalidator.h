@@ -22,7 +22,7 @@
 #include "blocklayer/base/sync.h"
 #include "fusefs/fuse_api.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 class Invalidator {
  public:
@@ -64,4 +64,4 @@ class Invalidator {
   std::thread thread_;
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

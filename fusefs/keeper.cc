@@ -8,7 +8,7 @@
 #include "fusefs/fuse_ops.h"
 #include "fusefs/mount_table.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 constexpr std::chrono::seconds kFlushInterval(5);
@@ -72,4 +72,4 @@ void Keeper::FlushChanged() {
   failed_ = std::move(failed);
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -16,7 +16,7 @@
 #include "blocklayer/base/sync.h"
 #include "fusefs/mount_state.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 class Keeper {
  public:
@@ -43,4 +43,4 @@ class Keeper {
   std::thread thread_;
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

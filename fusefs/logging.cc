@@ -10,7 +10,7 @@
 
 #include <memory>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 // One logger for the life of the process; where its lines go changes behind it, which is the only
@@ -40,4 +40,4 @@ void LogToSyslog() {
   spdlog::default_logger_raw()->set_level(spdlog::level::info);
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

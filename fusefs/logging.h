@@ -3,7 +3,7 @@
 // Where log lines go: standard error in the foreground, syslog in the background.
 #pragma once
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 // Before there is a mount: standard error. In the background only warnings, because the lines land
 // on the terminal of whoever mounts.
@@ -11,4 +11,4 @@ void StartLogging(bool foreground, bool debug);
 // The terminal has been let go.
 void LogToSyslog();
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

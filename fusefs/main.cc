@@ -13,7 +13,7 @@
 #include "fusefs/daemon.h"
 #include "fusefs/logging.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 int Complain(const Error& error, int exit_code) {
@@ -43,11 +43,11 @@ int Main(const std::vector<std::string>& arguments) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::fusefs
 
 int main(int argc, char** argv) {
   try {
-    return chainfs::Main(std::vector<std::string>(argv + 1, argv + argc));
+    return chainfs::fusefs::Main(std::vector<std::string>(argv + 1, argv + argc));
   } catch (const std::exception& error) {
     fmt::print(stderr, "chainfs: {}\n", error.what());
     return 1;

@@ -7,7 +7,7 @@
 
 #include "fusefs/virtual_files.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 // Prometheus label values escape these three.
@@ -62,36 +62,36 @@ void PutLatencies(std::string* out, const std::vector<NodePtr>& disks, std::stri
 }
 
 // What changes while a job lives is a value, never a label: that would be another series.
-void PutJobs(std::string* out, const std::vector<JobInfo>& jobs) {
+void PutJobs(std::string* out, const std::vector<jobs::JobInfo>& jobs) {
   struct Series {
     std::string_view name;
     std::string_view help;
-    uint64_t (*value)(const JobInfo& job);
+    uint64_t (*value)(const jobs::JobInfo& job);
   };
   constexpr Series kSeries[] = {
       {"chainfs_job_current_bytes", "Bytes that the job has dealt with.",
-       [](const JobInfo& job) { return job.current_progress; }},
+       [](const jobs::JobInfo& job) { return job.current_progress; }},
       {"chainfs_job_total_bytes", "Bytes that the job has to deal with.",
-       [](const JobInfo& job) { return job.total_progress; }},
+       [](const jobs::JobInfo& job) { return job.total_progress; }},
       {"chainfs_job_rate_bytes", "Bytes per second at present.",
-       [](const JobInfo& job) { return job.rate; }},
+       [](const jobs::JobInfo& job) { return job.rate; }},
       {"chainfs_job_status",
        "1 created, 2 running, 3 paused, 4 ready, 5 standby, 6 waiting, 7 pending, 8 aborting, "
        "9 concluded.",
-       [](const JobInfo& job) -> uint64_t { return std::to_underlying(job.status); }},
+       [](const jobs::JobInfo& job) -> uint64_t { return std::to_underlying(job.status); }},
       {"chainfs_job_failed", "1 when the job has concluded with an error.",
-       [](const JobInfo& job) -> uint64_t {
-         return job.status == JobStatus::kConcluded && job.error && !job.cancelled ? 1 : 0;
+       [](const jobs::JobInfo& job) -> uint64_t {
+         return job.status == jobs::JobStatus::kConcluded && job.error && !job.cancelled ? 1 : 0;
        }},
       {"chainfs_job_io_status",
        "Why the job stands still until it is resumed: 0 it does not, 1 an I/O error, 2 no space.",
-       [](const JobInfo& job) -> uint64_t {
+       [](const jobs::JobInfo& job) -> uint64_t {
          return job.io_status == "nospace" ? 2 : job.io_status == "failed" ? 1 : 0;
        }},
   };
   for (const Series& series : kSeries) {
     Head(out, series.name, "gauge", series.help);
-    for (const JobInfo& job : jobs) {
+    for (const jobs::JobInfo& job : jobs) {
       if (job.dry_run) continue;
       *out += fmt::format("{}{{disk=\"{}\",id=\"{}\",type=\"{}\"}} {}\n", series.name,
                           LabelText(job.disk), LabelText(job.id), LabelText(job.type),
@@ -133,4 +133,4 @@ std::string MetricsText(const MetricsView& view) {
   return out;
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -16,7 +16,7 @@
 #include "fusefs/status_attributes.h"
 #include "fusefs/status_json.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 constexpr size_t kMostLostErrors = 256;
@@ -56,8 +56,8 @@ const timespec& StartTime() {
 
 }  // namespace
 
-MountState::MountState(const Options& with, Catalog& chains, EventLog& log, JobManager& job_manager,
-                       unsigned served_at_once)
+MountState::MountState(const Options& with, Catalog& chains, jobs::EventLog& log,
+                       jobs::JobManager& job_manager, unsigned served_at_once)
     : options(with),
       catalog(chains),
       event_log(log),
@@ -300,10 +300,10 @@ void MountState::DiskError(const Disk& disk, std::string_view operation, const E
   if (const std::string why = disk.ReadOnlyReason(); !why.empty() && operation != "read") {
     spdlog::error("disk {} is read-only: {}", disk.name(), why);
   }
-  event_log.Publish(
-      error.kind == ErrorKind::kCorrupt ? "BLOCK_IMAGE_CORRUPTED" : "BLOCK_IO_ERROR",
-      {TextField("disk", disk.name()), TextField("operation", operation),
-       TextField("error", ErrorKindName(error.kind)), TextField("reason", error.message)});
+  event_log.Publish(error.kind == ErrorKind::kCorrupt ? "BLOCK_IMAGE_CORRUPTED" : "BLOCK_IO_ERROR",
+                    {jobs::TextField("disk", disk.name()), jobs::TextField("operation", operation),
+                     jobs::TextField("error", ErrorKindName(error.kind)),
+                     jobs::TextField("reason", error.message)});
   if (node != nullptr) invalidator.Attributes(node->ino);
 }
 
@@ -323,4 +323,4 @@ void MountState::ImageBroken(const BrokenImage& image) {
   if (image.error.kind == ErrorKind::kNotFound) Refuse(*inodes.root(), "scan", ENOENT, what);
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

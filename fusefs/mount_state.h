@@ -12,8 +12,8 @@
 #include <memory>
 #include <string>
 
-#include "blocklayer/catalog.h"
-#include "blocklayer/io/unique_fd.h"
+#include "blocklayer/base/unique_fd.h"
+#include "blocklayer/catalog/catalog.h"
 #include "fusefs/commands.h"
 #include "fusefs/events_file.h"
 #include "fusefs/handles.h"
@@ -21,15 +21,15 @@
 #include "fusefs/invalidator.h"
 #include "fusefs/options.h"
 #include "fusefs/source_watcher.h"
-#include "jobs/event_log.h"
-#include "jobs/job_manager.h"
+#include "jobs/engine/event_log.h"
+#include "jobs/engine/job_manager.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 class MountState final : public CatalogObserver {
  public:
-  MountState(const Options& with, Catalog& chains, EventLog& event_log, JobManager& job_manager,
-             unsigned served_at_once);
+  MountState(const Options& with, Catalog& chains, jobs::EventLog& event_log,
+             jobs::JobManager& job_manager, unsigned served_at_once);
   ~MountState() override;
 
   // The identity of a caller as the kernel gives it.
@@ -72,8 +72,8 @@ class MountState final : public CatalogObserver {
 
   const Options& options;
   Catalog& catalog;
-  EventLog& event_log;
-  JobManager& jobs;
+  jobs::EventLog& event_log;
+  jobs::JobManager& jobs;
   const unsigned threads;
   const uid_t owner_uid;  // of what is shown
   const gid_t owner_gid;
@@ -103,4 +103,4 @@ class MountState final : public CatalogObserver {
   std::map<std::string, std::string, std::less<>> lost_errors_ GUARDED_BY(lost_mu_);
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

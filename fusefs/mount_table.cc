@@ -17,7 +17,7 @@
 #include <fstream>
 #include <sstream>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 // fusermount3 -u [-z] MOUNTPOINT; its exit code, or -1.
@@ -156,4 +156,4 @@ void SyncMount(const std::string& mountpoint) {
   }
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "blocklayer/base/result.h"
-#include "blocklayer/io/unique_fd.h"
+#include "blocklayer/base/unique_fd.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 // A mount whose daemon has died (ENOTCONN) is taken away; then `mountpoint` must be a directory
 // where no chainfs is mounted (kBusy),
@@ -43,4 +43,4 @@ void AbortConnection(const UniqueFd& abort_switch);
 // Asks the kernel to write back what it holds of the mount's files.
 void SyncMount(const std::string& mountpoint);
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -7,7 +7,7 @@
 
 #include "fusefs/fuse_ops.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 int ReplyAttr(const MountState& mount, fuse_req_t req, Node& node) {
@@ -112,4 +112,4 @@ void AddAttrOps(fuse_lowlevel_ops* ops) {
   };
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -25,7 +25,7 @@
 #include "fusefs/fuse_ops.h"
 #include "fusefs/handles.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 // How long a seek may look at tables: the kernel keeps others from the file meanwhile, and nobody
@@ -246,4 +246,4 @@ void AddDataOps(fuse_lowlevel_ops* ops) {
   };
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

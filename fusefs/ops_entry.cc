@@ -12,7 +12,7 @@
 #include "fusefs/fuse_ops.h"
 #include "fusefs/handles.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 fuse_entry_param EntryOf(const MountState& mount, Node& node) {
@@ -209,4 +209,4 @@ void AddEntryOps(fuse_lowlevel_ops* ops) {
   };
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -12,7 +12,7 @@
 
 #include <memory>
 
-#include "blocklayer/image/metadata_cache.h"
+#include "blocklayer/cache/metadata_cache.h"
 #include "fusefs/fuse_ops.h"
 #include "fusefs/handles.h"
 #include "fusefs/status_json.h"
@@ -25,7 +25,7 @@
 #define FOPEN_NOFLUSH (1 << 5)
 #endif
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 constexpr uint32_t kTextFlags = FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE | FOPEN_NOFLUSH;
@@ -155,4 +155,4 @@ void AddOpenOps(fuse_lowlevel_ops* ops) {
   };
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -6,7 +6,7 @@
 
 #include "fusefs/fuse_ops.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 void Refuse(fuse_req_t req) {
@@ -47,4 +47,4 @@ void AddRefusedOps(fuse_lowlevel_ops* ops) {
                             fuse_file_info*, size_t, int) { fuse_reply_err(req, EOPNOTSUPP); };
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

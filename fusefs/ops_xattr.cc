@@ -12,7 +12,7 @@
 #include "fusefs/fuse_ops.h"
 #include "fusefs/status_attributes.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 // What the kernel accepts of a value; larger ones would be an error there.
@@ -111,4 +111,4 @@ void AddXattrOps(fuse_lowlevel_ops* ops) {
   };
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -17,7 +17,7 @@
 #include "fusefs/source_spec.h"
 #include "fusefs/text_values.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 constexpr const char* kFooter = R"(
@@ -326,4 +326,4 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments,
   return options;
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "blocklayer/catalog.h"
+#include "blocklayer/catalog/catalog.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 struct Options {
   std::vector<SourceSpec> sources;
@@ -46,4 +46,4 @@ struct Options {
 Result<Options> ParseOptions(const std::vector<std::string>& arguments,
                              const std::string& working_directory);
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

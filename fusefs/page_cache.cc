@@ -6,7 +6,7 @@
 
 #include "fusefs/inodes.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 constexpr std::chrono::milliseconds kPatience{50};
@@ -174,4 +174,4 @@ void DirectWriteFence::Stop() {
   JoinEnded();
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -27,7 +27,7 @@
 #include "blocklayer/base/sync.h"
 #include "fusefs/fuse_api.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 struct Node;
 
@@ -130,4 +130,4 @@ class DirectWriteFence {
   int waiting_ GUARDED_BY(mu_) = 0;                 // requests taken and not answered
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -14,7 +14,7 @@
 
 #include "fusefs/fuse_ops.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 // Requests that the kernel may have under way in the background (readahead, direct aio).
@@ -198,4 +198,4 @@ void Session::Exit() {
 
 void Session::Unmount() { fuse_session_unmount(session_); }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

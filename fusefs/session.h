@@ -13,7 +13,7 @@
 #include "fusefs/fuse_api.h"
 #include "fusefs/mount_state.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 // How many requests are served at once, unless the options say.
 unsigned DefaultThreads();
@@ -42,4 +42,4 @@ class Session {
   std::atomic<bool> loop_ended_ = false;
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 constexpr std::string_view kFormatKey = ",format=";
@@ -83,4 +83,4 @@ Result<SourceSpec> ParseSource(const std::string& text, const std::string& worki
   return spec;
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

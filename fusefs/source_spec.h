@@ -7,9 +7,9 @@
 #include <string>
 #include <string_view>
 
-#include "blocklayer/catalog.h"
+#include "blocklayer/catalog/catalog.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 // The path of the result is absolute, resolved against `working_directory`; symbolic links stay.
 Result<SourceSpec> ParseSource(const std::string& text, const std::string& working_directory);
@@ -19,4 +19,4 @@ Result<SourceSpec> ParseSource(const std::string& text, const std::string& worki
 // where the host does not, ".." stays.
 std::string AbsolutePath(std::string_view path, std::string_view working_directory);
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

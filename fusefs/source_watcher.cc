@@ -11,7 +11,7 @@
 #include <array>
 #include <cstring>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 using std::chrono::milliseconds;
@@ -264,4 +264,4 @@ void SourceWatcher::Kick() const {
   if (::write(kick_.get(), &one, sizeof one) < 0) return;
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

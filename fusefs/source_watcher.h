@@ -19,12 +19,12 @@
 #include <thread>
 #include <vector>
 
-#include "blocklayer/backoff.h"
+#include "blocklayer/base/backoff.h"
 #include "blocklayer/base/sync.h"
-#include "blocklayer/catalog.h"
-#include "blocklayer/io/unique_fd.h"
+#include "blocklayer/base/unique_fd.h"
+#include "blocklayer/catalog/catalog.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 class SourceWatcher {
  public:
@@ -103,4 +103,4 @@ class SourceWatcher {
   std::thread impatient_;
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -8,7 +8,7 @@
 #include <chrono>
 #include <thread>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 using std::chrono::milliseconds;
@@ -69,4 +69,4 @@ Status AwaitImages(Catalog& catalog) {
   return {};
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

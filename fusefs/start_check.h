@@ -6,13 +6,13 @@
 // Threads: the one that starts the daemon.
 #pragma once
 
-#include "blocklayer/catalog.h"
+#include "blocklayer/catalog/catalog.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 // Waits while another chainfs is about to let go of an image (10 seconds at most, so that mounting
 // works right after unmounting), but for nobody else. Then fails, with the one line to print, when
 // an image that the user named cannot be shown; one that is merely being checked appears later.
 Status AwaitImages(Catalog& catalog);
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

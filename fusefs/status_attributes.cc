@@ -6,7 +6,7 @@
 #include "blocklayer/base/version/version.h"
 #include "fusefs/status_json.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 using Value = std::optional<std::string>;
@@ -25,9 +25,9 @@ std::string_view DiskName(const Node& node) {
 }
 
 Value JobValue(MountState& mount, const Node& node, std::string_view id) {
-  const std::optional<JobInfo> job = mount.jobs.Find(DiskName(node), id);
+  const std::optional<jobs::JobInfo> job = mount.jobs.Find(DiskName(node), id);
   if (!job) return std::nullopt;
-  return JobToJson(*job);
+  return jobs::JobToJson(*job);
 }
 
 Value ErrorValue(MountState&, Node& node) {
@@ -101,4 +101,4 @@ std::vector<std::string> StatusNames(MountState& mount, Node& node) {
   return names;
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -11,7 +11,7 @@
 
 #include "fusefs/mount_state.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 inline constexpr std::string_view kAttributePrefix = "user.chainfs.";
 
@@ -22,4 +22,4 @@ std::optional<std::string> StatusValue(MountState& mount, Node& node, std::strin
 // Full names of what `node` has now.
 std::vector<std::string> StatusNames(MountState& mount, Node& node);
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

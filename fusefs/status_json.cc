@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "fusefs/errno_map.h"
-#include "jobs/job_manager.h"
+#include "jobs/engine/job_manager.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -82,10 +82,10 @@ std::string ChainJson(const Disk& disk, size_t limit) {
   return JoinArray(items, limit);
 }
 
-std::string JobsJson(const std::vector<JobInfo>& jobs, size_t limit) {
+std::string JobsJson(const std::vector<jobs::JobInfo>& jobs, size_t limit) {
   std::vector<std::string> items;
   items.reserve(jobs.size());
-  for (const JobInfo& job : jobs) items.push_back(JobToJson(job));
+  for (const jobs::JobInfo& job : jobs) items.push_back(jobs::JobToJson(job));
   return JoinArray(items, limit);
 }
 
@@ -155,7 +155,7 @@ std::string LayersFileJson(const std::vector<LayerReport>& layers) {
   return Dump(Json{{"layers", std::move(all)}});
 }
 
-std::string JobsFileJson(const std::vector<JobInfo>& jobs) {
+std::string JobsFileJson(const std::vector<jobs::JobInfo>& jobs) {
   return fmt::format("{{\"jobs\":{}}}", JobsJson(jobs, kNoLimit));
 }
 
@@ -168,4 +168,4 @@ std::string Rfc3339(std::chrono::system_clock::time_point time) {
                      since_epoch % 1000000);
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

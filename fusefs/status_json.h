@@ -12,10 +12,10 @@
 #include <string_view>
 #include <vector>
 
-#include "blocklayer/catalog.h"
-#include "jobs/job.h"
+#include "blocklayer/catalog/catalog.h"
+#include "jobs/engine/job.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 // An attribute holds at most 64 KiB; longer lists are cut here and end with {"truncated":true}.
 inline constexpr size_t kMaxAttributeListBytes = 60000;
@@ -24,7 +24,7 @@ inline constexpr size_t kNoLimit = SIZE_MAX;
 std::string DiskInfoJson(const Disk& disk);
 // Top to base, at most about `limit` bytes.
 std::string ChainJson(const Disk& disk, size_t limit);
-std::string JobsJson(const std::vector<JobInfo>& jobs, size_t limit);
+std::string JobsJson(const std::vector<jobs::JobInfo>& jobs, size_t limit);
 
 // The last refused command.
 std::string RefusalJson(std::chrono::system_clock::time_point time, std::string_view attribute,
@@ -46,9 +46,9 @@ std::string ChainsFileJson(const std::vector<DiskPtr>& disks,
                            const std::vector<BrokenImage>& broken,
                            const std::vector<ImageNote>& notes);
 std::string LayersFileJson(const std::vector<LayerReport>& layers);
-std::string JobsFileJson(const std::vector<JobInfo>& jobs);
+std::string JobsFileJson(const std::vector<jobs::JobInfo>& jobs);
 
 // "2025-01-31T12:34:56.123456Z".
 std::string Rfc3339(std::chrono::system_clock::time_point time);
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 Result<std::string> TextStream::Read(uint64_t offset, size_t size) {
   // How much of what was read stays, in case a reader asks again for the last bytes.
@@ -30,4 +30,4 @@ Result<std::string> TextStream::Read(uint64_t offset, size_t size) {
   return text_.substr(skip, size);
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

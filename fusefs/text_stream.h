@@ -16,7 +16,7 @@
 #include "blocklayer/base/result.h"
 #include "blocklayer/base/sync.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 class TextStream {
  public:
@@ -39,4 +39,4 @@ class TextStream {
   Producer producer_ GUARDED_BY(mu_);
 };
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -5,7 +5,7 @@
 #include <limits>
 #include <system_error>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 std::optional<uint64_t> ParseNumber(std::string_view text) {
   uint64_t value = 0;
@@ -47,4 +47,4 @@ std::optional<bool> ParseSwitch(std::string_view text) {
   return std::nullopt;
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -11,9 +11,9 @@
 
 #include "fusefs/inodes.h"
 #include "fusefs/text_stream.h"
-#include "jobs/job.h"
+#include "jobs/engine/job.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 
 // The extents of a disk, with the layer that each comes from; keys of `qemu-img map`.
 std::unique_ptr<TextStream> MapStream(const DiskPtr& disk);
@@ -21,11 +21,11 @@ std::unique_ptr<TextStream> MapStream(const DiskPtr& disk);
 // Prometheus text.
 struct MetricsView {
   std::vector<NodePtr> disks;
-  std::vector<JobInfo> jobs;
+  std::vector<jobs::JobInfo> jobs;
   uint64_t metadata_hits = 0;
   uint64_t metadata_misses = 0;
   uint64_t metadata_bytes = 0;
 };
 std::string MetricsText(const MetricsView& view);
 
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -23,7 +23,7 @@
 #include <vector>
 
 #include "blocklayer/base/sync.h"
-#include "blocklayer/io/unique_fd.h"
+#include "blocklayer/base/unique_fd.h"
 
 namespace chainfs {
 namespace {

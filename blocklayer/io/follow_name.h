@@ -9,8 +9,8 @@
 #include <string>
 
 #include "blocklayer/base/result.h"
+#include "blocklayer/base/unique_fd.h"
 #include "blocklayer/io/file.h"
-#include "blocklayer/io/unique_fd.h"
 
 namespace chainfs {
 

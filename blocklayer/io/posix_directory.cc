@@ -22,12 +22,12 @@
 #include <filesystem>
 #include <utility>
 
+#include "blocklayer/base/unique_fd.h"
 #include "blocklayer/io/follow_name.h"
 #include "blocklayer/io/posix.h"
 #include "blocklayer/io/posix_acl.h"
 #include "blocklayer/io/posix_enclosing.h"
 #include "blocklayer/io/posix_file.h"
-#include "blocklayer/io/unique_fd.h"
 
 namespace chainfs {
 namespace {

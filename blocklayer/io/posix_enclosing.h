@@ -5,8 +5,8 @@
 
 #include <string>
 
+#include "blocklayer/base/unique_fd.h"
 #include "blocklayer/io/directory.h"
-#include "blocklayer/io/unique_fd.h"
 
 namespace chainfs {
 

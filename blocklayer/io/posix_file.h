@@ -16,8 +16,8 @@
 #include <string>
 
 #include "blocklayer/base/sync.h"
+#include "blocklayer/base/unique_fd.h"
 #include "blocklayer/io/file.h"
-#include "blocklayer/io/unique_fd.h"
 
 namespace chainfs {
 

@@ -22,12 +22,12 @@
 #include <thread>
 #include <vector>
 
-#include "blocklayer/catalog.h"
-#include "blocklayer/image/metadata_cache.h"
-#include "blocklayer/qcow2/create.h"
-#include "blocklayer/qcow2/header.h"
-#include "blocklayer/qcow2/qcow2_image.h"
-#include "jobs/job_manager.h"
+#include "blocklayer/cache/metadata_cache.h"
+#include "blocklayer/catalog/catalog.h"
+#include "blocklayer/formats/qcow2/create.h"
+#include "blocklayer/formats/qcow2/header.h"
+#include "blocklayer/formats/qcow2/qcow2_image.h"
+#include "jobs/engine/job_manager.h"
 #include "tests/support/image_model.h"
 #include "tests/support/mem_host.h"
 #include "tests/support/random.h"
@@ -323,12 +323,12 @@ inline std::string ChangedFlat(Directory& root, const std::map<std::string, Byte
 
 // Waits until no job of the manager is under way; a guard time only keeps a hang from going on for
 // ever. The newest job as it is then.
-inline std::optional<JobInfo> WaitForJobs(const JobManager& jobs) {
+inline std::optional<jobs::JobInfo> WaitForJobs(const jobs::JobManager& jobs) {
   const auto guard = std::chrono::steady_clock::now() + std::chrono::minutes(5);
   while (std::chrono::steady_clock::now() < guard) {
-    const std::vector<JobInfo> all = jobs.Jobs("");
-    const bool over = std::ranges::all_of(all, [](const JobInfo& job) {
-      return job.status == JobStatus::kConcluded || job.status == JobStatus::kNull;
+    const std::vector<jobs::JobInfo> all = jobs.Jobs("");
+    const bool over = std::ranges::all_of(all, [](const jobs::JobInfo& job) {
+      return job.status == jobs::JobStatus::kConcluded || job.status == jobs::JobStatus::kNull;
     });
     if (over) return all.empty() ? std::nullopt : std::optional(all.front());
     std::this_thread::sleep_for(std::chrono::microseconds(200));

@@ -12,9 +12,9 @@
 
 #include "blocklayer/base/endian.h"
 #include "blocklayer/base/sync.h"
-#include "blocklayer/qcow2/create.h"
-#include "blocklayer/qcow2/header.h"
-#include "blocklayer/qcow2/qcow2_image.h"
+#include "blocklayer/formats/qcow2/create.h"
+#include "blocklayer/formats/qcow2/header.h"
+#include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "tests/support/crash_enumerator.h"
 
 namespace chainfs {

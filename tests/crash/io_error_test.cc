@@ -13,7 +13,7 @@
 #include <array>
 #include <atomic>
 
-#include "blocklayer/catalog_roots.h"
+#include "blocklayer/catalog/catalog_roots.h"
 #include "tests/crash/crash_chain.h"
 #include "tests/support/effort.h"
 
@@ -347,9 +347,9 @@ TEST_P(IoError, Stream) {
         ASSERT_TRUE(catalog) << catalog.error().message;
         const DiskPtr disk = (*catalog)->Find("vm");
         ASSERT_NE(disk, nullptr);
-        EventLog events;
-        JobManager jobs(**catalog, events, {.threads = 2});
-        StreamRequest request;
+        jobs::EventLog events;
+        jobs::JobManager jobs(**catalog, events, {.threads = 2});
+        jobs::StreamRequest request;
         request.disk = "vm";
         request.base = base;
         Arm(n);
@@ -357,7 +357,7 @@ TEST_P(IoError, Stream) {
         if (!id) {
           ExpectRightError(id.error(), true);
         } else {
-          const std::optional<JobInfo> job = WaitForJobs(jobs);
+          const std::optional<jobs::JobInfo> job = WaitForJobs(jobs);
           ASSERT_TRUE(job);
           if (!job->error) {
             EXPECT_EQ(disk->chain()->depth(), base ? 2u : 1u);
@@ -377,7 +377,7 @@ TEST_P(IoError, Stream) {
           // The same again, and now it goes through.
           const auto again = jobs.Stream(request);
           ASSERT_TRUE(again) << again.error().message;
-          const std::optional<JobInfo> job = WaitForJobs(jobs);
+          const std::optional<jobs::JobInfo> job = WaitForJobs(jobs);
           ASSERT_TRUE(job);
           ASSERT_FALSE(job->error) << *job->error;
           ASSERT_EQ(disk->chain()->depth(), base ? 2u : 1u);

@@ -80,14 +80,14 @@ TEST_F(LeftOutCrash, AStreamThatDeletesWhatItHasMerged) {
     {
       auto catalog = OpenMemCatalog(host_);
       ASSERT_TRUE(catalog) << catalog.error().message;
-      EventLog events;
-      JobManager jobs(**catalog, events, {.threads = 2});
-      StreamRequest request;
+      jobs::EventLog events;
+      jobs::JobManager jobs(**catalog, events, {.threads = 2});
+      jobs::StreamRequest request;
       request.disk = "vm";
       request.base = "base.qcow2";
-      request.remove = RemoveLayers::kInSources;
+      request.remove = jobs::RemoveLayers::kInSources;
       ASSERT_TRUE(jobs.Stream(request));
-      const std::optional<JobInfo> job = WaitForJobs(jobs);
+      const std::optional<jobs::JobInfo> job = WaitForJobs(jobs);
       ASSERT_TRUE(job && !job->error);
       ASSERT_EQ(job->removed.size(), 2u);
       completed = host_->Mark("stream completed");

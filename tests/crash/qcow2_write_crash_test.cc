@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Crash states of the write path (invariants Q1 to Q8 of blocklayer/qcow2/README.md): random guest
-// writes, zeroing, discards and flushes on a recording host; then every crash point, many states
-// each. Each state must open, have no corruption (leaks are permitted), and show in each sector the
-// value flushed last or a later written one. A sample goes on being used, and a sample is judged by
-// qemu-img.
+// Crash states of the write path (invariants Q1 to Q8 of blocklayer/formats/qcow2/README.md):
+// random guest writes, zeroing, discards and flushes on a recording host; then every crash point,
+// many states each. Each state must open, have no corruption (leaks are permitted), and show in
+// each sector the value flushed last or a later written one. A sample goes on being used, and a
+// sample is judged by qemu-img.
 //
 // CHAINFS_CRASH_ROUNDS (default 2) scenarios a case; CHAINFS_CRASH_STATES (default 24) states a
 // point.
@@ -13,9 +13,9 @@
 #include <cstdlib>
 
 #include "blocklayer/base/endian.h"
-#include "blocklayer/qcow2/geometry.h"
-#include "blocklayer/qcow2/header.h"
-#include "blocklayer/qcow2/qcow2_image.h"
+#include "blocklayer/formats/qcow2/geometry.h"
+#include "blocklayer/formats/qcow2/header.h"
+#include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "tests/support/command.h"
 #include "tests/support/crash_enumerator.h"
 #include "tests/support/image_model.h"

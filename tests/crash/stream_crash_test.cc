@@ -14,7 +14,7 @@
 
 #include <utility>
 
-#include "jobs/stream_work.h"
+#include "jobs/stream/stream_work.h"
 #include "tests/crash/crash_chain.h"
 #include "tests/support/command.h"
 #include "tests/support/crash_enumerator.h"
@@ -84,21 +84,21 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
 
   // A stream as the scheduler runs it, with guest operations wherever they may come.
   void StreamByHand() {
-    EventLog events;
-    auto plan = PlanStream(*catalog_, *disk_, "/mem/" + GetParam().top, BasePath());
+    jobs::EventLog events;
+    auto plan = jobs::PlanStream(*catalog_, *disk_, "/mem/" + GetParam().top, BasePath());
     ASSERT_TRUE(plan) << plan.error().message;
-    JobRecord record;
+    jobs::JobRecord record;
     record.id = "s1";
     record.type = "stream";
     record.disk = "vm";
     record.top = "/mem/" + GetParam().top;
     record.base = BasePath();
-    StreamWork work(*catalog_, events, disk_, *std::move(plan), record, false);
+    jobs::StreamWork work(*catalog_, events, disk_, *std::move(plan), record, false);
     const Status prepared = work.Prepare();
     ASSERT_TRUE(prepared) << prepared.error().message;
     const uint64_t step = work.unit() * 4;
     for (uint64_t at = 0; at < work.length(); at += step) {
-      const ChunkResult chunk = work.Process(at, std::min(step, work.length() - at));
+      const jobs::ChunkResult chunk = work.Process(at, std::min(step, work.length() - at));
       ASSERT_TRUE(chunk) << chunk.error().error.message;
       if (random_.OneIn(3)) GuestOperations(1);
       if (HasFatalFailure()) return;
@@ -127,9 +127,9 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
 
   // The same by the job manager, on its own threads.
   void StreamWithThreads() {
-    EventLog events;
-    JobManager jobs(*catalog_, events, {.threads = 2});
-    StreamRequest request;
+    jobs::EventLog events;
+    jobs::JobManager jobs(*catalog_, events, {.threads = 2});
+    jobs::StreamRequest request;
     request.disk = "vm";
     request.top = "/mem/" + GetParam().top;
     request.base = BasePath();
@@ -145,7 +145,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
       });
     }
     for (std::thread& thread : threads) thread.join();
-    const std::optional<JobInfo> job = WaitForJobs(jobs);
+    const std::optional<jobs::JobInfo> job = WaitForJobs(jobs);
     ASSERT_TRUE(job);
     ASSERT_FALSE(job->error) << *job->error;
     completed_ = host_->Mark("stream completed");
@@ -183,12 +183,12 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     auto catalog = OpenMemCatalog(host);
     ASSERT_TRUE(catalog) << catalog.error().message;
     ASSERT_TRUE((*catalog)->Broken().empty()) << (*catalog)->Broken().front().error.message;
-    EventLog events;
-    JobManager jobs(**catalog, events, {.threads = 2});
+    jobs::EventLog events;
+    jobs::JobManager jobs(**catalog, events, {.threads = 2});
     const auto records = (*catalog)->ReadRecords("job-");
     ASSERT_TRUE(records);
     jobs.ResumeRecorded();
-    const std::optional<JobInfo> job = WaitForJobs(jobs);
+    const std::optional<jobs::JobInfo> job = WaitForJobs(jobs);
     // An empty one is a name that was claimed for a job which was not accepted yet.
     if (!records->empty() && !records->front().contents.empty()) {
       ASSERT_TRUE(job) << records->front().contents;
@@ -228,8 +228,8 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     {
       auto catalog = OpenMemCatalog(host);
       ASSERT_TRUE(catalog) << catalog.error().message;
-      EventLog events;
-      JobManager jobs(**catalog, events, {.threads = 2});
+      jobs::EventLog events;
+      jobs::JobManager jobs(**catalog, events, {.threads = 2});
       jobs.ResumeRecorded();
       WaitForJobs(jobs);
       jobs.Shutdown();

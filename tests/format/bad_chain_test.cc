@@ -10,8 +10,8 @@
 
 #include <cstring>
 
-#include "blocklayer/name_rules.h"
-#include "tests/unit/blocklayer/catalog_fixture.h"
+#include "blocklayer/catalog/name_rules.h"
+#include "tests/unit/catalog/catalog_fixture.h"
 
 namespace chainfs {
 namespace {

@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "blocklayer/base/endian.h"
+#include "blocklayer/formats/qcow2/create.h"
+#include "blocklayer/formats/qcow2/header.h"
 #include "blocklayer/io/posix.h"
-#include "blocklayer/qcow2/create.h"
-#include "blocklayer/qcow2/header.h"
 #include "tests/support/command.h"
 #include "tests/support/mem_host.h"
 #include "tests/support/temp_dir.h"

@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "blocklayer/base/endian.h"
-#include "blocklayer/qcow2/create.h"
-#include "blocklayer/qcow2/geometry.h"
-#include "blocklayer/qcow2/header.h"
-#include "blocklayer/qcow2/qcow2_image.h"
+#include "blocklayer/formats/qcow2/create.h"
+#include "blocklayer/formats/qcow2/geometry.h"
+#include "blocklayer/formats/qcow2/header.h"
+#include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "tests/support/image_model.h"
 #include "tests/support/mem_host.h"
 

@@ -20,7 +20,7 @@
 #include <map>
 #include <thread>
 
-#include "jobs/job_manager.h"
+#include "jobs/engine/job_manager.h"
 #include "tests/support/command.h"
 #include "tests/support/image_model.h"
 #include "tests/support/random.h"
@@ -42,8 +42,8 @@ uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
   return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
-bool IsOver(const JobInfo& job) {
-  return job.status == JobStatus::kConcluded || job.status == JobStatus::kNull;
+bool IsOver(const jobs::JobInfo& job) {
+  return job.status == jobs::JobStatus::kConcluded || job.status == jobs::JobStatus::kNull;
 }
 
 class ChainModel : public ::testing::Test {
@@ -142,8 +142,9 @@ class ChainModel : public ::testing::Test {
     for (const BrokenImage& image : catalog_->Broken()) {
       ADD_FAILURE() << image.name << ": " << image.error.message;
     }
-    events_ = std::make_unique<EventLog>();
-    jobs_ = std::make_unique<JobManager>(*catalog_, *events_, JobManagerOptions{.threads = 2});
+    events_ = std::make_unique<jobs::EventLog>();
+    jobs_ = std::make_unique<jobs::JobManager>(*catalog_, *events_,
+                                               jobs::JobManagerOptions{.threads = 2});
     disk_ = catalog_->Find("vm");
     ASSERT_NE(disk_, nullptr);
     ASSERT_FALSE(disk_->read_only());
@@ -249,7 +250,7 @@ class ChainModel : public ::testing::Test {
   // With no guest at work.
   void Snapshot() {
     if (disk_->chain()->depth() >= kDeepest) return;
-    JobManager::SnapshotCommand command;
+    jobs::JobManager::SnapshotCommand command;
     command.disk = "vm";
     command.request.cluster_bits = 9 + static_cast<uint32_t>(random_.Below(9));
     command.request.lazy_refcounts = random_.OneIn(4);
@@ -266,7 +267,7 @@ class ChainModel : public ::testing::Test {
   // Starts one; false when the chain has nothing for it.
   bool StartStream() {
     const Layers layers = disk_->chain()->AllLayers();
-    StreamRequest request;
+    jobs::StreamRequest request;
     request.disk = "vm";
     size_t top = 0;
     if (layers.size() > 2 && random_.OneIn(2)) top = random_.Below(layers.size() - 1);
@@ -315,7 +316,7 @@ class ChainModel : public ::testing::Test {
       const auto job = jobs_->Find("vm", stream_);
       ASSERT_TRUE(job);
       if (IsOver(*job)) break;
-      if (job->status == JobStatus::kPaused) (void)jobs_->Resume("vm", stream_);
+      if (job->status == jobs::JobStatus::kPaused) (void)jobs_->Resume("vm", stream_);
       (void)jobs_->SetSpeed("vm", stream_, 0);
       ASSERT_LT(std::chrono::steady_clock::now(), guard) << "the stream does not end";
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -348,7 +349,7 @@ class ChainModel : public ::testing::Test {
       Close();
       if (!HasFatalFailure()) Open();
       // Whether it had ended before is not known any more.
-      const auto jobs = HasFatalFailure() ? std::vector<JobInfo>() : jobs_->Jobs("vm");
+      const auto jobs = HasFatalFailure() ? std::vector<jobs::JobInfo>() : jobs_->Jobs("vm");
       if (jobs.empty()) return;
     }
     if (!HasFatalFailure()) FinishStream();
@@ -403,8 +404,8 @@ class ChainModel : public ::testing::Test {
   std::map<std::string, Bytes> frozen_;  // file -> what it shows for ever
   Bytes expected_;
   std::unique_ptr<Catalog> catalog_;
-  std::unique_ptr<EventLog> events_;
-  std::unique_ptr<JobManager> jobs_;
+  std::unique_ptr<jobs::EventLog> events_;
+  std::unique_ptr<jobs::JobManager> jobs_;
   DiskPtr disk_;
   std::vector<std::thread> guests_;
   std::string stream_;

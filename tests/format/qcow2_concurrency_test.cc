@@ -9,7 +9,7 @@
 #include <atomic>
 #include <thread>
 
-#include "blocklayer/qcow2/qcow2_image.h"
+#include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "tests/support/command.h"
 #include "tests/support/image_model.h"
 #include "tests/support/mem_host.h"

@@ -7,8 +7,8 @@
 
 #include <algorithm>
 
+#include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "blocklayer/io/posix.h"
-#include "blocklayer/qcow2/qcow2_image.h"
 #include "tests/support/command.h"
 #include "tests/support/effort.h"
 #include "tests/support/image_model.h"

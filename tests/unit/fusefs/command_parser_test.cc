@@ -8,7 +8,7 @@
 
 #include <string>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 const std::vector<std::string_view> kKnown = {"base", "top", "speed", "id", "dry-run"};
@@ -111,4 +111,4 @@ TEST(CommandParser, SwitchesAreWords) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 using namespace std::chrono_literals;
@@ -37,4 +37,4 @@ TEST(DiskMetrics, OneSlowRequestCountsForAWhile) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -7,10 +7,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "blocklayer/catalog.h"
+#include "blocklayer/catalog/catalog.h"
 #include "tests/support/temp_dir.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 FileStat OwnedBy(uid_t owner, gid_t group, mode_t permissions) {
@@ -94,4 +94,4 @@ TEST(DiskModeTest, AllLayersNarrowReading) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

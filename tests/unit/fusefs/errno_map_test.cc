@@ -7,7 +7,7 @@
 
 #include <cerrno>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 int Map(ErrorKind kind, int sys_errno = 0) {
@@ -53,4 +53,4 @@ TEST(ErrnoMap, NumbersHaveNames) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -9,10 +9,10 @@
 #include <cstdint>
 #include <set>
 
-#include "blocklayer/catalog.h"
+#include "blocklayer/catalog/catalog.h"
 #include "tests/support/temp_dir.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 class InodesTest : public testing::Test {
@@ -166,4 +166,4 @@ TEST_F(InodesTest, ForgettingTooMuchHarmsNothing) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -8,7 +8,7 @@
 
 #include "blocklayer/base/version/version.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 using Words = std::vector<std::string>;
@@ -133,4 +133,4 @@ TEST(Options, DebugStaysInTheForegroundAndSingleMeansOneThread) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -7,7 +7,7 @@
 
 #include "tests/support/temp_dir.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 TEST(SourceSpec, PlainPath) {
@@ -77,4 +77,4 @@ TEST(SourceSpec, NamesAreWalkedAsTheKernelWalksThem) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -12,7 +12,7 @@
 #include "fusefs/virtual_files.h"
 #include "tests/support/temp_dir.h"
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 using nlohmann::json;
@@ -99,7 +99,7 @@ TEST_F(StatusJsonTest, MapCoversTheDiskWithoutGaps) {
 }
 
 TEST(StatusJson, LongListsAreCutAndSaySo) {
-  std::vector<JobInfo> jobs(5000);
+  std::vector<jobs::JobInfo> jobs(5000);
   for (size_t i = 0; i < jobs.size(); ++i) {
     jobs[i].id = "job-" + std::to_string(i);
     jobs[i].type = "stream";
@@ -129,4 +129,4 @@ TEST(StatusJson, MetricsArePrometheusText) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

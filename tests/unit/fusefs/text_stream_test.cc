@@ -5,7 +5,7 @@
 
 #include <memory>
 
-namespace chainfs {
+namespace chainfs::fusefs {
 namespace {
 
 TEST(TextStream, WholeTextIsReadInPieces) {
@@ -48,4 +48,4 @@ TEST(TextStream, AnErrorIsPassedOn) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::fusefs

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "blocklayer/io/unique_fd.h"
+#include "blocklayer/base/unique_fd.h"
 #include "tests/support/temp_dir.h"
 
 namespace chainfs {

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Recovery: what a snapshot left that was interrupted between its first record and its second. The
+// overlay that it was making holds nothing, and the old active layer is still the active one. The
+// overlay is removed, but only if it still is empty and built on that layer, or has no header yet,
+// and only while we hold the locks for writing that layer, so that no other daemon can be in the
+// midst of this snapshot.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "blocklayer/cache/metadata_cache.h"
+#include "blocklayer/catalog/catalog_impl.h"
+#include "blocklayer/formats/qcow2/qcow2_image.h"
+
+namespace chainfs {
+
+void Catalog::Impl::FinishInterrupted(const std::vector<InterruptedSnapshot>& interrupted) {
+  if (options_.read_only) return;
+  for (const InterruptedSnapshot& snapshot : interrupted) {
+    for (auto& [path, entry] : entries_) {
+      // Its active layer is locked for writing, so no other daemon is in the midst of this.
+      const bool owns =
+          entry.disk != nullptr && !entry.frozen && entry.candidate.record == snapshot.record &&
+          &sources_.records(entry.candidate.source) == &sources_.records(snapshot.source);
+      if (!owns) continue;
+      if (Status finished = FinishInterrupted(entry, snapshot); !finished) {
+        entry.hint = fmt::format("an interrupted snapshot could not be cleaned up: {}",
+                                 finished.error().message);
+      }
+    }
+  }
+}
+
+// The file, if it is what a snapshot of `entry` made and nobody has used.
+Result<std::optional<FileId>> Catalog::Impl::UnusedOverlay(const Entry& entry, const Place& place,
+                                                           const ChainRecord& record) {
+  CHAINFS_ASSIGN(std::unique_ptr<File> file,
+                 place.directory->Open(place.name, OpenMode::kReadOnly));
+  CHAINFS_ASSIGN(const FileStat stat, file->Stat());
+  if (stat.size == 0) return stat.id;
+  // Its header comes last: until then nobody can have used it.
+  std::array<std::byte, 512> sector = {};
+  CHAINFS_TRY(file->ReadZeroFilled(HostOffset(0), sector));
+  if (std::ranges::all_of(sector, [](std::byte b) { return b == std::byte{0}; })) {
+    return stat.id;
+  }
+  const auto image =
+      OpenQcow2Image(std::move(file), context_->metadata(),
+                     Qcow2OpenOptions{.read_only = true, .owner = context_->metadata().NewOwner()});
+  if (!image || !(*image)->backing()) return std::nullopt;
+  const auto backing = roots_.Resolve(place, (*image)->backing()->name, record.roots);
+  if (!backing) return std::nullopt;
+  const auto below = roots_.Follow(*backing->directory, backing->name);
+  if (!below || *below != entry.id()) return std::nullopt;
+  const uint64_t virtual_size = (*image)->virtual_size();
+  if (virtual_size == 0) return stat.id;
+  // Long enough for any overlay that chainfs makes; what takes longer is somebody's.
+  constexpr int kMaxExtents = 4096;
+  uint64_t position = 0;
+  for (int i = 0; i < kMaxExtents && position < virtual_size; ++i) {
+    const auto extent =
+        (*image)->Map(GuestOffset(position), virtual_size - position, MapDetail::kFast);
+    if (!extent || extent->kind != ExtentKind::kUnallocated) return std::nullopt;
+    position += extent->length;
+  }
+  return position >= virtual_size ? std::optional(stat.id) : std::nullopt;
+}
+
+Status Catalog::Impl::FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) {
+  ChainRecord record = snapshot.contents;
+  RecordStore& store = sources_.records(snapshot.source);
+  if (!record.drops.empty()) CHAINFS_TRY(FinishRevert(store, snapshot.record, record, nullptr));
+  if (record.next.empty()) return {};
+  CHAINFS_ASSIGN(const Place place, roots_.Find(record.next, record.roots));
+  const Result<std::optional<FileId>> unused = UnusedOverlay(entry, place, record);
+  if (!unused && unused.error().kind != ErrorKind::kNotFound) {
+    return std::unexpected(unused.error());
+  }
+  if (unused && *unused) {
+    CHAINFS_TRY(place.directory->RemoveFile(place.name, **unused));
+    CHAINFS_TRY(place.directory->Sync());
+  }
+  // Anything else there is somebody's image, and is shown from the next scan on.
+  if (record.active == record.origin) return store.Remove(snapshot.record);
+  record.next.clear();
+  return store.Write(snapshot.record, FormatChainRecord(record, store.source_path()));
+}
+
+}  // namespace chainfs

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/catalog/chain_opener.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "blocklayer/base/backoff.h"
+#include "blocklayer/catalog/name_rules.h"
+
+namespace chainfs {
+namespace {
+
+Result<ImageFormat> FormatOfBacking(const LayerFile& overlay, const BackingReference& backing,
+                                    std::optional<ImageFormat> assumed) {
+  if (!backing.format) {
+    if (assumed) return *assumed;
+    return Fail(ErrorKind::kInvalidArgument,
+                EscapeText(fmt::format(
+                    "{}: does not say the format of its backing file; name it with: qemu-img "
+                    "rebase -u -F FORMAT -b {} {} (or mount with -o assume_backing_format=FORMAT)",
+                    overlay.place.path, backing.name, overlay.place.path)));
+  }
+  const std::optional<ImageFormat> format = ParseImageFormat(*backing.format);
+  if (format) return *format;
+  return Fail(ErrorKind::kUnsupported,
+              EscapeText(fmt::format("{}: its backing file has the format \"{}\"; chainfs knows "
+                                     "qcow2 and raw",
+                                     overlay.place.path, *backing.format)));
+}
+
+}  // namespace
+
+ChainOpener::Seen& ChainOpener::See(const Place& place, bool with_header) {
+  const auto [position, is_new] =
+      seen_.try_emplace(place.path, Seen{.stat = FileStat{}, .peek = {}});
+  Seen& seen = position->second;
+  if (!is_new && (!seen.stat || !with_header || seen.peek)) return seen;
+  // Read-only: whoever watches the directory is not told of a change that is none.
+  const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
+  seen.stat = file ? (*file)->Stat() : std::unexpected(file.error());
+  if (seen.stat && with_header) seen.peek = PeekQcow2Header(**file);
+  return seen;
+}
+
+Result<FileStat> ChainOpener::Look(const Place& place, std::optional<ImageFormat> format) {
+  return See(place, format == ImageFormat::kQcow2).stat;
+}
+
+Result<LayerFile> ChainOpener::LookAt(const Place& place, ImageFormat format) {
+  const bool with_header = format == ImageFormat::kQcow2;
+  const Seen& seen = See(place, with_header);
+  if (!seen.stat) return std::unexpected(seen.stat.error());
+  LayerFile file{.place = place, .format = format, .stat = *seen.stat, .peek = {}};
+  if (!with_header) return file;
+  if (!*seen.peek) return std::unexpected(seen.peek->error());
+  file.peek = **seen.peek;
+  return file;
+}
+
+Result<std::optional<LayerFile>> ChainOpener::Below(const LayerFile& overlay,
+                                                    std::span<const std::string> extra,
+                                                    std::string& missing) {
+  if (!overlay.peek.backing) return std::nullopt;
+  const BackingReference& backing = *overlay.peek.backing;
+  CHAINFS_ASSIGN(const Place place, roots_.Resolve(overlay.place, backing.name, extra));
+  CHAINFS_ASSIGN(const ImageFormat format,
+                 FormatOfBacking(overlay, backing, rules_.assume_backing_format));
+  Result<LayerFile> file = LookAt(place, format);
+  if (!file && file.error().kind == ErrorKind::kNotFound) missing = place.path;
+  CHAINFS_TRY(file);
+  return *std::move(file);
+}
+
+std::vector<FileId> WalkedChain::Below() const {
+  std::vector<FileId> ids;
+  for (size_t i = 1; i < files.size(); ++i) ids.push_back(files[i].stat.id);
+  ids.insert(ids.end(), leads_to.begin(), leads_to.end());
+  return ids;
+}
+
+void AddMissing(std::vector<FileId>& ids, const std::vector<FileId>& more) {
+  for (const FileId& id : more) {
+    if (std::ranges::find(ids, id) == ids.end()) ids.push_back(id);
+  }
+}
+
+void ChainOpener::AddNamed(const LayerFile& file, WalkedChain& chain) {
+  for (const std::string& name : NamesOf(file.peek)) {
+    const Result<FileId> id = roots_.Follow(*file.place.directory, name);
+    if (id) chain.leads_to.push_back(*id);
+    if (!id && IsOutOfFiles(id.error())) chain.untold = true;
+  }
+}
+
+std::vector<FileId> ChainOpener::Replaced(const Layers& layers, std::span<const std::string> extra,
+                                          bool& untold) {
+  std::vector<FileId> ids;
+  for (size_t i = 0; i + 1 < layers.size(); ++i) {
+    const Layer& layer = *layers[i];
+    LayerFile overlay{
+        .place = {.directory = layer.directory, .name = layer.name, .path = layer.path},
+        .format = ImageFormat::kQcow2,
+        .stat = {.id = layer.id},
+        .peek = {.is_qcow2 = true, .backing = layer.image->backing(), .dirty = false}};
+    if (!overlay.peek.backing) continue;
+    const Result<Place> place = roots_.Resolve(overlay.place, overlay.peek.backing->name, extra);
+    if (place) {
+      const Result<FileStat> stat = Look(*place, std::nullopt);
+      if (stat && stat->id == layers[i + 1]->id) continue;
+    }
+    const WalkedChain walked = WalkFrom(std::move(overlay), extra);
+    const std::vector<FileId> now = walked.Below();
+    ids.insert(ids.end(), now.begin(), now.end());
+    untold = untold || walked.untold;
+  }
+  return ids;
+}
+
+WalkedChain ChainOpener::Walk(const Place& top, ImageFormat format,
+                              std::span<const std::string> extra) {
+  Result<LayerFile> first = LookAt(top, format);
+  if (first) return WalkFrom(*std::move(first), extra);
+  const bool untold = first.error().kind != ErrorKind::kNotFound;
+  return WalkedChain{.files = {},
+                     .error = std::move(first).error(),
+                     .missing = {},
+                     .leads_to = {},
+                     .untold = untold};
+}
+
+WalkedChain ChainOpener::WalkFrom(LayerFile top_file, std::span<const std::string> extra) {
+  const Place top = top_file.place;
+  WalkedChain chain;
+  std::set<FileId> ids;
+  std::optional<LayerFile> next = std::move(top_file);
+  while (next) {
+    if (!ids.insert(next->stat.id).second) {
+      chain.error = Error{.kind = ErrorKind::kLoop,
+                          .message = EscapeText(fmt::format(
+                              "{}: the chain contains itself: {} leads back to {}", top.path,
+                              chain.files.back().place.path, next->place.path))};
+      break;
+    }
+    if (chain.files.size() >= rules_.max_depth) {
+      chain.error =
+          Error{.kind = ErrorKind::kLoop,
+                .message = EscapeText(fmt::format("{}: the chain is deeper than {} layers; mount "
+                                                  "with a larger -o max_depth=",
+                                                  top.path, rules_.max_depth))};
+      chain.leads_to.push_back(next->stat.id);
+      break;
+    }
+    chain.files.push_back(*std::move(next));
+    Result<std::optional<LayerFile>> below = Below(chain.files.back(), extra, chain.missing);
+    if (!below) {
+      const std::string& overlay = chain.files.back().place.path;
+      Error error = std::move(below).error();
+      // The message begins with the file that fails; say also who needs it.
+      if (!error.message.starts_with(EscapeText(overlay))) {
+        error = WithContext(std::move(error), fmt::format("{}: backing file", EscapeText(overlay)));
+      }
+      chain.untold = IsPassing(error);
+      chain.error = std::move(error);
+      AddNamed(chain.files.back(), chain);
+      break;
+    }
+    if (!chain.files.back().peek.data_file.empty()) AddNamed(chain.files.back(), chain);
+    next = *std::move(below);
+  }
+  return chain;
+}
+
+Result<Layers> ChainOpener::Open(const WalkedChain& chain,
+                                 const std::function<LayerRole(const FileId&)>& role_of) {
+  if (chain.error) return std::unexpected(*chain.error);
+  // Before any of its layers is opened.
+  for (const LayerFile& file : chain.files) {
+    const auto known_bad = unusable_.find(file.stat.id);
+    if (known_bad != unusable_.end()) return std::unexpected(known_bad->second);
+  }
+  Layers layers;
+  for (const LayerFile& file : chain.files) {
+    Result<LayerPtr> layer = pool_.Get(file, role_of(file.stat.id));
+    if (!layer) {
+      if (layer.error().kind != ErrorKind::kInvalidArgument) {
+        unusable_.emplace(file.stat.id, layer.error());
+      }
+      return std::unexpected(std::move(layer).error());
+    }
+    layers.push_back(*std::move(layer));
+  }
+  return layers;
+}
+
+Result<Layers> ChainOpener::OpenIfUnlocked(const WalkedChain& chain,
+                                           const std::function<LayerRole(const FileId&)>& role_of) {
+  for (const LayerFile& file : chain.files) {
+    if (pool_.Find(file.stat.id) != nullptr) continue;
+    CHAINFS_ASSIGN(const std::unique_ptr<File> probe,
+                   file.place.directory->Open(file.place.name, OpenMode::kReadOnly));
+    const bool active = role_of(file.stat.id) == LayerRole::kActive;
+    CHAINFS_TRY(probe->SetImageLocks(active ? kActiveLayerLocks : kBackingLayerLocks));
+  }
+  return Open(chain, role_of);
+}
+
+Result<Layers> ChainOpener::OpenGently(const WalkedChain& chain,
+                                       const std::function<LayerRole(const FileId&)>& role_of) {
+  const auto is_dirty = [](const LayerFile& file) { return file.peek.dirty; };
+  // A dirty one is read only where it is not repaired.
+  if (std::ranges::any_of(chain.files, is_dirty)) return Open(chain, role_of);
+  Result<Layers> read = Open(chain, [](const FileId&) { return LayerRole::kBacking; });
+  if (!read) return read;
+  return Open(chain, role_of);
+}
+
+}  // namespace chainfs

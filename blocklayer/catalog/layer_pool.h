@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// LayerPool: every open image of the daemon, once. However many chains contain a file, and whatever
+// they call it, there is one Layer: one descriptor, one set of image locks, one metadata owner.
+//
+// Terms: the *role* of a layer decides its locks. An active layer is written by guests through its
+// own disk; a backing layer is only read. A *stream target* is a layer that a job fills meanwhile.
+//
+// Invariants: P1 a file's locks are held from before its metadata is first read until it is closed.
+// P2 an image with the dirty bit is repaired only when it is to be an active layer, under the locks
+// of one, in the background where there is somebody for it, and is no layer until then. Reading it
+// needs no repair. P3 a file is either raw or qcow2 for the whole daemon. P4 a file is opened for
+// writing only when it is to be an active layer or a stream target. It stays open so until it is
+// closed, whatever becomes of its role.
+//
+// A layer closes (Image::Close) when the last chain lets go of it, on whatever thread that is.
+//
+// Threads: all methods need the catalog's mu_.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "blocklayer/catalog/background_repairs.h"
+#include "blocklayer/catalog/catalog_peek.h"
+#include "blocklayer/catalog/catalog_roots.h"
+#include "blocklayer/chain/block_context.h"
+#include "blocklayer/chain/layer.h"
+#include "blocklayer/formats/qcow2/qcow2_image.h"
+
+namespace chainfs {
+
+enum class LayerRole : uint8_t { kActive, kBacking };
+
+// A file that was found and looked at, and is to become a layer.
+struct LayerFile {
+  Place place;
+  ImageFormat format = ImageFormat::kQcow2;
+  FileStat stat;
+  HeaderPeek peek;  // empty for raw
+};
+
+class LayerPool {
+ public:
+  // Every layer keeps `context` alive. `repairs` outlives this; null: dirty images are repaired
+  // while they are opened.
+  LayerPool(std::shared_ptr<BlockContext> context, bool read_only,
+            BackgroundRepairs* repairs = nullptr)
+      : context_(std::move(context)), read_only_(read_only), repairs_(repairs) {}
+
+  // The layer of `file`, in `role`; opened unless it is open. An image that cannot be written gets
+  // the role of a backing layer. kBusy while it is checked in the background.
+  Result<LayerPtr> Get(const LayerFile& file, LayerRole role);
+  // Null when it is not open.
+  LayerPtr Find(const FileId& id) const;
+  // kBusy when another process's locks conflict, kReadOnly when it is to be an active layer and
+  // cannot be written; nothing has changed then.
+  Status SetRole(const LayerPtr& layer, LayerRole role);
+  LayerRole RoleOf(const LayerPtr& layer) const;
+  // Who else holds locks on a file that is not open here; kNobody also when it cannot be told.
+  static ImageHolder HolderOf(const LayerFile& file);
+  // Tells others who want these images that their locks will be given back soon.
+  void AnnounceEnd();
+  // Nest; each Add needs one Remove. Fails like SetRole.
+  Status AddStreamTarget(const LayerPtr& layer);
+  void RemoveStreamTarget(const LayerPtr& layer);
+  // Forgets layers that are closed.
+  void Prune();
+  size_t size() const { return entries_.size(); }
+  // Closes every image and lets go of all locks; the first error. Nothing may be written after it.
+  Status CloseAll();
+
+ private:
+  struct Entry {
+    std::weak_ptr<Layer> layer;
+    LayerRole role = LayerRole::kBacking;
+    uint32_t stream_targets = 0;
+  };
+  static ImageLockSet LocksFor(LayerRole role, uint32_t stream_targets);
+  Entry* EntryOf(const LayerPtr& layer);
+  Status MakeWritable(Layer& layer) const;
+  Result<std::unique_ptr<File>> OpenFile(const LayerFile& file, std::string* refusal);
+  Result<std::unique_ptr<File>> OpenUnwritable(const LayerFile& file);
+  Result<std::unique_ptr<Image>> OpenImage(std::unique_ptr<File> file, const LayerFile& described,
+                                           const Qcow2OpenOptions& options);
+  // What the background found; nothing for an image that needs no repair.
+  std::optional<BackgroundRepairs::Verdict> RepairVerdict(const LayerFile& file) const;
+  // Hands it over when its locks can be had; kBusy in any case.
+  std::unexpected<Error> StartRepair(const LayerFile& described, std::unique_ptr<File> file);
+  // kBusy while somebody without locks has it open for writing.
+  Status CheckComplete(const LayerFile& described);
+  Result<LayerPtr> Open(const LayerFile& file, LayerRole role);
+
+  const std::shared_ptr<BlockContext> context_;
+  const bool read_only_;
+  BackgroundRepairs* const repairs_;
+  std::map<FileId, Entry> entries_;
+};
+
+}  // namespace chainfs

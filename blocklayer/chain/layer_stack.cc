@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/chain/layer_stack.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "blocklayer/chain/extent_reader.h"
+#include "blocklayer/chain/stack_registry.h"
+
+namespace chainfs {
+namespace {
+
+StackExtent ToStackExtent(const Extent& extent, uint32_t layer, uint64_t length) {
+  return {.kind = extent.kind,
+          .length = length,
+          .layer = layer,
+          .host = extent.host,
+          .compressed_bytes = extent.compressed_bytes};
+}
+
+// Whether `next` goes on where `extent` ends, as one extent.
+bool Continues(const StackExtent& extent, const StackExtent& next) {
+  if (next.kind != extent.kind) return false;
+  switch (extent.kind) {
+    case ExtentKind::kUnallocated:
+      return true;
+    case ExtentKind::kZero:
+      return next.layer == extent.layer;
+    case ExtentKind::kData:
+      return next.layer == extent.layer && next.host == extent.host + extent.length;
+    case ExtentKind::kCompressed:
+      return false;
+  }
+  return false;
+}
+
+std::vector<File*> FilesOf(const Layers& layers) {
+  std::vector<File*> files;
+  files.reserve(layers.size());
+  for (const LayerPtr& layer : layers) files.push_back(&layer->image->file());
+  return files;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const LayerStack>> LayerStack::Make(Layers layers, BlockContext& context) {
+  if (std::shared_ptr<const LayerStack> known = context.stacks().Find(layers)) return known;
+  // Made and, if somebody was faster, destroyed with the registry unlocked: the destructor needs
+  // it.
+  const std::shared_ptr<LayerStack> stack(new LayerStack(std::move(layers), context));
+  CHAINFS_ASSIGN(std::shared_ptr<const LayerStack> known,
+                 context.stacks().Add(stack->layers(), stack));
+  stack->counted_ = known == stack;
+  return known;
+}
+
+LayerStack::LayerStack(Layers layers, BlockContext& context)
+    : layers_(std::move(layers)),
+      files_(FilesOf(layers_)),
+      context_(context),
+      owner_id_(context.index().NewOwner()),
+      size_(RoundDown(layers_.front()->image->virtual_size(), FlatRegion::kSectorSize)) {}
+
+LayerStack::~LayerStack() {
+  if (counted_) context_.stacks().Forget(layers_);
+  context_.index().DropOwner(owner_id_, size_);
+}
+
+Result<FlatRegion> LayerStack::RegionAt(GuestOffset offset) const {
+  return context_.index().Get(owner_id_, layers_, size_, offset.value / FlatRegion::kBytes);
+}
+
+Result<StackExtent> LayerStack::MapDirectly(GuestOffset offset, uint64_t length) const {
+  length = std::min(length, size_ - offset.value);
+  for (uint32_t i = 0; i < layers_.size(); ++i) {
+    Image& image = *layers_[i]->image;
+    const uint64_t size = image.virtual_size();
+    if (offset.value >= size) {
+      return StackExtent{.kind = ExtentKind::kZero, .length = length, .layer = i};
+    }
+    length = std::min(length, size - offset.value);
+    CHAINFS_ASSIGN(const Extent extent, image.Map(offset, length, MapDetail::kPrecise));
+    length = std::min(length, extent.length);
+    if (extent.kind != ExtentKind::kUnallocated) return ToStackExtent(extent, i, length);
+  }
+  return StackExtent{.kind = ExtentKind::kUnallocated, .length = length};
+}
+
+void LayerStack::Extend(StackExtent& extent, GuestOffset offset, uint64_t length) const {
+  const GuestOffset next = offset + extent.length;
+  // For less than a region it is not worth asking every layer.
+  if (next.value >= size_ || length - extent.length < FlatRegion::kBytes ||
+      extent.kind == ExtentKind::kCompressed) {
+    return;
+  }
+  const Result<StackExtent> following = MapDirectly(next, length - extent.length);
+  // A failure is reported to who asks for that place.
+  if (following && Continues(extent, *following)) extent.length += following->length;
+}
+
+Result<StackExtent> LayerStack::Map(GuestOffset offset, uint64_t length,
+                                    MapDetail /*detail*/) const {
+  if (offset.value >= size_) return StackExtent{.kind = ExtentKind::kZero, .length = length};
+  length = std::min(length, size_ - offset.value);
+  const Result<FlatRegion> region = RegionAt(offset);
+  if (!region) return MapDirectly(offset, length);
+  const uint64_t within = offset.Within(FlatRegion::kBytes);
+  const uint32_t run = region->Find(within);
+  const Extent found = region->ExtentAt(run, within);
+  StackExtent extent =
+      ToStackExtent(found, region->run(run).layer(), std::min(length, found.length));
+  if (within + extent.length == region->EndByte()) Extend(extent, offset, length);
+  return extent;
+}
+
+Status LayerStack::ReadDirectly(GuestOffset offset, std::span<std::byte> out) const {
+  ExtentReader reader(context_.decoded());
+  while (!out.empty()) {
+    CHAINFS_ASSIGN(const StackExtent found, MapDirectly(offset, out.size()));
+    const Extent extent{.kind = found.kind,
+                        .length = found.length,
+                        .host = found.host,
+                        .compressed_bytes = found.compressed_bytes};
+    CHAINFS_TRY(reader.Add(*layers_[found.layer], extent, offset, out.first(found.length)));
+    offset += found.length;
+    out = out.subspan(found.length);
+  }
+  return reader.Finish();
+}
+
+Status LayerStack::ReadBelow(GuestOffset offset, std::span<std::byte> out) const {
+  const uint64_t shown =
+      offset.value < size_ ? std::min<uint64_t>(out.size(), size_ - offset.value) : 0;
+  if (shown < out.size()) std::memset(out.data() + shown, 0, out.size() - shown);
+  out = out.first(shown);
+
+  ExtentReader reader(context_.decoded());
+  while (!out.empty()) {
+    const Result<FlatRegion> region = RegionAt(offset);
+    uint64_t within = offset.Within(FlatRegion::kBytes);
+    uint64_t share = std::min<uint64_t>(out.size(), FlatRegion::kBytes - within);
+    if (!region) {
+      CHAINFS_TRY(ReadDirectly(offset, out.first(share)));
+      offset += share;
+      out = out.subspan(share);
+      continue;
+    }
+    for (uint32_t run = region->Find(within); share > 0; ++run) {
+      const Extent extent = region->ExtentAt(run, within);
+      const uint64_t piece = std::min(share, extent.length);
+      const uint32_t layer = region->run(run).layer();
+      CHAINFS_TRY(extent.kind == ExtentKind::kData
+                      ? reader.AddData(*files_[layer], extent.host, out.first(piece))
+                      : reader.Add(*layers_[layer], extent, offset, out.first(piece)));
+      offset += piece;
+      out = out.subspan(piece);
+      within += piece;
+      share -= piece;
+    }
+  }
+  return reader.Finish();
+}
+
+}  // namespace chainfs

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Layout of a new image, in clusters: header | refcount table | refcount blocks | L1 table. Every
+// one of them counts once, nothing else does; the L1 table is all zeros and as long as the size
+// needs, so that it never has to grow for writing.
+//
+// Crash ordering: the header is written last, after a sync of all that it points to, so an image
+// that is found half-made is not taken for one; then a sync of the file and of its directory.
+#include "blocklayer/formats/qcow2/create.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "blocklayer/base/endian.h"
+#include "blocklayer/formats/qcow2/geometry.h"
+#include "blocklayer/formats/qcow2/header.h"
+#include "blocklayer/formats/qcow2/header_layout.h"
+
+namespace chainfs {
+namespace qcow2 {
+namespace {
+
+struct Layout {
+  Geometry geometry;
+  uint64_t virtual_size = 0;
+  uint32_t l1_entries = 0;
+  uint64_t table_clusters = 1;
+  uint64_t blocks = 1;
+  uint64_t clusters = 0;  // of the whole file
+
+  uint64_t first_block() const { return 1 + table_clusters; }
+  uint64_t l1_cluster() const { return 1 + table_clusters + blocks; }
+};
+
+std::unexpected<Error> Refuse(const std::string& path, std::string_view why) {
+  return Fail(ErrorKind::kInvalidArgument, fmt::format("{}: {}", path, why));
+}
+
+Status CheckOptions(const std::string& path, const Qcow2CreateOptions& options) {
+  if (options.version != 2 && options.version != 3) {
+    return Refuse(path, fmt::format("qcow2 version {} is not 2 or 3", options.version));
+  }
+  if (options.cluster_bits < 9 || options.cluster_bits > 21) {
+    return Refuse(path, fmt::format("a cluster size of 2^{} bytes is out of range; 512 bytes to 2 "
+                                    "MiB are possible",
+                                    options.cluster_bits));
+  }
+  if (options.refcount_order > 6) {
+    return Refuse(path, fmt::format("a refcount width of 2^{} bits is out of range; 1 to 64 bits "
+                                    "are possible",
+                                    options.refcount_order));
+  }
+  if (options.version == 2) {
+    if (options.refcount_order != 4) return Refuse(path, "qcow2 version 2 has 16-bit refcounts");
+    if (options.lazy_refcounts) return Refuse(path, "lazy refcounts need qcow2 version 3");
+    if (options.zstd) return Refuse(path, "zstd compression needs qcow2 version 3");
+  }
+  if (options.backing) {
+    if (!options.backing->format) {
+      return Refuse(path, "the format of the backing file must be stated");
+    }
+    CHAINFS_TRY(CheckBackingReference(*options.backing, path));
+  }
+  return {};
+}
+
+Result<Layout> PlanLayout(const std::string& path, const Qcow2CreateOptions& options) {
+  Layout layout;
+  layout.geometry = Geometry{.version = options.version,
+                             .cluster_bits = options.cluster_bits,
+                             .refcount_order = options.refcount_order};
+  const Geometry& geometry = layout.geometry;
+  const uint64_t entries = geometry.L1EntriesFor(options.virtual_size);
+  if (entries * 8 > kMaxHeaderL1Bytes) {
+    return Refuse(
+        path, fmt::format("{} bytes is too large for {}-byte clusters: the L1 table may have 32 "
+                          "MiB, which maps {} bytes; take larger clusters",
+                          options.virtual_size, geometry.cluster_size(),
+                          kMaxHeaderL1Bytes / 8 * geometry.l2_span()));
+  }
+  layout.virtual_size = RoundUp(options.virtual_size, 512);
+  // One entry even for an empty disk, so that there always is a table to point to.
+  layout.l1_entries = static_cast<uint32_t>(std::max<uint64_t>(entries, 1));
+  const uint64_t l1_clusters = DivRoundUp(uint64_t{layout.l1_entries} * 8, geometry.cluster_size());
+  // The refcount blocks count themselves and their table: iterate until they suffice.
+  for (;;) {
+    layout.table_clusters = DivRoundUp(layout.blocks * 8, geometry.cluster_size());
+    layout.clusters = layout.l1_cluster() + l1_clusters;
+    const uint64_t needed = DivRoundUp(layout.clusters, geometry.refblock_entries());
+    if (needed <= layout.blocks) break;
+    layout.blocks = needed;
+  }
+  return layout;
+}
+
+// The first cluster up to the end of the backing name.
+Result<std::vector<std::byte>> MakeHeader(const std::string& path,
+                                          const Qcow2CreateOptions& options, const Layout& layout) {
+  const bool v3 = options.version == 3;
+  const uint32_t length = v3 ? kHeaderBytesWritten : kHeaderBytesV2;
+  std::vector<std::byte> extension;
+  if (options.backing) extension = BackingFormatExtension(*options.backing->format);
+  const uint64_t area_end = length + extension.size() + 8;  // with the end mark, which is zeros
+  std::vector<std::byte> bytes(std::max<uint64_t>(kHeaderSector, area_end));
+  std::ranges::copy(extension, bytes.begin() + length);
+
+  std::byte* p = bytes.data();
+  const Geometry& geometry = layout.geometry;
+  StoreBigEndian(p + kOffsetMagic, kQcow2Magic);
+  StoreBigEndian(p + kOffsetVersion, options.version);
+  StoreBigEndian(p + kOffsetClusterBits, options.cluster_bits);
+  StoreBigEndian(p + kOffsetSize, layout.virtual_size);
+  StoreBigEndian(p + kOffsetL1Size, layout.l1_entries);
+  StoreBigEndian(p + kOffsetL1Table, geometry.HostOf(layout.l1_cluster()).value);
+  StoreBigEndian(p + kOffsetRefcountTable, geometry.HostOf(1).value);
+  StoreBigEndian(p + kOffsetRefcountTableClusters, static_cast<uint32_t>(layout.table_clusters));
+  if (v3) {
+    StoreBigEndian(p + kOffsetIncompatible,
+                   options.zstd ? kIncompatibleCompressionType : uint64_t{0});
+    StoreBigEndian(p + kOffsetCompatible,
+                   options.lazy_refcounts ? kCompatibleLazyRefcounts : uint64_t{0});
+    StoreBigEndian(p + kOffsetRefcountOrder, options.refcount_order);
+    StoreBigEndian(p + kOffsetHeaderLength, length);
+    p[kOffsetCompressionType] = std::byte{options.zstd ? kCompressionZstd : kCompressionZlib};
+  }
+  if (!options.backing) return bytes;
+
+  const std::string& name = options.backing->name;
+  const std::optional<uint64_t> place =
+      PlaceName({.cluster_size = geometry.cluster_size(), .area_end = area_end}, name.size());
+  if (!place) {
+    return Refuse(path, fmt::format("the backing file name has {} bytes; with {}-byte clusters "
+                                    "there is room for {}",
+                                    name.size(), geometry.cluster_size(),
+                                    geometry.cluster_size() - RoundUp(area_end, 8)));
+  }
+  StoreBigEndian(p + kOffsetBackingOffset, *place);
+  StoreBigEndian(p + kOffsetBackingSize, static_cast<uint32_t>(name.size()));
+  bytes.resize(std::max<uint64_t>(bytes.size(), *place + name.size()));
+  std::ranges::copy(std::as_bytes(std::span(name)), bytes.begin() + static_cast<ptrdiff_t>(*place));
+  return bytes;
+}
+
+Status WriteRefcounts(File& file, const Layout& layout) {
+  const Geometry& geometry = layout.geometry;
+  std::vector<std::byte> table(layout.table_clusters << geometry.cluster_bits);
+  for (uint64_t b = 0; b < layout.blocks; ++b) {
+    StoreBigEndian(table.data() + b * 8, geometry.HostOf(layout.first_block() + b).value);
+    std::vector<std::byte> block(geometry.cluster_size());
+    const uint64_t first = b * geometry.refblock_entries();
+    const uint64_t used =
+        std::min(layout.clusters - std::min(first, layout.clusters), geometry.refblock_entries());
+    for (uint64_t i = 0; i < used; ++i) {
+      StoreRefcount(block.data(), i, geometry.refcount_order, 1);
+    }
+    CHAINFS_TRY(file.WriteAt(geometry.HostOf(layout.first_block() + b), block));
+  }
+  return file.WriteAt(geometry.HostOf(1), table);
+}
+
+Status WriteImage(File& file, const Layout& layout, std::span<const std::byte> header) {
+  // The L1 table and the rest of the header's cluster are zeros by this.
+  CHAINFS_TRY(file.Truncate(layout.clusters << layout.geometry.cluster_bits));
+  CHAINFS_TRY(WriteRefcounts(file, layout));
+  if (header.size() > kHeaderSector) {
+    CHAINFS_TRY(file.WriteAt(HostOffset(kHeaderSector), header.subspan(kHeaderSector)));
+  }
+  CHAINFS_TRY(file.DataSync());
+  CHAINFS_TRY(file.WriteAt(HostOffset(0), header.first(kHeaderSector)));
+  return file.DataSync();
+}
+
+// Syncs the directory that holds the last component of `name`.
+Status SyncHolder(Directory& directory, const std::string& name) {
+  const size_t slash = name.rfind('/');
+  if (slash == std::string::npos || slash == 0) return directory.Sync();
+  CHAINFS_ASSIGN(const std::unique_ptr<Directory> holder,
+                 directory.OpenDirectory(name.substr(0, slash)));
+  return holder->Sync();
+}
+
+}  // namespace
+}  // namespace qcow2
+
+Result<std::unique_ptr<File>> CreateQcow2(Directory& directory, const std::string& name,
+                                          const Qcow2CreateOptions& options) {
+  const std::string path = directory.path() + "/" + name;
+  CHAINFS_TRY(qcow2::CheckOptions(path, options));
+  CHAINFS_ASSIGN(const qcow2::Layout layout, qcow2::PlanLayout(path, options));
+  CHAINFS_ASSIGN(const std::vector<std::byte> header, qcow2::MakeHeader(path, options, layout));
+  CHAINFS_ASSIGN(std::unique_ptr<File> file,
+                 directory.Create(name, static_cast<mode_t>(options.permissions)));
+  Status status = qcow2::WriteImage(*file, layout, header);
+  if (status) status = qcow2::SyncHolder(directory, name);
+  if (status) return file;
+  // The first failure is the one to report; what cannot be removed either stays unusable, since
+  // the header comes last.
+  const Result<FileStat> made = file->Stat();
+  if (made && directory.RemoveFile(name, made->id)) {
+    (void)qcow2::SyncHolder(directory, name).has_value();
+  }
+  return std::unexpected(std::move(status).error());
+}
+
+}  // namespace chainfs

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/chainctl/exit_code.h"
+
+#include <cerrno>
+#include <utility>
+
+namespace chainfs::chainctl {
+namespace {
+
+ExitCode FromKind(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kInvalidArgument:
+      return ExitCode::kUsage;
+    case ErrorKind::kExists:
+    case ErrorKind::kBusy:
+    case ErrorKind::kStale:
+      return ExitCode::kRefused;
+    case ErrorKind::kShutdown:
+      return ExitCode::kNotChainfs;
+    case ErrorKind::kPermission:
+    case ErrorKind::kAccess:
+      return ExitCode::kNotPermitted;
+    case ErrorKind::kCancelled:
+      return ExitCode::kCancelled;
+    default:
+      return ExitCode::kFailed;
+  }
+}
+
+ErrorKind KindOf(int saved_errno) {
+  switch (saved_errno) {
+    case EBUSY:
+      return ErrorKind::kBusy;
+    case ECANCELED:
+      return ErrorKind::kStale;
+    case EEXIST:
+      return ErrorKind::kExists;
+    case EPERM:
+    case EACCES:
+      return ErrorKind::kPermission;
+    case ENOTCONN:
+    case ECONNABORTED:
+    case ESHUTDOWN:
+      return ErrorKind::kShutdown;
+    case ESRCH:
+      return ErrorKind::kNoSuchJob;
+    case ENOENT:
+    case ENODATA:
+      return ErrorKind::kNotFound;
+    case EROFS:
+      return ErrorKind::kReadOnly;
+    case ENOSPC:
+    case EDQUOT:
+      return ErrorKind::kNoSpace;
+    case EINVAL:
+      return ErrorKind::kInvalidArgument;
+    case EOPNOTSUPP:
+      return ErrorKind::kUnsupported;
+    default:
+      return ErrorKind::kIo;
+  }
+}
+
+}  // namespace
+
+ExitCode ExitCodeFor(const Error& error) {
+  switch (error.sys_errno) {
+    case 0:
+      return FromKind(error.kind);
+    case EBUSY:
+    case ECANCELED:
+    case EEXIST:
+      return ExitCode::kRefused;
+    case ENOTCONN:
+    case ECONNABORTED:
+    case ESHUTDOWN:
+    case ENODATA:
+      return ExitCode::kNotChainfs;
+    case EPERM:
+    case EACCES:
+      return ExitCode::kNotPermitted;
+    default:
+      return ExitCode::kFailed;
+  }
+}
+
+std::unexpected<Error> FailMounted(int saved_errno, std::string message) {
+  return std::unexpected(
+      Error{.kind = KindOf(saved_errno), .sys_errno = saved_errno, .message = std::move(message)});
+}
+
+}  // namespace chainfs::chainctl

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ChunkWork: what a job does, apart from when: a range that is walked in chunks, then an end. The
+// scheduler (JobRun) calls it; it knows nothing of states, verbs or speed.
+//
+// Threads: Process from several at once, for different chunks. Settle, Pivot and Release from one
+// at a time, when no Process is under way. SaveParameters and the constants: any, at any time.
+#pragma once
+
+#include <cstdint>
+#include <expected>
+
+#include "blocklayer/base/result.h"
+#include "blocklayer/catalog/catalog.h"
+
+namespace chainfs::jobs {
+
+// Why a chunk failed, and whether in writing (else in reading): the event says which.
+struct ChunkFailure {
+  Error error;
+  bool writing = false;
+};
+// Bytes that were copied: what a speed limit charges. Skipping and zeroing are free.
+using ChunkResult = std::expected<uint64_t, ChunkFailure>;
+
+// What a user may change while the job runs, and what must outlive the daemon.
+struct JobParameters {
+  uint64_t speed = 0;  // bytes a second; 0: no limit
+  bool paused = false;
+  uint64_t progress = 0;  // bytes; how far it was, as users were told
+};
+
+class ChunkWork {
+ public:
+  virtual ~ChunkWork() = default;
+
+  virtual uint64_t length() const = 0;  // bytes to walk, from 0
+  virtual uint64_t unit() const = 0;    // chunks begin and end at multiples of it, or at the end
+  virtual uint64_t chunk_size() const = 0;  // the most for one chunk; a multiple of unit()
+  // Whether the work only counts what it would copy; its total is then what Process returned.
+  virtual bool estimates() const { return false; }
+
+  // Doing a chunk again is harmless.
+  virtual ChunkResult Process(uint64_t offset, uint64_t length) = 0;
+  // Makes what was processed durable, so that the process may end here and be taken up again.
+  virtual Status Settle() { return {}; }
+  // The one step that cannot be taken back. Only after all chunks and Settle succeeded.
+  virtual Status Pivot() { return {}; }
+  // What the work has to say of itself at its end: after Pivot succeeded, before Release.
+  virtual LeftOutLayers LeftOut() { return {}; }
+  // The job ends for good, whether well or not: gives back locks, removes the durable record.
+  virtual void Release() {}
+  // Keeps the parameters durably. Failure is logged, not fatal.
+  virtual void SaveParameters(const JobParameters& /*parameters*/) {}
+};
+
+}  // namespace chainfs::jobs

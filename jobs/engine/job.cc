@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "jobs/engine/job.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <utility>
+
+namespace chainfs::jobs {
+namespace {
+
+constexpr size_t kStatuses = 11;
+constexpr size_t kVerbs = 7;
+constexpr size_t kMaxIdLength = 128;
+
+constexpr std::array<std::string_view, kStatuses> kStatusNames = {
+    "undefined", "created", "running",  "paused",    "ready", "standby",
+    "waiting",   "pending", "aborting", "concluded", "null"};
+constexpr std::array<std::string_view, kVerbs> kVerbNames = {
+    "cancel", "pause", "resume", "set-speed", "complete", "finalize", "dismiss"};
+
+constexpr uint16_t Bit(JobStatus status) {
+  return static_cast<uint16_t>(1u << std::to_underlying(status));
+}
+
+constexpr uint16_t Bits(auto... statuses) {
+  return static_cast<uint16_t>((0u | ... | Bit(statuses)));
+}
+
+// What may follow each status, in the order of the enumeration.
+constexpr std::array<uint16_t, kStatuses> kNext = {
+    Bits(JobStatus::kCreated),                                             // undefined
+    Bits(JobStatus::kRunning, JobStatus::kAborting, JobStatus::kNull),     // created
+    Bits(JobStatus::kPaused, JobStatus::kReady, JobStatus::kWaiting,       //
+         JobStatus::kAborting),                                            // running
+    Bits(JobStatus::kRunning),                                             // paused
+    Bits(JobStatus::kStandby, JobStatus::kWaiting, JobStatus::kAborting),  // ready
+    Bits(JobStatus::kReady),                                               // standby
+    Bits(JobStatus::kPending, JobStatus::kAborting),                       // waiting
+    Bits(JobStatus::kAborting, JobStatus::kConcluded),                     // pending
+    Bits(JobStatus::kAborting, JobStatus::kConcluded),                     // aborting
+    Bits(JobStatus::kNull),                                                // concluded
+    Bits(),                                                                // null
+};
+
+constexpr uint16_t kAlive = Bits(JobStatus::kCreated, JobStatus::kRunning, JobStatus::kPaused,
+                                 JobStatus::kReady, JobStatus::kStandby);
+// In which statuses each verb is legal, in the order of the enumeration.
+constexpr std::array<uint16_t, kVerbs> kLegal = {
+    Bits(JobStatus::kCreated, JobStatus::kRunning, JobStatus::kPaused, JobStatus::kReady,
+         JobStatus::kStandby, JobStatus::kWaiting, JobStatus::kPending),  // cancel
+    kAlive,                                                               // pause
+    kAlive,                                                               // resume
+    kAlive,                                                               // set-speed
+    Bits(JobStatus::kReady, JobStatus::kStandby),                         // complete
+    Bits(JobStatus::kPending),                                            // finalize
+    Bits(JobStatus::kConcluded),                                          // dismiss
+};
+
+constexpr bool IsLetter(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
+
+constexpr bool IsIdCharacter(char c) {
+  return IsLetter(c) || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+}
+
+}  // namespace
+
+std::string_view JobStatusName(JobStatus status) {
+  return kStatusNames.at(std::to_underlying(status));
+}
+
+std::string_view JobVerbName(JobVerb verb) { return kVerbNames.at(std::to_underlying(verb)); }
+
+bool JobTransitionAllowed(JobStatus from, JobStatus to) {
+  return (kNext.at(std::to_underlying(from)) & Bit(to)) != 0;
+}
+
+bool JobVerbAllowed(JobVerb verb, JobStatus status) {
+  return (kLegal.at(std::to_underlying(verb)) & Bit(status)) != 0;
+}
+
+bool IsLegalJobId(std::string_view id) {
+  return !id.empty() && id.size() <= kMaxIdLength && IsLetter(id.front()) &&
+         std::ranges::all_of(id, IsIdCharacter);
+}
+
+}  // namespace chainfs::jobs
