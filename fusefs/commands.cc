@@ -17,7 +17,7 @@ std::unexpected<Error> Bad(std::string message) {
   return Fail(ErrorKind::kInvalidArgument, std::move(message));
 }
 
-Result<jobs::OnError> ParseOnError(const CommandArguments& arguments) {
+Result<jobs::OnError> ParseOnError(const verbs::Arguments& arguments) {
   const std::string word = arguments.Text("on-error").value_or("report");
   if (word == "report") return jobs::OnError::kReport;
   if (word == "ignore") return jobs::OnError::kIgnore;
@@ -26,7 +26,7 @@ Result<jobs::OnError> ParseOnError(const CommandArguments& arguments) {
   return Bad(fmt::format("on-error={} is not one of report, ignore, stop, enospc", word));
 }
 
-Result<std::string> ParseNewId(const CommandArguments& arguments) {
+Result<std::string> ParseNewId(const verbs::Arguments& arguments) {
   std::string id = arguments.Text("id").value_or("");
   if (arguments.Has("id") && !jobs::IsLegalJobId(id)) {
     return Bad(fmt::format(
@@ -37,14 +37,14 @@ Result<std::string> ParseNewId(const CommandArguments& arguments) {
   return id;
 }
 
-Result<std::optional<std::string>> NotEmpty(const CommandArguments& arguments,
+Result<std::optional<std::string>> NotEmpty(const verbs::Arguments& arguments,
                                             std::string_view key) {
   std::optional<std::string> text = arguments.Text(key);
   if (text && text->empty()) return Bad(fmt::format("{}= has no value", key));
   return text;
 }
 
-Result<uint32_t> ParseClusterBits(const CommandArguments& arguments) {
+Result<uint32_t> ParseClusterBits(const verbs::Arguments& arguments) {
   CHAINFS_ASSIGN(const std::optional<uint64_t> size, arguments.Size("cluster_size"));
   if (!size) return 16;
   if (!std::has_single_bit(*size) || *size < 512 || *size > (2u << 20)) {
@@ -54,7 +54,7 @@ Result<uint32_t> ParseClusterBits(const CommandArguments& arguments) {
 }
 
 // Compression of what is merged is not offered; only its absence may be asked for.
-Status RefuseCompression(const CommandArguments& arguments) {
+Status RefuseCompression(const verbs::Arguments& arguments) {
   const std::string word = arguments.Text("compress").value_or("none");
   if (word == "none" || word == "no" || word == "off") return {};
   return Fail(ErrorKind::kUnsupported,
@@ -162,7 +162,7 @@ Status Commands::Execute(std::string_view verb, std::string_view value, const Di
                             disk == nullptr ? "a disk, not on the mount point"
                                             : "the mount point, not on a disk"));
   }
-  CHAINFS_ASSIGN(const CommandArguments arguments, CommandArguments::Parse(value, row->keys));
+  CHAINFS_ASSIGN(const verbs::Arguments arguments, verbs::Arguments::Parse(value, row->keys));
   const Call call = {.arguments = arguments, .disk = disk, .privileged = privileged};
   CHAINFS_TRY(CheckGeneration(call));
   CHAINFS_ASSIGN(const bool dry_run, arguments.Switch("dry-run", false));
@@ -182,7 +182,7 @@ Status Commands::CheckGeneration(const Call& call) const {
 }
 
 Status Commands::Stream(const Call& call) {
-  const CommandArguments& arguments = call.arguments;
+  const verbs::Arguments& arguments = call.arguments;
   CHAINFS_TRY(RefuseCompression(arguments));
   jobs::StreamRequest request;
   request.disk = call.disk->name();
@@ -203,7 +203,7 @@ Status Commands::Stream(const Call& call) {
 }
 
 Status Commands::Snapshot(const Call& call) {
-  const CommandArguments& arguments = call.arguments;
+  const verbs::Arguments& arguments = call.arguments;
   jobs::JobManager::SnapshotCommand command;
   CHAINFS_ASSIGN(const std::optional<std::string> disks, NotEmpty(arguments, "disks"));
   if (call.disk != nullptr) {
@@ -229,7 +229,7 @@ Status Commands::Snapshot(const Call& call) {
 }
 
 Status Commands::Revert(const Call& call) {
-  const CommandArguments& arguments = call.arguments;
+  const verbs::Arguments& arguments = call.arguments;
   jobs::JobManager::RevertCommand command;
   command.disk = call.disk->name();
   command.anywhere = call.privileged;

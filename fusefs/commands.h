@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "blocklayer/catalog/catalog.h"
-#include "fusefs/command_parser.h"
+#include "ctl/verbs/arguments.h"
 #include "jobs/engine/job_manager.h"
 
 namespace chainfs::fusefs {
@@ -38,7 +38,7 @@ class Commands {
 
  private:
   struct Call {
-    const CommandArguments& arguments;
+    const verbs::Arguments& arguments;
     DiskPtr disk;  // null on the root
     bool privileged;
   };

@@ -13,9 +13,9 @@
 #include <map>
 #include <memory>
 
+#include "blocklayer/base/text_values.h"
 #include "blocklayer/base/version/version.h"
 #include "fusefs/source_spec.h"
-#include "fusefs/text_values.h"
 
 namespace chainfs::fusefs {
 namespace {

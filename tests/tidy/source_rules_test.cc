@@ -94,14 +94,15 @@ const std::vector<Rule>& DependencyRules() {
       {"blocklayer/chain/",
        {"blocklayer/cache/", "blocklayer/image/", "blocklayer/io/", "blocklayer/base/"}},
       {"blocklayer/catalog/", {"blocklayer/"}},
-      {"jobs/engine/", {"jobs/stream/", "blocklayer/"}},
-      {"jobs/stream/", {"jobs/engine/", "blocklayer/"}},
-      {"fusefs/", {"jobs/", "blocklayer/"}},
+      {"ctl/verbs/", {"blocklayer/base/"}},
+      {"jobs/engine/", {"jobs/stream/", "ctl/verbs/", "blocklayer/"}},
+      {"jobs/stream/", {"jobs/engine/", "ctl/verbs/", "blocklayer/"}},
+      {"fusefs/", {"ctl/verbs/", "jobs/", "blocklayer/"}},
       // `create` works on files that no daemon has open, so it links the format itself.
       {"ctl/chainctl/cmd_create",
-       {"ctl/chainctl/", "blocklayer/base/", "blocklayer/io/", "blocklayer/image/",
+       {"ctl/verbs/", "ctl/chainctl/", "blocklayer/base/", "blocklayer/io/", "blocklayer/image/",
         "blocklayer/formats/qcow2/create.h"}},
-      {"ctl/chainctl/", {"blocklayer/base/"}},
+      {"ctl/chainctl/", {"ctl/verbs/", "blocklayer/base/"}},
       {"tests/", {"blocklayer/", "jobs/", "fusefs/", "ctl/"}},
   };
   return rules;

@@ -8,7 +8,7 @@
 #include <optional>
 #include <string_view>
 
-namespace chainfs::fusefs {
+namespace chainfs {
 
 std::optional<uint64_t> ParseNumber(std::string_view text);
 // Bytes, with an optional suffix k K M G T (powers of 1024).
@@ -16,4 +16,4 @@ std::optional<uint64_t> ParseSize(std::string_view text);
 // on, yes, true, 1; off, no, false, 0.
 std::optional<bool> ParseSwitch(std::string_view text);
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs

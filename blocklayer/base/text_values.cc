@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fusefs/text_values.h"
+#include "blocklayer/base/text_values.h"
 
 #include <charconv>
 #include <limits>
 #include <system_error>
 
-namespace chainfs::fusefs {
+namespace chainfs {
 
 std::optional<uint64_t> ParseNumber(std::string_view text) {
   uint64_t value = 0;
@@ -47,4 +47,4 @@ std::optional<bool> ParseSwitch(std::string_view text) {
   return std::nullopt;
 }
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs

@@ -2,20 +2,18 @@
 //
 // The syntax of command values: what is taken, and that everything odd is refused with EINVAL's
 // kind and nothing else.
-#include "fusefs/command_parser.h"
+#include "ctl/verbs/arguments.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-namespace chainfs::fusefs {
+namespace chainfs::verbs {
 namespace {
 
 const std::vector<std::string_view> kKnown = {"base", "top", "speed", "id", "dry-run"};
 
-Result<CommandArguments> Parse(std::string_view value) {
-  return CommandArguments::Parse(value, kKnown);
-}
+Result<Arguments> Parse(std::string_view value) { return Arguments::Parse(value, kKnown); }
 
 TEST(CommandParser, EmptyValueTakesTheDefaults) {
   const auto arguments = Parse("");
@@ -111,4 +109,4 @@ TEST(CommandParser, SwitchesAreWords) {
 }
 
 }  // namespace
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::verbs

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fusefs/command_parser.h"
+#include "ctl/verbs/arguments.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 
-#include "fusefs/text_values.h"
+#include "blocklayer/base/text_values.h"
 
-namespace chainfs::fusefs {
+namespace chainfs::verbs {
 namespace {
 
 // The items between single commas, with `,,` made one comma.
@@ -39,8 +39,8 @@ bool IsControl(char c) {
 
 }  // namespace
 
-Result<CommandArguments> CommandArguments::Parse(std::string_view value,
-                                                 const std::vector<std::string_view>& known) {
+Result<Arguments> Arguments::Parse(std::string_view value,
+                                   const std::vector<std::string_view>& known) {
   if (value.size() > kMaxCommandBytes) {
     return Fail(ErrorKind::kInvalidArgument,
                 fmt::format("the value is longer than {} bytes", kMaxCommandBytes));
@@ -49,7 +49,7 @@ Result<CommandArguments> CommandArguments::Parse(std::string_view value,
   if (std::ranges::any_of(value, IsControl)) {
     return Fail(ErrorKind::kInvalidArgument, "the value contains control characters");
   }
-  CommandArguments arguments;
+  Arguments arguments;
   if (value.empty()) return arguments;
   for (const std::string& item : SplitItems(value)) {
     const size_t equals = item.find('=');
@@ -69,13 +69,13 @@ Result<CommandArguments> CommandArguments::Parse(std::string_view value,
   return arguments;
 }
 
-std::optional<std::string> CommandArguments::Text(std::string_view key) const {
+std::optional<std::string> Arguments::Text(std::string_view key) const {
   const auto found = values_.find(key);
   if (found == values_.end()) return std::nullopt;
   return found->second;
 }
 
-Result<std::optional<uint64_t>> CommandArguments::Number(std::string_view key) const {
+Result<std::optional<uint64_t>> Arguments::Number(std::string_view key) const {
   const std::optional<std::string> text = Text(key);
   if (!text) return std::nullopt;
   const std::optional<uint64_t> number = ParseNumber(*text);
@@ -85,7 +85,7 @@ Result<std::optional<uint64_t>> CommandArguments::Number(std::string_view key) c
   return number;
 }
 
-Result<std::optional<uint64_t>> CommandArguments::Size(std::string_view key) const {
+Result<std::optional<uint64_t>> Arguments::Size(std::string_view key) const {
   const std::optional<std::string> text = Text(key);
   if (!text) return std::nullopt;
   const std::optional<uint64_t> size = ParseSize(*text);
@@ -97,7 +97,7 @@ Result<std::optional<uint64_t>> CommandArguments::Size(std::string_view key) con
   return size;
 }
 
-Result<bool> CommandArguments::Switch(std::string_view key, bool otherwise) const {
+Result<bool> Arguments::Switch(std::string_view key, bool otherwise) const {
   const std::optional<std::string> text = Text(key);
   if (!text) return otherwise;
   const std::optional<bool> on = ParseSwitch(*text);
@@ -108,4 +108,4 @@ Result<bool> CommandArguments::Switch(std::string_view key, bool otherwise) cons
   return *on;
 }
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::verbs

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The values of command attributes: `key=value,key=value`, where `,,` is a literal comma (QEMU's
-// syntax). Syntax only; which keys a verb takes is said by commands.cc.
+// syntax). Syntax only; which keys a verb takes is in the table of verbs.
 //
 // A trailing newline or NUL (shells and attr tools add them) is dropped. Anything else that is odd
 // is refused: control characters, an item without '=', an empty, repeated or unknown key, a value
@@ -16,15 +16,15 @@
 
 #include "blocklayer/base/result.h"
 
-namespace chainfs::fusefs {
+namespace chainfs::verbs {
 
 inline constexpr size_t kMaxCommandBytes = 4096;
 
-class CommandArguments {
+class Arguments {
  public:
   // `known` lists the keys that the verb takes; any other is kInvalidArgument.
-  static Result<CommandArguments> Parse(std::string_view value,
-                                        const std::vector<std::string_view>& known);
+  static Result<Arguments> Parse(std::string_view value,
+                                 const std::vector<std::string_view>& known);
 
   bool Has(std::string_view key) const { return values_.contains(key); }
   // Nothing when the key was not given. An empty text is a value like any other.
@@ -38,4 +38,4 @@ class CommandArguments {
   std::map<std::string, std::string, std::less<>> values_;
 };
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::verbs
