@@ -62,17 +62,51 @@ Result<Arguments> Arguments::Parse(std::string_view value,
       return Fail(ErrorKind::kInvalidArgument,
                   fmt::format("unknown key \"{}\"; known are {}", key, fmt::join(known, ", ")));
     }
-    if (!arguments.values_.emplace(key, item.substr(equals + 1)).second) {
+    if (arguments.Has(key)) {
       return Fail(ErrorKind::kInvalidArgument, fmt::format("key \"{}\" is given twice", key));
     }
+    arguments.Set(key, std::string_view(item).substr(equals + 1));
   }
   return arguments;
 }
 
+Arguments& Arguments::Set(std::string_view key, std::string_view value) {
+  const auto found = std::ranges::find(items_, key, &std::pair<std::string, std::string>::first);
+  if (found != items_.end()) {
+    found->second = value;
+  } else {
+    items_.emplace_back(key, value);
+  }
+  return *this;
+}
+
+Arguments& Arguments::SetIf(std::string_view key, const std::optional<std::string>& value) {
+  return value ? Set(key, *value) : *this;
+}
+
+std::string Arguments::Format() const {
+  std::string text;
+  for (const auto& [key, value] : items_) {
+    if (!text.empty()) text += ',';
+    text += key;
+    text += '=';
+    for (const char letter : value) {
+      if (letter == ',') text += ',';
+      text += letter;
+    }
+  }
+  return text;
+}
+
+const std::string* Arguments::Find(std::string_view key) const {
+  const auto found = std::ranges::find(items_, key, &std::pair<std::string, std::string>::first);
+  return found == items_.end() ? nullptr : &found->second;
+}
+
 std::optional<std::string> Arguments::Text(std::string_view key) const {
-  const auto found = values_.find(key);
-  if (found == values_.end()) return std::nullopt;
-  return found->second;
+  const std::string* const found = Find(key);
+  if (found == nullptr) return std::nullopt;
+  return *found;
 }
 
 Result<std::optional<uint64_t>> Arguments::Number(std::string_view key) const {

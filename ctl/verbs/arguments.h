@@ -6,12 +6,15 @@
 // A trailing newline or NUL (shells and attr tools add them) is dropped. Anything else that is odd
 // is refused: control characters, an item without '=', an empty, repeated or unknown key, a value
 // longer than 4 KiB.
+//
+// Arguments are a value: built key by key or parsed, and written as text again. Parse undoes Format
+// as long as no value has control characters.
 #pragma once
 
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "blocklayer/base/result.h"
@@ -26,7 +29,14 @@ class Arguments {
   static Result<Arguments> Parse(std::string_view value,
                                  const std::vector<std::string_view>& known);
 
-  bool Has(std::string_view key) const { return values_.contains(key); }
+  // A value that the key had before is replaced, in its place.
+  Arguments& Set(std::string_view key, std::string_view value);
+  // Nothing happens when there is no value.
+  Arguments& SetIf(std::string_view key, const std::optional<std::string>& value);
+  // The text that Parse takes, in the order in which the keys came.
+  std::string Format() const;
+
+  bool Has(std::string_view key) const { return Find(key) != nullptr; }
   // Nothing when the key was not given. An empty text is a value like any other.
   std::optional<std::string> Text(std::string_view key) const;
   // kInvalidArgument, naming the key, when the value is not of the kind.
@@ -34,8 +44,12 @@ class Arguments {
   Result<std::optional<uint64_t>> Size(std::string_view key) const;
   Result<bool> Switch(std::string_view key, bool otherwise) const;
 
+  friend bool operator==(const Arguments&, const Arguments&) = default;
+
  private:
-  std::map<std::string, std::string, std::less<>> values_;
+  const std::string* Find(std::string_view key) const;
+
+  std::vector<std::pair<std::string, std::string>> items_;
 };
 
 }  // namespace chainfs::verbs

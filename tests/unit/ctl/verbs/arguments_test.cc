@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
 
 namespace chainfs::verbs {
@@ -15,42 +16,42 @@ const std::vector<std::string_view> kKnown = {"base", "top", "speed", "id", "dry
 
 Result<Arguments> Parse(std::string_view value) { return Arguments::Parse(value, kKnown); }
 
-TEST(CommandParser, EmptyValueTakesTheDefaults) {
+TEST(ArgumentsTest, EmptyValueTakesTheDefaults) {
   const auto arguments = Parse("");
   ASSERT_TRUE(arguments);
   EXPECT_FALSE(arguments->Has("base"));
   EXPECT_EQ(arguments->Text("base"), std::nullopt);
 }
 
-TEST(CommandParser, ReadsKeysAndValues) {
+TEST(ArgumentsTest, ReadsKeysAndValues) {
   const auto arguments = Parse("base=/img/base.qcow2,id=j1");
   ASSERT_TRUE(arguments);
   EXPECT_EQ(arguments->Text("base"), "/img/base.qcow2");
   EXPECT_EQ(arguments->Text("id"), "j1");
 }
 
-TEST(CommandParser, DoubledCommaIsAComma) {
+TEST(ArgumentsTest, DoubledCommaIsAComma) {
   const auto arguments = Parse("base=a,,b,,,id=x");
   ASSERT_TRUE(arguments) << arguments.error().message;
   EXPECT_EQ(arguments->Text("base"), "a,b,");
   EXPECT_EQ(arguments->Text("id"), "x");
 }
 
-TEST(CommandParser, ValuesMayContainEqualsSignsAndBeEmpty) {
+TEST(ArgumentsTest, ValuesMayContainEqualsSignsAndBeEmpty) {
   const auto arguments = Parse("base=a=b,top=");
   ASSERT_TRUE(arguments);
   EXPECT_EQ(arguments->Text("base"), "a=b");
   EXPECT_EQ(arguments->Text("top"), "");
 }
 
-TEST(CommandParser, TrailingNewlinesAndNulsAreDropped) {
+TEST(ArgumentsTest, TrailingNewlinesAndNulsAreDropped) {
   const auto arguments = Parse(std::string_view("id=j1\n\0", 7));
   ASSERT_TRUE(arguments);
   EXPECT_EQ(arguments->Text("id"), "j1");
   EXPECT_TRUE(Parse("\n"));
 }
 
-TEST(CommandParser, RefusesWhatIsMalformed) {
+TEST(ArgumentsTest, RefusesWhatIsMalformed) {
   for (const std::string& value :
        {std::string("base"), std::string("=x"), std::string("base=1,"), std::string(",base=1"),
         std::string("base=1,base=2"), std::string("colour=red"), std::string("base=a\nb"),
@@ -63,12 +64,12 @@ TEST(CommandParser, RefusesWhatIsMalformed) {
   }
 }
 
-TEST(CommandParser, TheLongestValueIsTaken) {
+TEST(ArgumentsTest, TheLongestValueIsTaken) {
   const std::string value = "base=" + std::string(kMaxCommandBytes - 5, 'x');
   EXPECT_TRUE(Parse(value));
 }
 
-TEST(CommandParser, SizesHaveSuffixes) {
+TEST(ArgumentsTest, SizesHaveSuffixes) {
   struct Case {
     const char* text;
     uint64_t bytes;
@@ -83,7 +84,7 @@ TEST(CommandParser, SizesHaveSuffixes) {
   }
 }
 
-TEST(CommandParser, RefusesWhatIsNoSize) {
+TEST(ArgumentsTest, RefusesWhatIsNoSize) {
   for (const char* text : {"", "M", "-1", "+1", " 1", "1 ", "1.5M", "1e400", "0x10", "1MB",
                            "18446744073709551616", "99999999999G", "ten"}) {
     const auto arguments = Parse(std::string("speed=") + text);
@@ -95,7 +96,7 @@ TEST(CommandParser, RefusesWhatIsNoSize) {
   }
 }
 
-TEST(CommandParser, SwitchesAreWords) {
+TEST(ArgumentsTest, SwitchesAreWords) {
   const auto on = Parse("dry-run=yes");
   ASSERT_TRUE(on);
   EXPECT_EQ(on->Switch("dry-run", false), true);
@@ -106,6 +107,34 @@ TEST(CommandParser, SwitchesAreWords) {
   const auto odd = Parse("dry-run=maybe");
   ASSERT_TRUE(odd);
   EXPECT_FALSE(odd->Switch("dry-run", false));
+}
+
+TEST(ArgumentsTest, FormatDoublesCommasAndKeepsTheOrder) {
+  Arguments arguments;
+  arguments.Set("top", "/img/a,b.qcow2").SetIf("base", std::nullopt).SetIf("speed", "5");
+  arguments.Set("id", "").Set("speed", "6");
+  EXPECT_EQ(arguments.Format(), "top=/img/a,,b.qcow2,speed=6,id=");
+  EXPECT_EQ(Arguments().Format(), "");
+  EXPECT_EQ(Arguments().Set("top", ",,").Set("id", "x").Format(), "top=,,,,,id=x");
+}
+
+TEST(ArgumentsTest, ParseUndoesFormat) {
+  std::mt19937 random(20);
+  constexpr std::string_view kLetters = ",=\\\"' ax;/\xc3\xa4";
+  for (int round = 0; round < 2000; ++round) {
+    Arguments arguments;
+    for (const std::string_view key : kKnown) {
+      if (random() % 3 == 0) continue;
+      std::string value;
+      for (auto length = random() % 8; length > 0; --length) {
+        value += kLetters[random() % kLetters.size()];
+      }
+      arguments.Set(key, value);
+    }
+    const Result<Arguments> again = Parse(arguments.Format());
+    ASSERT_TRUE(again) << arguments.Format();
+    EXPECT_EQ(*again, arguments) << arguments.Format();
+  }
 }
 
 }  // namespace
