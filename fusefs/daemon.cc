@@ -24,7 +24,6 @@
 #include "fusefs/mount_table.h"
 #include "fusefs/session.h"
 #include "fusefs/start_check.h"
-#include "fusefs/status_json.h"
 
 namespace chainfs::fusefs {
 namespace {

@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "blocklayer/base/sync.h"
+#include "ctl/control/text_stream.h"
 #include "fusefs/events_file.h"
 #include "fusefs/inodes.h"
-#include "fusefs/text_stream.h"
 
 namespace chainfs::fusefs {
 
@@ -23,11 +23,11 @@ namespace chainfs::fusefs {
 // table.
 struct OpenFile {
   NodePtr node;
-  bool writes = false;                         // kDisk: counted in Disk::writers
-  WayIn way = WayIn::kCached;                  // kDisk: counted in Node::pages
-  std::unique_ptr<EventsFile::Reader> reader;  // kEvents
-  std::unique_ptr<TextStream> stream;          // the other virtual files
-  std::vector<NodePtr> listed;                 // directories: as it was when they were opened
+  bool writes = false;                          // kDisk: counted in Disk::writers
+  WayIn way = WayIn::kCached;                   // kDisk: counted in Node::pages
+  std::unique_ptr<EventsFile::Reader> reader;   // kEvents
+  std::unique_ptr<control::TextStream> stream;  // the other virtual files
+  std::vector<NodePtr> listed;                  // directories: as it was when they were opened
 };
 
 class OpenFiles {

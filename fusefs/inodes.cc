@@ -109,19 +109,20 @@ void InodeTable::Forget(uint64_t ino, uint64_t count) {
   DropIfUnused(ino);
 }
 
-InodeTable::NameChange InodeTable::Add(const DiskPtr& disk) {
+InodeTable::NameChange InodeTable::Add(const control::ServedDiskPtr& served) {
   NameChange change;
   std::vector<NodePtr> replaced;  // destroyed after the lock is gone
   const MutexLock lock(mu_);
-  const std::string file_name = disk->name() + ".raw";
+  const std::string& name = served->disk->name();
+  const std::string file_name = name + ".raw";
   if (const auto found = disks_.find(file_name); found != disks_.end()) {
-    if (found->second->disk == disk) return change;
-    replaced = {found->second, maps_.at(disk->name() + ".json")};
+    if (found->second->disk == served->disk) return change;
+    replaced = {found->second, maps_.at(name + ".json")};
     change.disk_known = Unlink(replaced[0]);
     change.map_known = Unlink(replaced[1]);
   }
-  Link(NodeKind::kDisk, file_name, disk);
-  Link(NodeKind::kMap, disk->name() + ".json", disk);
+  Link(NodeKind::kDisk, file_name, served);
+  Link(NodeKind::kMap, name + ".json", served);
   change.changed = true;
   return change;
 }
@@ -144,9 +145,9 @@ size_t InodeTable::SizeForTesting() const {
   return by_number_.size();
 }
 
-void InodeTable::Link(NodeKind kind, std::string name, const DiskPtr& disk) {
+void InodeTable::Link(NodeKind kind, std::string name, const control::ServedDiskPtr& served) {
   const uint64_t shown = TakeShownNumber(kind, name);
-  const auto node = std::make_shared<Node>(next_++, shown, kind, std::move(name), disk);
+  const auto node = std::make_shared<Node>(next_++, shown, kind, std::move(name), served);
   by_number_[node->ino].node = node;
   (kind == NodeKind::kDisk ? disks_ : maps_)[node->name] = node;
 }

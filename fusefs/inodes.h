@@ -30,7 +30,7 @@
 
 #include "blocklayer/base/sync.h"
 #include "blocklayer/chain/disk.h"
-#include "fusefs/disk_metrics.h"
+#include "ctl/control/served_disks.h"
 #include "fusefs/page_cache.h"
 
 namespace chainfs::fusefs {
@@ -63,21 +63,23 @@ struct AttributeOverrides {
 };
 
 struct Node {
-  Node(uint64_t number, uint64_t shown, NodeKind what, std::string file_name, DiskPtr flat_disk)
+  Node(uint64_t number, uint64_t shown, NodeKind what, std::string file_name,
+       control::ServedDiskPtr shown_disk)
       : ino(number),
         shown_ino(shown),
         kind(what),
         name(std::move(file_name)),
-        disk(std::move(flat_disk)) {}
+        served(std::move(shown_disk)),
+        disk(served == nullptr ? nullptr : served->disk) {}
 
   const uint64_t ino;
   const uint64_t shown_ino;
   const NodeKind kind;
-  const std::string name;  // in its directory
-  const DiskPtr disk;      // kDisk and kMap
+  const std::string name;               // in its directory
+  const control::ServedDiskPtr served;  // kDisk and kMap
+  const DiskPtr disk;                   // the same; of served
 
-  DiskMetrics metrics;  // kDisk
-  PageCache pages;      // kDisk
+  PageCache pages;  // kDisk
   // What getattr last said, to notice changes that the kernel must be told of (kDisk).
   // 0: it was not asked for yet.
   std::atomic<mode_t> shown_mode = 0;
@@ -121,7 +123,7 @@ class InodeTable {
   };
   // Links a disk; the one of that name that was there is unlinked. Adding what is there does
   // nothing.
-  NameChange Add(const DiskPtr& disk) EXCLUDES(mu_);
+  NameChange Add(const control::ServedDiskPtr& served) EXCLUDES(mu_);
   NameChange Remove(const Disk& disk) EXCLUDES(mu_);
 
   size_t SizeForTesting() const EXCLUDES(mu_);
@@ -137,7 +139,7 @@ class InodeTable {
   bool Unlink(const NodePtr& node) REQUIRES(mu_);
   void DropIfUnused(uint64_t ino) REQUIRES(mu_);
   // A node of the next number, in the table and in its directory.
-  void Link(NodeKind kind, std::string name, const DiskPtr& disk) REQUIRES(mu_);
+  void Link(NodeKind kind, std::string name, const control::ServedDiskPtr& served) REQUIRES(mu_);
   uint64_t TakeShownNumber(NodeKind kind, std::string_view name) REQUIRES(mu_);
 
   const NodePtr root_;

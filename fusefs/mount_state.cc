@@ -11,10 +11,10 @@
 #include <filesystem>
 #include <vector>
 
+#include "ctl/control/errno_map.h"
+#include "ctl/control/status_json.h"
 #include "fusefs/disk_mode.h"
-#include "fusefs/errno_map.h"
 #include "fusefs/status_attributes.h"
-#include "fusefs/status_json.h"
 
 namespace chainfs::fusefs {
 namespace {
@@ -46,7 +46,8 @@ AttributeOverrides OverridesOf(const Node& node) {
 }
 
 std::string ErrorJson(std::string_view attribute, const Error& error) {
-  return RefusalJson(std::chrono::system_clock::now(), attribute, ErrnoOf(error), error.message);
+  return control::RefusalJson(std::chrono::system_clock::now(), attribute, control::ErrnoOf(error),
+                              error.message);
 }
 
 const timespec& StartTime() {
@@ -73,7 +74,7 @@ MountState::MountState(const Options& with, Catalog& chains, jobs::EventLog& log
   StartTime();
   catalog.SetObserver(this);
   catalog.SetWakeUp([this] { watcher.ScanSoon(); });
-  for (const DiskPtr& disk : catalog.Disks()) inodes.Add(disk);
+  for (const DiskPtr& disk : catalog.Disks()) inodes.Add(served.Add(disk));
   for (const BrokenImage& image : catalog.Broken()) ImageBroken(image);
   for (const ImageNote& note : catalog.Notes()) {
     if (note.warning) Warned(note);
@@ -178,7 +179,7 @@ struct stat MountState::StatOf(Node& node) const {
 void MountState::Refused(Node& node, std::string_view attribute, const Error& error) {
   spdlog::info("refused {} on {}: {} ({})", attribute,
                node.kind == NodeKind::kRoot ? "the mount" : node.name, error.message,
-               ErrnoName(ErrnoOf(error)));
+               control::ErrnoName(control::ErrnoOf(error)));
   RememberError(node, attribute, error);
 }
 
@@ -205,12 +206,13 @@ void MountState::GiveBackError(const Disk& disk) {
 
 int MountState::Refuse(Node& node, std::string_view operation, int error, const std::string& what) {
   spdlog::debug("refused {} on {}: {}", operation, node.name, what);
-  RememberJson(node, RefusalJson(std::chrono::system_clock::now(), operation, error, what));
+  RememberJson(node,
+               control::RefusalJson(std::chrono::system_clock::now(), operation, error, what));
   return error;
 }
 
 int MountState::Failed(Node& node, std::string_view operation, const Error& error) {
-  const int number = ErrnoOf(error);
+  const int number = control::ErrnoOf(error);
   const std::string cure =
       error.kind == ErrorKind::kNoSpace ? "; make room on the file system of the image" : "";
   const std::string what = error.kind == ErrorKind::kReadOnly && node.disk != nullptr
@@ -239,8 +241,8 @@ void MountState::RememberJson(Node& node, const std::string& json) {
 }
 
 bool MountState::UsersWait(std::string_view disk) const {
-  const NodePtr node = inodes.FindByName(NodeKind::kRoot, fmt::format("{}.raw", disk));
-  return node != nullptr && node->metrics.SlowLately(std::chrono::steady_clock::now());
+  const control::ServedDiskPtr found = served.Find(disk);
+  return found != nullptr && found->metrics.SlowLately(std::chrono::steady_clock::now());
 }
 
 void MountState::AnnounceChangedModes() {
@@ -257,7 +259,7 @@ void MountState::ForgetNames(const Disk& disk, const InodeTable::NameChange& cha
 }
 
 void MountState::DiskAdded(const DiskPtr& disk) {
-  const InodeTable::NameChange change = inodes.Add(disk);
+  const InodeTable::NameChange change = inodes.Add(served.Add(disk));
   if (!change) return;
   spdlog::info("disk {} appeared", disk->name());
   GiveBackError(*disk);
@@ -268,6 +270,7 @@ void MountState::DiskAdded(const DiskPtr& disk) {
 
 void MountState::DiskRemoved(const DiskPtr& disk) {
   const InodeTable::NameChange change = inodes.Remove(*disk);
+  served.Remove(*disk);
   if (!change) return;
   spdlog::info("disk {} is gone", disk->name());
   ForgetNames(*disk, change);

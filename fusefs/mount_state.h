@@ -14,7 +14,8 @@
 
 #include "blocklayer/base/unique_fd.h"
 #include "blocklayer/catalog/catalog.h"
-#include "fusefs/commands.h"
+#include "ctl/control/commands.h"
+#include "ctl/control/served_disks.h"
 #include "fusefs/events_file.h"
 #include "fusefs/handles.h"
 #include "fusefs/inodes.h"
@@ -81,12 +82,13 @@ class MountState final : public CatalogObserver {
   // For the host's free space. Not looked up by name again: it could come to lead to this mount.
   const UniqueFd first_source;
 
+  control::ServedDisks served;
   InodeTable inodes;
   Invalidator invalidator;
   DirectWriteFence fence;
   EventsFile events;
   OpenFiles open_files;
-  Commands commands;
+  control::Commands commands;
   SourceWatcher watcher;
 
  private:

@@ -21,7 +21,7 @@
 #include <memory>
 #include <new>
 
-#include "fusefs/errno_map.h"
+#include "ctl/control/errno_map.h"
 #include "fusefs/fuse_ops.h"
 #include "fusefs/handles.h"
 
@@ -48,7 +48,7 @@ std::byte* ThreadBuffer() {
 // The errno of a failed disk operation, counted and remembered.
 int Failed(MountState& mount, OpenFile& file, std::string_view operation, const Error& error) {
   if (error.kind == ErrorKind::kCancelled) return EINTR;
-  file.node->metrics.errors.fetch_add(1, std::memory_order_relaxed);
+  file.node->served->metrics.errors.fetch_add(1, std::memory_order_relaxed);
   return mount.Failed(*file.node, operation, error);
 }
 
@@ -60,7 +60,8 @@ int ReadDisk(MountState& mount, fuse_req_t req, OpenFile& file, size_t size, off
   if (!IsDirect(info)) file.node->pages.Filled();
   const std::span<std::byte> out(ThreadBuffer(), size);
   const Result<size_t> got = [&] {
-    const LatencyTimer timer(file.node->metrics, &DiskMetrics::reads, size);
+    const control::LatencyTimer timer(file.node->served->metrics, &control::DiskMetrics::reads,
+                                      size);
     return file.node->disk->Read(GuestOffset(static_cast<uint64_t>(offset)), out);
   }();
   if (!got) return Failed(mount, file, "read", got.error());
@@ -76,13 +77,13 @@ int Read(MountState& mount, fuse_req_t req, size_t size, off_t offset, const fus
     return mount.events.Read(req, file.reader.get(), size, (info.flags & O_NONBLOCK) != 0);
   }
   const Result<std::string> text = file.stream->Read(static_cast<uint64_t>(offset), size);
-  if (!text) return ErrnoOf(text.error());
+  if (!text) return control::ErrnoOf(text.error());
   fuse_reply_buf(req, text->data(), text->size());
   return kReplied;
 }
 
 int FlushDisk(MountState& mount, OpenFile& file) {
-  const LatencyTimer timer(file.node->metrics, &DiskMetrics::flushes, 0);
+  const control::LatencyTimer timer(file.node->served->metrics, &control::DiskMetrics::flushes, 0);
   const Status flushed = file.node->disk->Flush();
   return flushed ? 0 : Failed(mount, file, "flush", flushed.error());
 }
@@ -106,7 +107,8 @@ int Write(MountState& mount, fuse_req_t req, const char* bytes, size_t size, off
   size = std::min<uint64_t>(size, end - start);
   if (!IsDirect(info)) file.node->pages.Filled();
   const Status written = [&] {
-    const LatencyTimer timer(file.node->metrics, &DiskMetrics::writes, size);
+    const control::LatencyTimer timer(file.node->served->metrics, &control::DiskMetrics::writes,
+                                      size);
     return disk.Write(GuestOffset(start), std::as_bytes(std::span(bytes, size)));
   }();
   int error = written ? 0 : Failed(mount, file, "write", written.error());

@@ -13,10 +13,11 @@
 #include <memory>
 
 #include "blocklayer/cache/metadata_cache.h"
+#include "ctl/control/map_stream.h"
+#include "ctl/control/metrics_text.h"
+#include "ctl/control/status_json.h"
 #include "fusefs/fuse_ops.h"
 #include "fusefs/handles.h"
-#include "fusefs/status_json.h"
-#include "fusefs/virtual_files.h"
 
 #ifndef FOPEN_PARALLEL_DIRECT_WRITES
 #define FOPEN_PARALLEL_DIRECT_WRITES (1 << 6)
@@ -97,26 +98,30 @@ int OpenDisk(MountState& mount, fuse_req_t req, const NodePtr& node, int flags) 
   return kReplied;
 }
 
-std::unique_ptr<TextStream> ContentsOf(MountState& mount, const Node& node) {
+std::unique_ptr<control::TextStream> ContentsOf(MountState& mount, const Node& node) {
   switch (node.kind) {
     case NodeKind::kMap:
-      return MapStream(node.disk);
+      return control::MapStream(node.disk);
     case NodeKind::kJobs:
-      return std::make_unique<TextStream>(JobsFileJson(mount.jobs.Jobs("")) + "\n");
+      return std::make_unique<control::TextStream>(control::JobsFileJson(mount.jobs.Jobs("")) +
+                                                   "\n");
     case NodeKind::kLayers:
-      return std::make_unique<TextStream>(LayersFileJson(mount.catalog.LayersReport()) + "\n");
+      return std::make_unique<control::TextStream>(
+          control::LayersFileJson(mount.catalog.LayersReport()) + "\n");
     case NodeKind::kMetrics: {
       const MetadataCache& cache = mount.catalog.context().metadata();
-      return std::make_unique<TextStream>(MetricsText({.disks = mount.inodes.List(NodeKind::kRoot),
-                                                       .jobs = mount.jobs.Jobs(""),
-                                                       .metadata_hits = cache.hits(),
-                                                       .metadata_misses = cache.misses(),
-                                                       .metadata_bytes = cache.UsedBytes()}));
+      return std::make_unique<control::TextStream>(
+          control::MetricsText({.disks = mount.served.List(),
+                                .jobs = mount.jobs.Jobs(""),
+                                .metadata_hits = cache.hits(),
+                                .metadata_misses = cache.misses(),
+                                .metadata_bytes = cache.UsedBytes()}));
     }
     default:
-      return std::make_unique<TextStream>(
-          ChainsFileJson(mount.catalog.Disks(), mount.catalog.Broken(), mount.catalog.Notes()) +
-          "\n");
+      return std::make_unique<control::TextStream>(control::ChainsFileJson(mount.catalog.Disks(),
+                                                                           mount.catalog.Broken(),
+                                                                           mount.catalog.Notes()) +
+                                                   "\n");
   }
 }
 

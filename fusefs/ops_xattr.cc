@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <string>
 
-#include "fusefs/errno_map.h"
+#include "ctl/control/errno_map.h"
 #include "fusefs/fuse_ops.h"
 #include "fusefs/status_attributes.h"
 
@@ -87,7 +87,7 @@ int SetXattr(MountState& mount, fuse_req_t req, fuse_ino_t ino, std::string_view
       RunCommand(mount, req, *node, name.substr(kAttributePrefix.size()), value, flags);
   if (done) return 0;
   mount.Refused(*node, name, done.error());
-  return ErrnoOf(done.error());
+  return control::ErrnoOf(done.error());
 }
 
 }  // namespace

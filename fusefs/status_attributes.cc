@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "blocklayer/base/version/version.h"
-#include "fusefs/status_json.h"
+#include "ctl/control/status_json.h"
 
 namespace chainfs::fusefs {
 namespace {
@@ -38,26 +38,26 @@ Value ErrorValue(MountState&, Node& node) {
 
 Value ConfigValue(MountState& mount, Node&) {
   const Options& options = mount.options;
-  return ConfigJson({.pid = ::getpid(),
-                     .mountpoint = options.mountpoint,
-                     .sources = &options.source_texts,
-                     .catalog = &mount.catalog.options(),
-                     .threads = mount.threads,
-                     .direct_io = options.direct_io,
-                     .writeback_cache = options.writeback_cache,
-                     .allow_other = options.allow_other});
+  return control::ConfigJson({.pid = ::getpid(),
+                              .mountpoint = options.mountpoint,
+                              .sources = &options.source_texts,
+                              .catalog = &mount.catalog.options(),
+                              .threads = mount.threads,
+                              .direct_io = options.direct_io,
+                              .writeback_cache = options.writeback_cache,
+                              .allow_other = options.allow_other});
 }
 
 constexpr Row kRows[] = {
     {"info", true, false,
-     [](MountState&, Node& node) -> Value { return DiskInfoJson(*node.disk); }},
+     [](MountState&, Node& node) -> Value { return control::DiskInfoJson(*node.disk); }},
     {"chain", true, false,
      [](MountState&, Node& node) -> Value {
-       return ChainJson(*node.disk, kMaxAttributeListBytes);
+       return control::ChainJson(*node.disk, control::kMaxAttributeListBytes);
      }},
     {"jobs", true, true,
      [](MountState& mount, Node& node) -> Value {
-       return JobsJson(mount.jobs.Jobs(DiskName(node)), kMaxAttributeListBytes);
+       return control::JobsJson(mount.jobs.Jobs(DiskName(node)), control::kMaxAttributeListBytes);
      }},
     {"job", true, false,
      [](MountState& mount, Node& node) -> Value { return JobValue(mount, node, ""); }},

@@ -97,7 +97,8 @@ const std::vector<Rule>& DependencyRules() {
       {"ctl/verbs/", {"blocklayer/base/"}},
       {"jobs/engine/", {"jobs/stream/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/stream/", {"jobs/engine/", "ctl/verbs/", "blocklayer/"}},
-      {"fusefs/", {"ctl/verbs/", "jobs/", "blocklayer/"}},
+      {"ctl/control/", {"ctl/verbs/", "jobs/", "blocklayer/"}},
+      {"fusefs/", {"ctl/control/", "ctl/verbs/", "jobs/", "blocklayer/"}},
       // `create` works on files that no daemon has open, so it links the format itself.
       {"ctl/chainctl/cmd_create",
        {"ctl/verbs/", "ctl/chainctl/", "blocklayer/base/", "blocklayer/io/", "blocklayer/image/",

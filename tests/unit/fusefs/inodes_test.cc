@@ -30,8 +30,12 @@ class InodesTest : public testing::Test {
     b_ = catalog_->Find("b");
     ASSERT_NE(a_, nullptr);
     ASSERT_NE(b_, nullptr);
+    served_a_ = std::make_shared<control::ServedDisk>(a_);
+    served_b_ = std::make_shared<control::ServedDisk>(b_);
   }
   void TearDown() override {
+    served_a_.reset();
+    served_b_.reset();
     a_.reset();
     b_.reset();
     if (catalog_ != nullptr) {
@@ -43,6 +47,8 @@ class InodesTest : public testing::Test {
   std::unique_ptr<Catalog> catalog_;
   DiskPtr a_;
   DiskPtr b_;
+  control::ServedDiskPtr served_a_;
+  control::ServedDiskPtr served_b_;
 };
 
 TEST_F(InodesTest, FixedNodesAreThere) {
@@ -58,9 +64,9 @@ TEST_F(InodesTest, FixedNodesAreThere) {
 
 TEST_F(InodesTest, DisksAreListedByName) {
   InodeTable table;
-  EXPECT_TRUE(table.Add(b_));
-  EXPECT_TRUE(table.Add(a_));
-  EXPECT_FALSE(table.Add(a_));
+  EXPECT_TRUE(table.Add(served_b_));
+  EXPECT_TRUE(table.Add(served_a_));
+  EXPECT_FALSE(table.Add(served_a_));
   const auto nodes = table.List(NodeKind::kRoot);
   ASSERT_EQ(nodes.size(), 2u);
   EXPECT_EQ(nodes[0]->name, "a.raw");
@@ -71,22 +77,22 @@ TEST_F(InodesTest, DisksAreListedByName) {
 
 TEST_F(InodesTest, NumbersAreNotReused) {
   InodeTable table;
-  table.Add(a_);
+  table.Add(served_a_);
   const uint64_t first = table.FindDisk(*a_)->ino;
   EXPECT_TRUE(table.Remove(*a_));
   EXPECT_FALSE(table.Remove(*a_));
   EXPECT_EQ(table.Find(first), nullptr);
-  table.Add(a_);
+  table.Add(served_a_);
   EXPECT_GT(table.FindDisk(*a_)->ino, first);
 }
 
 TEST_F(InodesTest, ShownNumbersComeFromTheNames) {
   InodeTable table;
   InodeTable later;
-  table.Add(a_);
-  table.Add(b_);
-  later.Add(b_);
-  later.Add(a_);
+  table.Add(served_a_);
+  table.Add(served_b_);
+  later.Add(served_b_);
+  later.Add(served_a_);
   std::set<uint64_t> numbers;
   for (const NodeKind directory : {NodeKind::kRoot, NodeKind::kMapDirectory}) {
     for (const NodePtr& node : table.List(directory)) {
@@ -103,23 +109,23 @@ TEST_F(InodesTest, ShownNumbersComeFromTheNames) {
 
 TEST_F(InodesTest, NoTwoNodesShowTheSameNumber) {
   InodeTable table;
-  table.Add(a_);
+  table.Add(served_a_);
   const NodePtr first = table.FindDisk(*a_);
   table.Remember(*first);
   table.Remove(*a_);
-  table.Add(a_);
+  table.Add(served_a_);
   const NodePtr second = table.FindDisk(*a_);
   EXPECT_NE(second->shown_ino, first->shown_ino) << "the first one is still open";
   table.Forget(first->ino, 1);
   table.Remove(*a_);
-  table.Add(a_);
+  table.Add(served_a_);
   EXPECT_EQ(table.FindDisk(*a_)->shown_ino, first->shown_ino);
 }
 
 TEST_F(InodesTest, ARemovedDiskStaysUntilItIsForgotten) {
   InodeTable table;
   const size_t empty = table.SizeForTesting();
-  table.Add(a_);
+  table.Add(served_a_);
   const NodePtr node = table.FindDisk(*a_);
   table.Remember(*node);
   table.Remember(*node);
@@ -135,9 +141,9 @@ TEST_F(InodesTest, ARemovedDiskStaysUntilItIsForgotten) {
 
 TEST_F(InodesTest, OnlyNamesThatTheKernelKnewAreToBeForgotten) {
   InodeTable table;
-  EXPECT_FALSE(table.Add(a_).disk_known) << "there was none";
+  EXPECT_FALSE(table.Add(served_a_).disk_known) << "there was none";
   EXPECT_FALSE(table.Remove(*a_).disk_known) << "nobody has asked for it";
-  ASSERT_TRUE(table.Add(a_));
+  ASSERT_TRUE(table.Add(served_a_));
   const NodePtr node = table.FindByName(NodeKind::kRoot, "a.raw");
   const NodePtr map = table.FindByName(NodeKind::kMapDirectory, "a.json");
   ASSERT_NE(node, nullptr);
@@ -148,7 +154,8 @@ TEST_F(InodesTest, OnlyNamesThatTheKernelKnewAreToBeForgotten) {
   EXPECT_FALSE(removed.map_known);
   EXPECT_FALSE(table.Remember(*node)) << "its name leads to it no more";
   EXPECT_FALSE(table.Remember(*map));
-  EXPECT_FALSE(table.Add(a_).disk_known) << "another number: the old one was told of already";
+  EXPECT_FALSE(table.Add(served_a_).disk_known)
+      << "another number: the old one was told of already";
   const NodePtr again = table.FindByName(NodeKind::kMapDirectory, "a.json");
   EXPECT_TRUE(table.Remember(*again));
   EXPECT_TRUE(table.Remove(*a_).map_known);
@@ -156,7 +163,7 @@ TEST_F(InodesTest, OnlyNamesThatTheKernelKnewAreToBeForgotten) {
 
 TEST_F(InodesTest, ForgettingTooMuchHarmsNothing) {
   InodeTable table;
-  table.Add(a_);
+  table.Add(served_a_);
   const NodePtr node = table.FindDisk(*a_);
   table.Forget(node->ino, 100);
   table.Forget(99999, 1);

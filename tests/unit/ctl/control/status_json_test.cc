@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The JSON that users see: one line, the documented keys, never longer than an attribute may be.
-#include "fusefs/status_json.h"
+#include "ctl/control/status_json.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -9,10 +9,11 @@
 
 #include <nlohmann/json.hpp>
 
-#include "fusefs/virtual_files.h"
+#include "ctl/control/map_stream.h"
+#include "ctl/control/metrics_text.h"
 #include "tests/support/temp_dir.h"
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 namespace {
 
 using nlohmann::json;
@@ -129,4 +130,4 @@ TEST(StatusJson, MetricsArePrometheusText) {
 }
 
 }  // namespace
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

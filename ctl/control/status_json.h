@@ -15,7 +15,7 @@
 #include "blocklayer/catalog/catalog.h"
 #include "jobs/engine/job.h"
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 
 // An attribute holds at most 64 KiB; longer lists are cut here and end with {"truncated":true}.
 inline constexpr size_t kMaxAttributeListBytes = 60000;
@@ -51,4 +51,4 @@ std::string JobsFileJson(const std::vector<jobs::JobInfo>& jobs);
 // "2025-01-31T12:34:56.123456Z".
 std::string Rfc3339(std::chrono::system_clock::time_point time);
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fusefs/errno_map.h"
+#include "ctl/control/errno_map.h"
 
 #include <fmt/format.h>
 
 #include <cerrno>
 #include <cstring>
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 
 int ErrnoOf(const Error& error) {
   switch (error.kind) {
@@ -53,4 +53,4 @@ std::string ErrnoName(int number) {
   return name != nullptr ? std::string(name) : fmt::format("errno {}", number);
 }
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Every kind of error has an errno, and none of those that the kernel would misread.
-#include "fusefs/errno_map.h"
+#include "ctl/control/errno_map.h"
 
 #include <gtest/gtest.h>
 
 #include <cerrno>
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 namespace {
 
 int Map(ErrorKind kind, int sys_errno = 0) {
@@ -53,4 +53,4 @@ TEST(ErrnoMap, NumbersHaveNames) {
 }
 
 }  // namespace
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

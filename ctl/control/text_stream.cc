@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fusefs/text_stream.h"
+#include "ctl/control/text_stream.h"
 
 #include <algorithm>
 #include <chrono>
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 
 Result<std::string> TextStream::Read(uint64_t offset, size_t size) {
   // How much of what was read stays, in case a reader asks again for the last bytes.
@@ -30,4 +30,4 @@ Result<std::string> TextStream::Read(uint64_t offset, size_t size) {
   return text_.substr(skip, size);
 }
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

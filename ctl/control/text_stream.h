@@ -16,7 +16,7 @@
 #include "blocklayer/base/result.h"
 #include "blocklayer/base/sync.h"
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 
 class TextStream {
  public:
@@ -27,8 +27,7 @@ class TextStream {
   explicit TextStream(Producer producer) : producer_(std::move(producer)) {}
 
   // Up to `size` bytes at `offset`; fewer at the end, where there are none, and when making them
-  // takes long. kInvalidArgument for what has been let
-  // go already.
+  // takes long. kInvalidArgument for what has been let go already.
   Result<std::string> Read(uint64_t offset, size_t size) EXCLUDES(mu_);
 
  private:
@@ -39,4 +38,4 @@ class TextStream {
   Producer producer_ GUARDED_BY(mu_);
 };
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

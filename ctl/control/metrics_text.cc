@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "ctl/control/metrics_text.h"
+
 #include <fmt/format.h>
 
 #include <cmath>
 #include <string>
 #include <utility>
 
-#include "fusefs/virtual_files.h"
-
-namespace chainfs::fusefs {
+namespace chainfs::control {
 namespace {
 
 // Prometheus label values escape these three.
@@ -30,23 +30,23 @@ void Head(std::string* out, std::string_view name, std::string_view type, std::s
 
 using CountsOf = const LatencyCounts& (*)(const DiskMetrics&);
 
-void PutBytes(std::string* out, const std::vector<NodePtr>& disks, std::string_view what,
+void PutBytes(std::string* out, const std::vector<ServedDiskPtr>& disks, std::string_view what,
               CountsOf counts_of) {
   const std::string bytes = fmt::format("chainfs_{}_bytes_total", what);
   Head(out, bytes, "counter", fmt::format("Bytes of {} requests.", what));
-  for (const NodePtr& node : disks) {
-    *out += fmt::format("{}{{disk=\"{}\"}} {}\n", bytes, LabelText(node->disk->name()),
-                        counts_of(node->metrics).bytes());
+  for (const ServedDiskPtr& served : disks) {
+    *out += fmt::format("{}{{disk=\"{}\"}} {}\n", bytes, LabelText(served->disk->name()),
+                        counts_of(served->metrics).bytes());
   }
 }
 
-void PutLatencies(std::string* out, const std::vector<NodePtr>& disks, std::string_view what,
+void PutLatencies(std::string* out, const std::vector<ServedDiskPtr>& disks, std::string_view what,
                   CountsOf counts_of) {
   const std::string seconds = fmt::format("chainfs_{}_seconds", what);
   Head(out, seconds, "histogram", fmt::format("Latency of {} requests inside the daemon.", what));
-  for (const NodePtr& node : disks) {
-    const LatencyCounts& counts = counts_of(node->metrics);
-    const std::string label = LabelText(node->disk->name());
+  for (const ServedDiskPtr& served : disks) {
+    const LatencyCounts& counts = counts_of(served->metrics);
+    const std::string label = LabelText(served->disk->name());
     uint64_t sum = 0;
     for (size_t i = 0; i < LatencyCounts::kBuckets; ++i) {
       sum += counts.count(i);
@@ -119,9 +119,9 @@ std::string MetricsText(const MetricsView& view) {
   PutLatencies(&out, view.disks, "write", writes);
   PutLatencies(&out, view.disks, "flush", flushes);
   Head(&out, "chainfs_errors_total", "counter", "Failed reads, writes and flushes.");
-  for (const NodePtr& node : view.disks) {
-    out += fmt::format("chainfs_errors_total{{disk=\"{}\"}} {}\n", LabelText(node->disk->name()),
-                       node->metrics.errors.load());
+  for (const ServedDiskPtr& served : view.disks) {
+    out += fmt::format("chainfs_errors_total{{disk=\"{}\"}} {}\n", LabelText(served->disk->name()),
+                       served->metrics.errors.load());
   }
   PutJobs(&out, view.jobs);
   PutOne(&out, "chainfs_metadata_cache_hits_total", "counter", "Table slices found in memory.",
@@ -133,4 +133,4 @@ std::string MetricsText(const MetricsView& view) {
   return out;
 }
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

@@ -11,11 +11,11 @@
 
 #include "blocklayer/base/error.h"
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 
 // > 0, < 512.
 int ErrnoOf(const Error& error);
 // "EBUSY"; "errno 300" for a number without a name.
 std::string ErrnoName(int number);
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fusefs/commands.h"
+#include "ctl/control/commands.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -8,7 +8,7 @@
 #include <bit>
 #include <functional>
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 namespace {
 
 using Keys = std::vector<std::string_view>;
@@ -270,4 +270,4 @@ Result<Commands::Target> Commands::FindTarget(const Call& call) const {
   return Target{.disk = call.disk != nullptr ? call.disk->name() : "", .id = id.value_or("")};
 }
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fusefs/disk_metrics.h"
+#include "ctl/control/disk_metrics.h"
 
 #include <gtest/gtest.h>
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 namespace {
 
 using namespace std::chrono_literals;
@@ -37,4 +37,4 @@ TEST(DiskMetrics, OneSlowRequestCountsForAWhile) {
 }
 
 }  // namespace
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fusefs/text_stream.h"
+#include "ctl/control/text_stream.h"
 
 #include <gtest/gtest.h>
 
 #include <memory>
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 namespace {
 
 TEST(TextStream, WholeTextIsReadInPieces) {
@@ -48,4 +48,4 @@ TEST(TextStream, AnErrorIsPassedOn) {
 }
 
 }  // namespace
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fusefs/status_json.h"
+#include "ctl/control/status_json.h"
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -7,10 +7,10 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
-#include "fusefs/errno_map.h"
+#include "ctl/control/errno_map.h"
 #include "jobs/engine/job_manager.h"
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -168,4 +168,4 @@ std::string Rfc3339(std::chrono::system_clock::time_point time) {
                      since_epoch % 1000000);
 }
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

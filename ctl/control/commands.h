@@ -20,7 +20,7 @@
 #include "ctl/verbs/arguments.h"
 #include "jobs/engine/job_manager.h"
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 
 class Commands {
  public:
@@ -70,4 +70,4 @@ class Commands {
   const std::function<void()> release_events_;
 };
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

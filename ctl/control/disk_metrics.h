@@ -10,7 +10,7 @@
 #include <chrono>
 #include <cstdint>
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 
 // Latencies in buckets of powers of two: bucket i counts what took less than 2^i microseconds, the
 // last one everything longer.
@@ -85,4 +85,4 @@ class LatencyTimer {
   const DiskMetrics::Time start_ = std::chrono::steady_clock::now();
 };
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// map/NAME.json. Extents that continue each other (same layer, same kind, adjacent in the file) are
-// shown as one, wherever the metadata happens to be cut; unless finding the end of one takes long:
-// then it is shown in parts, so that whoever reads gets something and can be interrupted.
+#include "ctl/control/map_stream.h"
+
 #include <fmt/format.h>
 
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "fusefs/virtual_files.h"
-
-namespace chainfs::fusefs {
+namespace chainfs::control {
 namespace {
 
 class MapProducer {
@@ -93,4 +89,4 @@ std::unique_ptr<TextStream> MapStream(const DiskPtr& disk) {
       [producer](std::string* text) { return producer->Next(text); });
 }
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ServedDisks: the disks that are served, each with what is remembered of its use. Every transport
+// (files of a mount, a socket) counts here, so that all of them show the same.
+//
+// CTL-1  What is remembered of a disk belongs to that Disk and not to its name: another one that
+//        takes the name begins anew, and whoever still has the old one open keeps its own.
+//
+// Threads: all methods, any thread. mu_ is held for map operations only; it is a leaf.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "blocklayer/base/sync.h"
+#include "blocklayer/chain/disk.h"
+#include "ctl/control/disk_metrics.h"
+
+namespace chainfs::control {
+
+struct ServedDisk {
+  explicit ServedDisk(DiskPtr which) : disk(std::move(which)) {}
+
+  const DiskPtr disk;
+  DiskMetrics metrics;
+};
+using ServedDiskPtr = std::shared_ptr<ServedDisk>;
+
+class ServedDisks {
+ public:
+  // The entry of `disk`, made when there is none; it takes the place of another of that name.
+  ServedDiskPtr Add(const DiskPtr& disk) EXCLUDES(mu_);
+  // Does nothing when its name leads to another one already.
+  void Remove(const Disk& disk) EXCLUDES(mu_);
+
+  // Null when there is none.
+  ServedDiskPtr Find(std::string_view name) const EXCLUDES(mu_);
+  ServedDiskPtr Find(const Disk& disk) const EXCLUDES(mu_);
+  std::vector<ServedDiskPtr> List() const EXCLUDES(mu_);  // sorted by name
+
+ private:
+  mutable Mutex mu_;
+  std::map<std::string, ServedDiskPtr, std::less<>> disks_ GUARDED_BY(mu_);  // by name
+};
+
+}  // namespace chainfs::control
