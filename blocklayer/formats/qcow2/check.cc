@@ -5,6 +5,7 @@
 
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "blocklayer/formats/qcow2/references.h"
+#include "blocklayer/formats/qcow2/table_reader.h"
 
 namespace chainfs {
 namespace qcow2 {
@@ -40,30 +41,32 @@ class RefcountReader {
 
 Status CheckCopiedFlags(File& file, const Geometry& geometry, const Qcow2Header& header,
                         References& references, RefcountReader& refcounts) {
-  const auto check = [&](std::string_view what, uint64_t entry, uint64_t host) -> Status {
+  const auto check = [&](std::string_view what, uint64_t entry, bool copied,
+                         uint64_t host) -> Status {
     const uint64_t cluster = host >> geometry.cluster_bits;
     if (cluster >= references.clusters()) return {};
     CHAINFS_ASSIGN(const uint64_t refcount, refcounts.Get(cluster));
-    if (((entry & kEntryCopied) != 0) != (refcount == 1)) {
+    if (copied != (refcount == 1)) {
       references.Problem(
           fmt::format("{} {:#x}: COPIED flag disagrees with refcount {}", what, entry, refcount));
     }
     return {};
   };
-  return References::ForEachL1(file, header, [&](uint64_t, uint64_t l1) -> Status {
-    const uint64_t table = l1 & kEntryOffsetMask;
-    if (table == 0 || table % geometry.cluster_size() != 0) return {};
-    CHAINFS_TRY(check("L1 entry", l1, table));
-    CHAINFS_ASSIGN(const std::vector<uint64_t> entries,
-                   References::ReadTable(file, HostOffset(table), geometry.l2_entries()));
-    for (const uint64_t entry : entries) {
-      const ClusterMapping mapping = geometry.Decode(entry);
-      if (mapping.kind == ClusterKind::kNormal || mapping.kind == ClusterKind::kZeroAllocated) {
-        CHAINFS_TRY(check("L2 entry", entry, mapping.host.value));
-      }
-    }
-    return {};
-  });
+  return ForEachL1Entry(
+      file, header.l1_offset, header.l1_entries, [&](uint64_t, uint64_t l1) -> Status {
+        const uint64_t table = l1 & kEntryOffsetMask;
+        if (table == 0 || table % geometry.cluster_size() != 0) return {};
+        CHAINFS_TRY(check("L1 entry", l1, (l1 & kEntryCopied) != 0, table));
+        CHAINFS_ASSIGN(const std::vector<L2Entry> entries,
+                       ReadL2Table(file, geometry, HostOffset(table)));
+        for (const L2Entry entry : entries) {
+          const ClusterMapping mapping = geometry.l2().Decode(entry);
+          if (mapping.has_cluster()) {
+            CHAINFS_TRY(check("L2 entry", entry.descriptor, mapping.copied, mapping.host.value));
+          }
+        }
+        return {};
+      });
 }
 
 }  // namespace
@@ -77,15 +80,13 @@ Result<Qcow2CheckReport> CheckQcow2(File& file) {
                 fmt::format("{}: too large to check here; use qemu-img check", file.path()));
   }
   CHAINFS_ASSIGN(qcow2::References references, qcow2::References::Count(file, header, {}));
-  const qcow2::Geometry geometry{.version = header.version,
-                                 .cluster_bits = header.cluster_bits,
-                                 .refcount_order = header.refcount_order};
+  const qcow2::Geometry geometry = header.geometry();
   references.Add("refcount table", header.refcount_table_offset.value,
                  header.refcount_table_clusters);
-  CHAINFS_ASSIGN(std::vector<uint64_t> table,
-                 qcow2::References::ReadTable(
-                     file, header.refcount_table_offset,
-                     uint64_t{header.refcount_table_clusters} * geometry.cluster_size() / 8));
+  CHAINFS_ASSIGN(
+      std::vector<uint64_t> table,
+      qcow2::ReadTable(file, header.refcount_table_offset,
+                       uint64_t{header.refcount_table_clusters} * geometry.cluster_size() / 8));
   for (uint64_t& entry : table) {
     if (entry == 0) continue;
     const uint64_t problems = references.problem_count();

@@ -17,6 +17,7 @@
 
 #include "blocklayer/base/result.h"
 #include "blocklayer/base/types.h"
+#include "blocklayer/formats/qcow2/geometry.h"
 #include "blocklayer/image/image.h"
 #include "blocklayer/io/file.h"
 
@@ -106,14 +107,15 @@ struct Qcow2Header {
   // snapshots, ..."). The dirty bit is none: it is repaired before writing.
   std::optional<std::string> read_only_reason;
 
+  qcow2::Geometry geometry() const {
+    return {.version = version, .cluster_bits = cluster_bits, .refcount_order = refcount_order};
+  }
   uint64_t cluster_size() const { return 1ull << cluster_bits; }
   // Bytes of the disk: an unaligned stored size counts only its whole sectors, as in QEMU.
   uint64_t virtual_size() const { return RoundDown(size, 512); }
   bool dirty() const { return (incompatible & kIncompatibleDirty) != 0; }
   bool corrupt() const { return (incompatible & kIncompatibleCorrupt) != 0; }
-  // Guest bytes that one L2 table (one L1 entry) maps.
-  uint64_t l2_span() const { return cluster_size() << (cluster_bits - 3); }
-  uint64_t l1_entries_needed() const { return DivRoundUp(size, l2_span()); }
+  uint64_t l1_entries_needed() const { return geometry().L1EntriesFor(size); }
   uint64_t refcount_table_bytes() const {
     return uint64_t{refcount_table_clusters} << cluster_bits;
   }

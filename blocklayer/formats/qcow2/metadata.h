@@ -92,7 +92,7 @@ class Metadata {
   void ReleaseUnlinked(const ClusterRun& run) EXCLUDES(mu_);
   // Sets the entry of each guest cluster from `first` on (aligned) to the given one and
   // dereferences what it replaces. The data must have been written. All or, on failure, none.
-  Status SetEntries(GuestOffset first, std::span<const uint64_t> entries) EXCLUDES(mu_);
+  Status SetEntries(GuestOffset first, std::span<const L2Entry> entries) EXCLUDES(mu_);
   // Whether guest data may be written to these clusters, which a mapping of `guest` names.
   // kCorrupt if one holds metadata, or lies past the end of the file and nothing counts it.
   Status CheckDataClusters(GuestOffset guest, uint64_t first_cluster, uint64_t count)
@@ -160,7 +160,7 @@ class Metadata {
   Result<SlicePtr> LoadSlice(HostOffset offset);
   Result<uint64_t> EnsureL2(uint64_t l1_index) REQUIRES(mu_);
   Result<uint64_t> UnshareL2(uint64_t l1_index, uint64_t entry) REQUIRES(mu_);
-  void SetEntry(GuestOffset guest, uint64_t entry, HostOffset table, const SlicePtr& slice)
+  void SetEntry(GuestOffset guest, L2Entry entry, HostOffset table, const SlicePtr& slice)
       REQUIRES(mu_);
   Status CorruptEntry(std::string_view what, uint64_t value) const;
 
@@ -177,8 +177,7 @@ class Metadata {
   void PublishL1(HostOffset offset, uint64_t entries) REQUIRES(mu_);
   Status LearnTables() REQUIRES(mu_);
   Status FindMetadataClusters() REQUIRES(mu_);
-  template <typename Visit>
-  Status VisitL1OnDisk(const Visit& visit) REQUIRES(mu_);
+  Status ForEachL2TableOnDisk(const std::function<Status(uint64_t host)>& visit) REQUIRES(mu_);
   Status ChargeTables(uint64_t bytes) REQUIRES(mu_);
   void ForgetTables() REQUIRES(mu_);
   // Slices of what the cluster held before, if it was a table, must not be taken for the new one's.

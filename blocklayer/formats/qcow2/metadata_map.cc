@@ -13,9 +13,7 @@ Metadata::Metadata(File& file, MetadataCache& cache, uint64_t owner, IoEpoch& ep
       cache_(cache),
       owner_(owner),
       epoch_(epoch),
-      geometry_{.version = header.version,
-                .cluster_bits = header.cluster_bits,
-                .refcount_order = header.refcount_order},
+      geometry_(header.geometry()),
       virtual_size_(header.virtual_size()),
       header_(std::move(header)) {}
 
@@ -44,14 +42,13 @@ Result<SlicePtr> Metadata::L2Slice(GuestOffset guest) {
     return std::unexpected(CorruptEntry("L1 entry", entry).error());
   }
   if (table == 0) return SlicePtr();
-  const uint64_t within = RoundDown(geometry_.L2Index(guest) * 8, geometry_.slice_bytes());
-  return LoadSlice(HostOffset(table + within));
+  return LoadSlice(HostOffset(table + geometry_.L2SliceOffset(guest)));
 }
 
 ClusterMapping Metadata::Decode(const SlicePtr& slice, GuestOffset guest) const {
   if (slice == nullptr) return {};
-  const uint64_t index = geometry_.L2Index(guest) & (geometry_.slice_bytes() / 8 - 1);
-  return geometry_.Decode(slice->LoadWord(index));
+  const L2Codec codec = geometry_.l2();
+  return codec.Decode(codec.Load(*slice, geometry_.IndexInL2Slice(guest)));
 }
 
 Result<ClusterMapping> Metadata::Lookup(GuestOffset guest) {
@@ -73,7 +70,7 @@ Result<uint64_t> Metadata::EnsureL2(uint64_t l1_index) {
   }
   CHAINFS_ASSIGN(const SlicePtr l1_slice, L1SliceToChange(l1_index));
   CHAINFS_ASSIGN(const uint64_t cluster, AllocateTableCluster());
-  StoreL1(l1_index, geometry_.NormalEntry(cluster), l1_slice);
+  StoreL1(l1_index, geometry_.HostOf(cluster).value | kEntryCopied, l1_slice);
   return geometry_.HostOf(cluster).value;
 }
 
@@ -105,20 +102,17 @@ Result<uint64_t> Metadata::UnshareL2(uint64_t l1_index, uint64_t entry) {
   ++waiting_[old];
   dereferenced_.push_back(old);
   NoteMetadata(run.first, 1);
-  StoreL1(l1_index, geometry_.NormalEntry(run.first), l1_slice);
+  StoreL1(l1_index, copy.value | kEntryCopied, l1_slice);
   return copy.value;
 }
 
 // Cannot fail: the table exists and the slice is at hand.
-void Metadata::SetEntry(GuestOffset guest, uint64_t entry, HostOffset table,
-                        const SlicePtr& slice) {
-  const uint64_t index = geometry_.L2Index(guest) & (geometry_.slice_bytes() / 8 - 1);
-  slice->StoreWord(index, entry);
-  const uint64_t within = RoundDown(geometry_.L2Index(guest) * 8, geometry_.slice_bytes());
-  MarkDirty(dirty_l2_, table + within, slice);
+void Metadata::SetEntry(GuestOffset guest, L2Entry entry, HostOffset table, const SlicePtr& slice) {
+  geometry_.l2().Store(*slice, geometry_.IndexInL2Slice(guest), entry);
+  MarkDirty(dirty_l2_, table + geometry_.L2SliceOffset(guest), slice);
 }
 
-Status Metadata::SetEntries(GuestOffset first, std::span<const uint64_t> entries) {
+Status Metadata::SetEntries(GuestOffset first, std::span<const L2Entry> entries) {
   std::vector<SlicePtr> slices;
   std::vector<HostOffset> tables;
   std::vector<uint64_t> dropped;
@@ -134,7 +128,7 @@ Status Metadata::SetEntries(GuestOffset first, std::span<const uint64_t> entries
     if (old.kind == ClusterKind::kInvalid) {
       return CorruptEntry("L2 entry for guest offset", guest.value);
     }
-    AppendDropped(old, geometry_.Decode(entries[i]), dropped);
+    AppendDropped(old, geometry_.l2().Decode(entries[i]), dropped);
     slices.push_back(std::move(slice));
   }
   CHAINFS_TRY(PlanDereferences(dropped));

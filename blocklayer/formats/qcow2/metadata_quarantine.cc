@@ -14,11 +14,9 @@ namespace chainfs::qcow2 {
 
 void Metadata::AppendDropped(const ClusterMapping& old, const ClusterMapping& now,
                              std::vector<uint64_t>& clusters) const {
-  if (old.kind == ClusterKind::kNormal || old.kind == ClusterKind::kZeroAllocated) {
+  if (old.has_cluster()) {
     // Keeping the same cluster under another flag is no dereference.
-    const bool kept =
-        (now.kind == ClusterKind::kNormal || now.kind == ClusterKind::kZeroAllocated) &&
-        now.host == old.host;
+    const bool kept = now.has_cluster() && now.host == old.host;
     if (!kept) clusters.push_back(geometry_.ClusterOf(old.host));
   } else if (old.kind == ClusterKind::kCompressed) {
     // One reference for each host cluster that the compressed bytes touch.

@@ -11,6 +11,7 @@
 
 #include "blocklayer/base/endian.h"
 #include "blocklayer/formats/qcow2/metadata.h"
+#include "blocklayer/formats/qcow2/table_reader.h"
 
 namespace chainfs::qcow2 {
 namespace {
@@ -113,20 +114,13 @@ Status Metadata::CopyL1(const L1Place& from, HostOffset to) {
   return {};
 }
 
-template <typename Visit>
-Status Metadata::VisitL1OnDisk(const Visit& visit) {
-  constexpr uint64_t kEntriesAtOnce = 8192;
+// Calls `visit` with the place of every L2 table.
+Status Metadata::ForEachL2TableOnDisk(const std::function<Status(uint64_t host)>& visit) {
   const L1Place& place = *l1_places_.back();
-  std::vector<std::byte> raw(std::min(place.entries, kEntriesAtOnce) * 8);
-  for (uint64_t first = 0; first < place.entries; first += kEntriesAtOnce) {
-    const uint64_t count = std::min(place.entries - first, kEntriesAtOnce);
-    CHAINFS_TRY(file_.ReadZeroFilled(place.offset + first * 8, std::span(raw).first(count * 8)));
-    for (uint64_t i = 0; i < count; ++i) {
-      const uint64_t host = LoadBigEndian<uint64_t>(raw.data() + i * 8) & kEntryOffsetMask;
-      if (host != 0) CHAINFS_TRY(visit(host));
-    }
-  }
-  return {};
+  return ForEachL1Entry(file_, place.offset, place.entries, [&](uint64_t, uint64_t entry) {
+    const uint64_t host = entry & kEntryOffsetMask;
+    return host == 0 ? Status() : visit(host);
+  });
 }
 
 Status Metadata::ChargeTables(uint64_t bytes) {
@@ -182,7 +176,7 @@ Status Metadata::FindMetadataClusters() {
   const auto clusters = [&](uint64_t bytes) { return DivRoundUp(bytes, geometry_.cluster_size()); };
   // Counted first: nothing is allocated that is not charged.
   uint64_t tables = 4;
-  CHAINFS_TRY(VisitL1OnDisk([&](uint64_t /*host*/) -> Status {
+  CHAINFS_TRY(ForEachL2TableOnDisk([&](uint64_t /*host*/) -> Status {
     ++tables;
     return {};
   }));
@@ -205,7 +199,7 @@ Status Metadata::FindMetadataClusters() {
     const uint64_t host = entry & kRefcountOffsetMask;
     if (host != 0) CHAINFS_TRY(note("refcount table entry", host, 1));
   }
-  CHAINFS_TRY(VisitL1OnDisk([&](uint64_t host) { return note("L1 entry", host, 1); }));
+  CHAINFS_TRY(ForEachL2TableOnDisk([&](uint64_t host) { return note("L1 entry", host, 1); }));
 
   uint64_t overlap = 0;
   std::optional<ClusterSet> known = ClusterSet::Make(std::move(runs), overlap);

@@ -131,7 +131,7 @@ Extent ExtentOf(const ClusterMapping& mapping, uint64_t within, uint64_t length)
 Result<Extent> Qcow2Image::Map(GuestOffset offset, uint64_t length, MapDetail /*detail*/) {
   CHAINFS_TRY(CheckRange(offset, length));
   const Geometry& geometry = metadata_.geometry();
-  const uint64_t slice_span = (geometry.slice_bytes() / 8ull) << geometry.cluster_bits;
+  const uint64_t slice_span = geometry.l2_slice_span();
   std::optional<Extent> found;
   GuestOffset position = offset;
   SlicePtr slice;

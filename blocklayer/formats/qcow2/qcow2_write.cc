@@ -24,6 +24,15 @@ bool NeedsNewCluster(const ClusterMapping& mapping) {
          mapping.kind == ClusterKind::kCompressed || !mapping.copied;
 }
 
+std::vector<L2Entry> NormalEntries(const Geometry& geometry, const ClusterRun& run) {
+  std::vector<L2Entry> entries;
+  entries.reserve(run.count);
+  for (uint64_t i = 0; i < run.count; ++i) {
+    entries.push_back(geometry.l2().Normal(geometry.HostOf(run.first + i)));
+  }
+  return entries;
+}
+
 }  // namespace
 
 Status Qcow2Image::PrepareToChange() {
@@ -145,9 +154,7 @@ Result<uint64_t> Qcow2Image::WriteLinking(GuestOffset offset, std::span<const st
   Status status = FillClusters(offset, data.first(bytes), geometry.HostOf(run.first), run.count,
                                run.beyond_file, before[0], before[run.count - 1], below);
   if (status) {
-    std::vector<uint64_t> entries(run.count);
-    for (uint64_t i = 0; i < run.count; ++i) entries[i] = geometry.NormalEntry(run.first + i);
-    status = metadata_.SetEntries(first, entries);
+    status = metadata_.SetEntries(first, NormalEntries(geometry, run));
   }
   if (!status) {
     if (fresh) metadata_.ReleaseUnlinked(run);
@@ -232,11 +239,7 @@ Status Qcow2Image::PopulateRuns(GuestOffset offset, uint64_t length, const FillR
           status = file_->ZeroRange(geometry.HostOf(run.first) + bytes, padding);
         }
         if (status) {
-          std::vector<uint64_t> entries(run.count);
-          for (uint64_t i = 0; i < run.count; ++i) {
-            entries[i] = geometry.NormalEntry(run.first + i);
-          }
-          status = metadata_.SetEntries(offset + skip, entries);
+          status = metadata_.SetEntries(offset + skip, NormalEntries(geometry, run));
         }
         if (!status) {
           metadata_.ReleaseUnlinked(run);
@@ -272,7 +275,8 @@ Status Qcow2Image::PopulateZeroes(GuestOffset offset, uint64_t length) {
   }
   CHAINFS_TRY(Finish(
       ForUnallocated(offset, length, [&](uint64_t index, uint64_t clusters) -> Result<uint64_t> {
-        const std::vector<uint64_t> entries(std::min<uint64_t>(clusters, 4096), kEntryZero);
+        const std::vector<L2Entry> entries(std::min<uint64_t>(clusters, 4096),
+                                           metadata_.geometry().l2().Zero());
         CHAINFS_TRY(
             metadata_.SetEntries(offset + (index << metadata_.geometry().cluster_bits), entries));
         return entries.size();

@@ -23,9 +23,9 @@ constexpr uint64_t kZeroBuffer = 1ull << 20;
 Status Qcow2Image::ZeroClusters(GuestOffset first, uint64_t clusters, ZeroWish wish) {
   const Geometry& geometry = metadata_.geometry();
   const bool has_backing = HasBelow();
-  const uint64_t gone = geometry.version >= 3 ? kEntryZero : 0;
+  const L2Entry gone = geometry.l2().Zero();
   const RangeLock::Holder holder(range_lock_, first, clusters << geometry.cluster_bits);
-  std::vector<uint64_t> entries;  // for the clusters just before `i`
+  std::vector<L2Entry> entries;  // for the clusters just before `i`
   const auto set_entries = [&](uint64_t end) -> Status {
     if (entries.empty()) return {};
     const GuestOffset at = first + ((end - entries.size()) << geometry.cluster_bits);
@@ -37,11 +37,11 @@ Status Qcow2Image::ZeroClusters(GuestOffset first, uint64_t clusters, ZeroWish w
     CHAINFS_ASSIGN(const ClusterMapping mapping,
                    metadata_.Lookup(first + (i << geometry.cluster_bits)));
     const bool may_keep = wish == ZeroWish::kKeepAllocated && geometry.version >= 3;
-    std::optional<uint64_t> entry;
+    std::optional<L2Entry> entry;
     if (mapping.kind == ClusterKind::kUnallocated) {
       if (has_backing) entry = gone;
     } else if (mapping.kind == ClusterKind::kNormal && mapping.copied && may_keep) {
-      entry = mapping.host.value | kEntryCopied | kEntryZero;
+      entry = geometry.l2().ZeroAllocated(mapping.host);
     } else if (mapping.kind == ClusterKind::kZeroAllocated) {
       if (!may_keep) entry = gone;
     } else if (mapping.kind != ClusterKind::kZeroPlain) {

@@ -3,13 +3,12 @@
 
 #include <fmt/format.h>
 
-#include "blocklayer/base/endian.h"
+#include "blocklayer/formats/qcow2/table_reader.h"
 
 namespace chainfs::qcow2 {
 namespace {
 
 constexpr size_t kMaxProblems = 100;
-constexpr uint64_t kL1EntriesAtOnce = 8192;
 
 }  // namespace
 
@@ -50,36 +49,16 @@ void References::AddCompressed(const ClusterMapping& mapping) {
   }
 }
 
-Result<std::vector<uint64_t>> References::ReadTable(File& file, HostOffset host, uint64_t entries) {
-  std::vector<std::byte> raw(entries * 8);
-  CHAINFS_TRY(file.ReadZeroFilled(host, raw));
-  std::vector<uint64_t> table(entries);
-  for (uint64_t i = 0; i < entries; ++i) table[i] = LoadBigEndian<uint64_t>(raw.data() + i * 8);
-  return table;
-}
-
-Status References::ForEachL1(File& file, const Qcow2Header& header,
-                             const std::function<Status(uint64_t, uint64_t)>& visit) {
-  for (uint64_t first = 0; first < header.l1_entries; first += kL1EntriesAtOnce) {
-    const uint64_t count = std::min<uint64_t>(header.l1_entries - first, kL1EntriesAtOnce);
-    CHAINFS_ASSIGN(const std::vector<uint64_t> entries,
-                   ReadTable(file, header.l1_offset + first * 8, count));
-    for (uint64_t i = 0; i < count; ++i) {
-      if (entries[i] != 0) CHAINFS_TRY(visit(first + i, entries[i]));
-    }
-  }
-  return {};
-}
-
 Status References::CountL2(File& file, uint64_t l1_index, HostOffset host,
                            const WalkLimits& limits) {
-  CHAINFS_ASSIGN(const std::vector<uint64_t> table, ReadTable(file, host, geometry_.l2_entries()));
+  CHAINFS_ASSIGN(const std::vector<L2Entry> table, ReadL2Table(file, geometry_, host));
   for (uint64_t i = 0; i < table.size() && !out_of_memory_; ++i) {
     if (problem_count_ > 0 && limits.first_problem_only) break;
-    const ClusterMapping mapping = geometry_.Decode(table[i]);
+    const ClusterMapping mapping = geometry_.l2().Decode(table[i]);
     switch (mapping.kind) {
       case ClusterKind::kInvalid:
-        Problem(fmt::format("L2 entry {} of table {} is bad: {:#x}", i, l1_index, table[i]));
+        Problem(
+            fmt::format("L2 entry {} of table {} is bad: {:#x}", i, l1_index, table[i].descriptor));
         break;
       case ClusterKind::kNormal:
       case ClusterKind::kZeroAllocated:
@@ -136,17 +115,16 @@ Result<References> References::Count(File& file, const Qcow2Header& header,
                             "use qemu-img check",
                             file.path()));
   }
-  const Geometry geometry{.version = header.version,
-                          .cluster_bits = header.cluster_bits,
-                          .refcount_order = header.refcount_order};
+  const Geometry geometry = header.geometry();
   CHAINFS_ASSIGN(const uint64_t size, file.Size());
   References references(geometry, DivRoundUp(size, geometry.cluster_size()), limits);
   references.Add("header", 0, 1);
   const uint64_t l1_bytes = uint64_t{header.l1_entries} * 8;
   references.Add("L1 table", header.l1_offset.value, DivRoundUp(l1_bytes, geometry.cluster_size()));
-  const Status walked = ForEachL1(file, header, [&](uint64_t index, uint64_t entry) {
-    return references.CountL1Entry(file, index, entry, limits);
-  });
+  const Status walked = ForEachL1Entry(file, header.l1_offset, header.l1_entries,
+                                       [&](uint64_t index, uint64_t entry) {
+                                         return references.CountL1Entry(file, index, entry, limits);
+                                       });
   if (!walked && walked.error().kind != ErrorKind::kCorrupt) return std::unexpected(walked.error());
   return references;
 }

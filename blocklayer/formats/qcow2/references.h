@@ -47,13 +47,6 @@ class References {
   uint64_t problem_count() const { return problem_count_; }
   const std::vector<std::string>& problems() const { return problems_; }  // the first 100
 
-  // Calls `visit(index, entry)` for each L1 entry that is not 0, in order, reading the table in
-  // small pieces. Ends at the first error.
-  static Status ForEachL1(File& file, const Qcow2Header& header,
-                          const std::function<Status(uint64_t index, uint64_t entry)>& visit);
-  // Reads the table at `host` in host byte order.
-  static Result<std::vector<uint64_t>> ReadTable(File& file, HostOffset host, uint64_t entries);
-
  private:
   References(const Geometry& geometry, uint64_t clusters, const WalkLimits& limits)
       : geometry_(geometry), counts_(clusters, limits.max_counter_bytes) {}

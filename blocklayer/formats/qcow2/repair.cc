@@ -13,18 +13,15 @@
 #include "blocklayer/base/endian.h"
 #include "blocklayer/formats/qcow2/header_update.h"
 #include "blocklayer/formats/qcow2/references.h"
+#include "blocklayer/formats/qcow2/table_reader.h"
 
 namespace chainfs::qcow2 {
 namespace {
 
-Status WriteWord(File& file, HostOffset at, uint64_t value) {
+Status WriteL1Entry(File& file, HostOffset at, uint64_t value) {
   std::array<std::byte, 8> raw;
   StoreBigEndian(raw.data(), value);
   return file.WriteAt(at, raw);
-}
-
-uint64_t WithCopied(uint64_t entry, bool copied) {
-  return copied ? entry | kEntryCopied : entry & ~kEntryCopied;
 }
 
 Status CheckStop(const File& file, const Qcow2RepairControl& control) {
@@ -36,28 +33,32 @@ Status CheckStop(const File& file, const Qcow2RepairControl& control) {
 Status FixCopiedFlags(File& file, const Geometry& geometry, const Qcow2Header& header,
                       const References& references, const Qcow2RepairControl& control) {
   const auto fix_l2 = [&](HostOffset table) -> Status {
-    CHAINFS_ASSIGN(const std::vector<uint64_t> entries,
-                   References::ReadTable(file, table, geometry.l2_entries()));
+    const L2Codec codec = geometry.l2();
+    CHAINFS_ASSIGN(const std::vector<L2Entry> entries, ReadL2Table(file, geometry, table));
     for (uint64_t j = 0; j < entries.size(); ++j) {
-      const ClusterMapping mapping = geometry.Decode(entries[j]);
-      if (mapping.kind != ClusterKind::kNormal && mapping.kind != ClusterKind::kZeroAllocated) {
-        continue;
-      }
-      const uint64_t entry =
-          WithCopied(entries[j], references.count(geometry.ClusterOf(mapping.host)) == 1);
-      if (entry != entries[j]) CHAINFS_TRY(WriteWord(file, table + j * 8, entry));
+      const ClusterMapping mapping = codec.Decode(entries[j]);
+      if (!mapping.has_cluster()) continue;
+      const bool copied = references.count(geometry.ClusterOf(mapping.host)) == 1;
+      if (copied == mapping.copied) continue;
+      std::array<std::byte, sizeof(L2Entry)> raw;
+      codec.Store(raw.data(), 0, codec.WithCopied(entries[j], copied));
+      CHAINFS_TRY(
+          file.WriteAt(table + j * codec.entry_bytes(), std::span(raw).first(codec.entry_bytes())));
     }
     return {};
   };
-  CHAINFS_TRY(References::ForEachL1(file, header, [&](uint64_t i, uint64_t l1) -> Status {
-    CHAINFS_TRY(CheckStop(file, control));
-    if (control.percent) control.percent(static_cast<uint32_t>(50 + i * 50 / header.l1_entries));
-    const HostOffset table(l1 & kEntryOffsetMask);
-    if (table.value == 0) return {};
-    const uint64_t right = WithCopied(l1, references.count(geometry.ClusterOf(table)) == 1);
-    if (right != l1) CHAINFS_TRY(WriteWord(file, header.l1_offset + i * 8, right));
-    return fix_l2(table);
-  }));
+  CHAINFS_TRY(ForEachL1Entry(
+      file, header.l1_offset, header.l1_entries, [&](uint64_t i, uint64_t l1) -> Status {
+        CHAINFS_TRY(CheckStop(file, control));
+        if (control.percent)
+          control.percent(static_cast<uint32_t>(50 + i * 50 / header.l1_entries));
+        const HostOffset table(l1 & kEntryOffsetMask);
+        if (table.value == 0) return {};
+        const bool copied = references.count(geometry.ClusterOf(table)) == 1;
+        const uint64_t right = copied ? l1 | kEntryCopied : l1 & ~kEntryCopied;
+        if (right != l1) CHAINFS_TRY(WriteL1Entry(file, header.l1_offset + i * 8, right));
+        return fix_l2(table);
+      }));
   return file.DataSync();
 }
 
@@ -144,9 +145,7 @@ Status RebuildRefcounts(File& file, const Qcow2RepairControl& control) {
                             file.path(), why));
   };
   if (references.problem_count() > 0) return unrepairable(references.problems().front());
-  const Geometry geometry{.version = header.version,
-                          .cluster_bits = header.cluster_bits,
-                          .refcount_order = header.refcount_order};
+  const Geometry geometry = header.geometry();
   const Layout layout = PlanLayout(geometry, references);
   const uint64_t table_bytes = layout.table_clusters << geometry.cluster_bits;
   if (table_bytes > std::max(kMaxHeaderRefcountTableBytes, geometry.cluster_size()) ||

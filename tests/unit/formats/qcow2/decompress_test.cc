@@ -91,9 +91,7 @@ class QemuImgTest : public testing::TestWithParam<std::tuple<uint32_t, std::stri
 void ExpectImageHolds(File& file, const Bytes& contents, uint64_t& compressed_clusters) {
   const Result<Qcow2Header> header = ReadQcow2Header(file);
   ASSERT_TRUE(header.has_value()) << header.error().message;
-  const qcow2::Geometry geometry{.version = header->version,
-                                 .cluster_bits = header->cluster_bits,
-                                 .refcount_order = header->refcount_order};
+  const qcow2::Geometry geometry = header->geometry();
   const uint64_t cluster = geometry.cluster_size();
   for (uint64_t at = 0; at < contents.size(); at += cluster) {
     std::byte entry[8];
@@ -102,7 +100,7 @@ void ExpectImageHolds(File& file, const Bytes& contents, uint64_t& compressed_cl
     const uint64_t table = LoadBigEndian<uint64_t>(entry) & qcow2::kEntryOffsetMask;
     if (table == 0) continue;
     ASSERT_TRUE(file.ReadZeroFilled(HostOffset(table + geometry.L2Index(guest) * 8), entry));
-    const auto mapping = geometry.Decode(LoadBigEndian<uint64_t>(entry));
+    const auto mapping = geometry.l2().Decode(geometry.l2().Load(entry, 0));
     if (mapping.kind != qcow2::ClusterKind::kCompressed) continue;
     ++compressed_clusters;
     Bytes compressed(mapping.compressed_bytes);
