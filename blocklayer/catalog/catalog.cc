@@ -23,7 +23,9 @@ Catalog::Impl::Impl(CatalogOptions options)
       repairs_([this] { (void)Rescan(); }),
       roots_(options_.open_directory),
       pool_(context_, options_.read_only, &repairs_),
-      sources_(roots_, options_.state_directory) {}
+      sources_(roots_, options_.state_directory),
+      records_(sources_, options_.read_only),
+      leases_(mu_, pool_) {}
 
 Catalog::Impl::~Impl() { (void)Close(); }
 
@@ -113,10 +115,10 @@ std::optional<Backoff::Clock::time_point> Catalog::Impl::NextRetry() const {
 }
 
 size_t Catalog::Impl::Remembered() {
-  const Turn turn(*this);
+  const Turn turn(mu_);
   const MutexLock lock(list_mu_);
   return pool_.size() + roots_.open_directories() + hidden_.remembered() + ghosts_.size() +
-         entries_.size() + source_of_.size() + asked_for_.size() + notes_.size() + broken_.size();
+         entries_.size() + records_.disks() + asked_for_.size() + notes_.size() + broken_.size();
 }
 
 std::vector<ImageNote> Catalog::Impl::Notes() const {
@@ -160,106 +162,16 @@ std::vector<std::string> Catalog::Impl::DisksUsing(const Layer& layer) const {
   return {names.begin(), names.end()};
 }
 
-RecordStore* Catalog::Impl::StoreOf(const Disk& disk) const {
-  const MutexLock lock(list_mu_);
-  const auto found = source_of_.find(&disk);
-  return found == source_of_.end() ? nullptr : &sources_.records(found->second.source);
-}
-
-Result<RecordStore*> Catalog::Impl::WritableStoreOf(const Disk& disk) const {
-  if (options_.read_only) {
-    return Fail(ErrorKind::kReadOnly, fmt::format("{}: the mount is read-only", disk.name()));
-  }
-  RecordStore* store = StoreOf(disk);
-  if (store == nullptr) {
-    return Fail(ErrorKind::kNotFound, fmt::format("{}: no such disk", disk.name()));
-  }
-  return store;
-}
-
-Status Catalog::Impl::WriteRecord(const Disk& disk, const std::string& name,
-                                  std::string_view contents) {
-  CHAINFS_ASSIGN(RecordStore* const store, WritableStoreOf(disk));
-  return store->Write(name, contents);
-}
-
-Status Catalog::Impl::CreateRecord(const Disk& disk, const std::string& name,
-                                   std::string_view contents) {
-  CHAINFS_ASSIGN(RecordStore* const store, WritableStoreOf(disk));
-  return store->Create(name, contents);
-}
-
-RecordStore* Catalog::Impl::StoreOf(const Record& record) const {
-  for (size_t i = 0; i < sources_.size(); ++i) {
-    RecordStore& store = sources_.records(i);
-    if (store.source_path() == record.source) return &store;
-  }
-  return nullptr;
-}
-
-Result<bool> Catalog::Impl::HasRecord(const Record& record) const {
-  RecordStore* const store = StoreOf(record);
-  if (store == nullptr) return false;
-  CHAINFS_ASSIGN(const std::vector<RecordStore::Found> all, store->ReadAll(record.name));
-  for (const RecordStore::Found& found : all) {
-    if (found.name != record.name) continue;
-    if (!found.contents) return std::unexpected(found.contents.error());
-    return true;
-  }
-  return false;
-}
-
-Status Catalog::Impl::RemoveRecord(const Record& record) {
-  if (options_.read_only) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
-  RecordStore* const store = StoreOf(record);
-  return store == nullptr ? Status() : store->Remove(record.name);
-}
-
-Status Catalog::Impl::RemoveDeadClaim(const Record& record) {
-  if (options_.read_only) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
-  RecordStore* const store = StoreOf(record);
-  return store == nullptr ? Status() : store->RemoveDeadClaim(record.name);
-}
-
-Status Catalog::Impl::RemoveRecord(const Disk& disk, const std::string& name) {
-  RecordStore* store = options_.read_only ? nullptr : StoreOf(disk);
-  return store == nullptr ? Status() : store->Remove(name);
-}
-
-Result<std::vector<Catalog::Record>> Catalog::Impl::ReadRecords(
-    std::string_view prefix, std::vector<Error>* distrusted) const {
-  std::vector<Record> records;
-  std::set<const RecordStore*> done;
-  for (size_t i = 0; i < sources_.size(); ++i) {
-    RecordStore& store = sources_.records(i);
-    if (!done.insert(&store).second) continue;
-    Result<std::vector<RecordStore::Found>> all = store.ReadAll(prefix);
-    if (!all && !RecordStore::IsDistrusted(all.error())) return std::unexpected(all.error());
-    // The images of that source are shown as broken, with the reason.
-    if (!all) continue;
-    for (RecordStore::Found& found : *all) {
-      if (!found.contents) {
-        if (distrusted != nullptr) distrusted->push_back(std::move(found.contents).error());
-        continue;
-      }
-      records.push_back({.source = store.source_path(),
-                         .name = std::move(found.name),
-                         .contents = *std::move(found.contents)});
-    }
-  }
-  return records;
-}
-
 void Catalog::Impl::AnnounceEnd() {
   closing_ = true;
-  const Turn turn(*this);
+  const Turn turn(mu_);
   if (!closed_) pool_.AnnounceEnd();
 }
 
 Status Catalog::Impl::Close() {
   closing_ = true;
   repairs_.Stop();
-  const Turn turn(*this);
+  const Turn turn(mu_);
   if (closed_) return {};
   closed_ = true;
   return pool_.CloseAll();
@@ -344,8 +256,8 @@ std::vector<std::string> Catalog::DisksUsing(const Layer& layer) const {
   return impl_->DisksUsing(layer);
 }
 
-Status Catalog::LockStreamTarget(const LayerPtr& layer) { return impl_->LockStreamTarget(layer); }
-void Catalog::UnlockStreamTarget(const LayerPtr& layer) { impl_->UnlockStreamTarget(layer); }
+RecordStore& Catalog::records() { return impl_->records(); }
+LayerLeases& Catalog::leases() { return impl_->leases(); }
 
 Result<BackingReference> Catalog::ReferenceTo(const Disk& disk, const Layer& overlay,
                                               const Layer& backing) {
@@ -375,29 +287,6 @@ Status Catalog::AllowWriting(const DiskPtr& disk) { return impl_->AllowWriting(d
 Result<LeftOutLayers> Catalog::Revert(const DiskPtr& disk, const Layer& to, bool anywhere,
                                       bool dry_run) {
   return impl_->Revert(disk, to, anywhere, dry_run);
-}
-
-Status Catalog::WriteRecord(const Disk& disk, const std::string& name, std::string_view contents) {
-  return impl_->WriteRecord(disk, name, contents);
-}
-
-Status Catalog::CreateRecord(const Disk& disk, const std::string& name, std::string_view contents) {
-  return impl_->CreateRecord(disk, name, contents);
-}
-
-Status Catalog::RemoveRecord(const Record& record) { return impl_->RemoveRecord(record); }
-
-Result<bool> Catalog::HasRecord(const Record& record) const { return impl_->HasRecord(record); }
-
-Status Catalog::RemoveDeadClaim(const Record& record) { return impl_->RemoveDeadClaim(record); }
-
-Status Catalog::RemoveRecord(const Disk& disk, const std::string& name) {
-  return impl_->RemoveRecord(disk, name);
-}
-
-Result<std::vector<Catalog::Record>> Catalog::ReadRecords(std::string_view prefix,
-                                                          std::vector<Error>* distrusted) const {
-  return impl_->ReadRecords(prefix, distrusted);
 }
 
 void Catalog::AnnounceEnd() { impl_->AnnounceEnd(); }

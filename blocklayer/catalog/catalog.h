@@ -29,88 +29,13 @@
 #include <string_view>
 #include <vector>
 
+#include "blocklayer/catalog/catalog_observer.h"
+#include "blocklayer/catalog/catalog_types.h"
+#include "blocklayer/catalog/layer_leases.h"
+#include "blocklayer/catalog/record_store.h"
 #include "blocklayer/chain/disk.h"
 
 namespace chainfs {
-
-struct SourceSpec {
-  std::string path;                        // a directory, or an image
-  std::optional<std::string> name = {};    // image only: the chain's name
-  std::optional<ImageFormat> format = {};  // image only
-};
-
-struct CatalogOptions {
-  bool read_only = false;                                 // nothing is ever written, to any file
-  std::vector<std::string> backing_dirs = {};             // further permitted directories
-  std::optional<ImageFormat> assume_backing_format = {};  // for headers that name none
-  uint32_t max_depth = 1024;                              // layers
-  MemoryLimits memory = {};
-  // Where this host keeps the names that were shown (shown_names.h); empty: nowhere.
-  std::string state_directory = {};
-  // How directories are opened; null: OpenPosixDirectory. A seam for tests.
-  std::function<Result<std::unique_ptr<Directory>>(const std::string& path)> open_directory = {};
-};
-
-struct BrokenImage {
-  std::string name;  // as its chain would be called
-  std::string path;
-  Error error;
-  // The file that is being checked after an unclean end: the disk appears by itself.
-  std::optional<FileId> being_checked = {};
-  // Set where the error is kBusy and not that: who holds locks on its files, as far as they tell.
-  std::optional<ImageHolder> held_by = {};
-  bool named_by_user = false;  // a source of its own, not an image of a directory
-  bool tried_again = false;    // from time to time, because the reason may pass
-};
-
-// Something that people should know of a disk that works.
-struct ImageNote {
-  std::string name;      // the disk's; empty: of all of them
-  std::string text;      // one sentence: why it is read-only, that it begins like qcow2...
-  bool warning = false;  // somebody should do something about it
-  bool lost = false;     // a layer of the disk is not where it was opened any more
-};
-
-// How to make a new active layer.
-struct SnapshotRequest {
-  // Absolute, or relative to the active layer's directory; empty: NAME.N.qcow2 beside the active
-  // layer, N the first free number.
-  std::string target = {};
-  bool anywhere = false;  // the caller may name targets outside the sources (root)
-  uint32_t cluster_bits = 16;
-  bool lazy_refcounts = false;
-};
-
-// An image file, and whether anybody needs it.
-struct LayerReport {
-  std::string path;
-  ImageFormat format = ImageFormat::kQcow2;
-  uint64_t actual_size = 0;              // bytes that its file occupies
-  std::vector<std::string> built_on_by;  // paths of its direct overlays
-  bool needed = true;                    // false: nothing refers to it, it may be deleted
-  std::string reason;                    // for people
-};
-
-// What became of the layers that a stream has left out.
-struct LeftOutLayers {
-  std::vector<std::string> unneeded;  // paths: nobody needs them any more, and they are still there
-  std::vector<std::string> removed;   // paths
-  std::string problem;                // why one that nobody needs was not removed, or empty
-};
-
-class CatalogObserver {
- public:
-  virtual ~CatalogObserver() = default;
-  virtual void DiskAdded(const DiskPtr& disk) = 0;
-  virtual void DiskRemoved(const DiskPtr& disk) = 0;
-  virtual void ChainChanged(const DiskPtr& disk) = 0;  // new list of layers
-  // It shows other contents from now on, perhaps of another size; after ChainChanged.
-  virtual void ContentsChanged(const DiskPtr& /*disk*/) {}
-  virtual void AccessChanged(const DiskPtr& /*disk*/) {}  // read-only now, or writable again
-  virtual void DiskError(const Disk& disk, std::string_view operation, const Error& error) = 0;
-  virtual void ImageBroken(const BrokenImage& image) = 0;  // newly broken or another reason
-  virtual void Warned(const ImageNote& /*note*/) {}        // a new note that is a warning
-};
 
 class Catalog {
  public:
@@ -153,10 +78,8 @@ class Catalog {
   Result<LayerPtr> FindLayer(const Disk& disk, std::string_view name) const;
   // Names of disks, other than those in `except`, whose chains contain `layer`.
   std::vector<std::string> DisksUsing(const Layer& layer) const;
-  // Takes the locks that writing to a layer below the active one needs. Given back by
-  // UnlockStreamTarget.
-  Status LockStreamTarget(const LayerPtr& layer);
-  void UnlockStreamTarget(const LayerPtr& layer);
+  // For a job that writes to a layer below the active one.
+  LayerLeases& leases();
   // How the header of `overlay`, a layer of `disk`, should name `backing`, one below it: in the
   // words of this chain's own headers, relative where the tree allows it. A later reader will find
   // that file by it; kStale when no such name is known (renamed or replaced meanwhile).
@@ -186,27 +109,9 @@ class Catalog {
   // needs one of them. Never a file outside the source directories unless `anywhere`.
   Result<LeftOutLayers> Revert(const DiskPtr& disk, const Layer& to, bool anywhere, bool dry_run);
 
-  // Small durable records kept beside the images, in SOURCE/.chainfs/ of the disk's source (made
-  // when first written). `name` is one component. Read returns every record with the prefix that
-  // counts; `distrusted`, when given, gets why each of the others does not.
-  Status WriteRecord(const Disk& disk, const std::string& name, std::string_view contents);
-  // The same for a record that must not be there yet: kExists.
-  Status CreateRecord(const Disk& disk, const std::string& name, std::string_view contents);
-  Status RemoveRecord(const Disk& disk, const std::string& name);
-  struct Record {
-    std::string source;  // the directory that holds the .chainfs
-    std::string name;
-    std::string contents;
-  };
-  Result<std::vector<Record>> ReadRecords(std::string_view prefix,
-                                          std::vector<Error>* distrusted = nullptr) const;
-  // Whether one that was read is still there; an error when that cannot be told, or when it is not
-  // trusted any more.
-  Result<bool> HasRecord(const Record& record) const;
-  // One that was read, whatever became of its disk.
-  Status RemoveRecord(const Record& record);
-  // An empty one, unless another daemon is just making it.
-  Status RemoveDeadClaim(const Record& record);
+  // Records kept beside the images.
+  RecordStore& records();
+  using Record = RecordStore::Record;
 
   // How many things are remembered that may be gone by now; for tests.
   size_t Remembered();

@@ -38,6 +38,7 @@
 #include "blocklayer/catalog/hidden_overlays.h"
 #include "blocklayer/catalog/layer_pool.h"
 #include "blocklayer/catalog/left_out.h"
+#include "blocklayer/catalog/turn_mutex.h"
 #include "blocklayer/chain/block_context.h"
 
 namespace chainfs {
@@ -67,8 +68,8 @@ class Catalog::Impl {
   Result<LayerPtr> Snapshot(const DiskPtr& disk, const SnapshotRequest& request) EXCLUDES(mu_);
   Result<std::string> PlanSnapshot(const DiskPtr& disk, const SnapshotRequest& request)
       EXCLUDES(mu_);
-  Status LockStreamTarget(const LayerPtr& layer) EXCLUDES(mu_);
-  void UnlockStreamTarget(const LayerPtr& layer) EXCLUDES(mu_);
+  RecordStore& records() { return records_; }
+  LayerLeases& leases() { return leases_; }
   void DropLayersBetween(const LayerPtr& top, const LayerPtr& base) EXCLUDES(mu_);
   Result<BackingReference> ReferenceTo(const Disk& disk, const Layer& overlay, const Layer& backing)
       EXCLUDES(mu_);
@@ -82,34 +83,10 @@ class Catalog::Impl {
   Result<LeftOutLayers> Revert(const DiskPtr& disk, const Layer& to, bool anywhere, bool dry_run)
       EXCLUDES(mu_);
 
-  Status WriteRecord(const Disk& disk, const std::string& name, std::string_view contents);
-  Status CreateRecord(const Disk& disk, const std::string& name, std::string_view contents);
-  Status RemoveRecord(const Disk& disk, const std::string& name);
-  Result<std::vector<Record>> ReadRecords(std::string_view prefix,
-                                          std::vector<Error>* distrusted) const;
-  Status RemoveRecord(const Record& record);
-  Status RemoveDeadClaim(const Record& record);
-  Result<bool> HasRecord(const Record& record) const;
-
   void AnnounceEnd() EXCLUDES(mu_);
   Status Close() EXCLUDES(mu_);
 
  private:
-  // mu_ for somebody who does not want to wait for a whole scan.
-  class SCOPED_CAPABILITY Turn {
-   public:
-    explicit Turn(Impl& impl) ACQUIRE(impl.mu_) : impl_(impl) {
-      ++impl_.waiting_;
-      impl_.mu_.Lock();
-      --impl_.waiting_;
-    }
-    ~Turn() RELEASE() { impl_.mu_.Unlock(); }
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
-
-   private:
-    Impl& impl_;
-  };
   static constexpr std::string_view kReadOnly = "read-only: ";
   static constexpr std::string_view kMountReadOnly = "the mount is read-only";
   // Why a disk is read-only although nothing that is shown is built on it.
@@ -162,7 +139,7 @@ class Catalog::Impl {
   static void LookFailed(Entry& entry);
   static bool IsTriedAgain(const Entry& entry);
   // Lets go of what is remembered of things that are gone.
-  void ForgetTheGone() REQUIRES(mu_) EXCLUDES(list_mu_);
+  void ForgetTheGone() REQUIRES(mu_);
   bool IsTriedAgain(std::string_view name) const REQUIRES(list_mu_);
   // When the next scan finds something to try again.
   void PublishNextRetry() REQUIRES(mu_, list_mu_);
@@ -179,9 +156,7 @@ class Catalog::Impl {
   bool Reconcile(Inventory inventory, ScanKind kind) REQUIRES(mu_);
   bool OpenEntries(ChainOpener& opener, ScanKind kind) REQUIRES(mu_);
   bool IsQuicklyOpened(const Entry& entry) const REQUIRES(mu_);
-  // Whether somebody was: then everything may be different.
-  bool LetOthersIn() REQUIRES(mu_);
-  // The same for a long look; false when the catalog is closing.
+  // Lets others in during a long look; false when the catalog is closing.
   bool PauseAndGoOn() REQUIRES(mu_);
   // Looks at everything anew, so that it serves one scan.
   ChainOpener NewOpener() REQUIRES(mu_);
@@ -316,7 +291,7 @@ class Catalog::Impl {
   void TakePlaceOf(Entry& entry, const RevertPlan& plan, const KnownRecord& known,
                    const ChainRecord& record) REQUIRES(mu_);
   // Removes what `record` says is dropped, then says so in it. `removed` (may be null): paths.
-  Status FinishRevert(RecordStore& store, const std::string& file, ChainRecord& record,
+  Status FinishRevert(RecordDirectory& store, const std::string& file, ChainRecord& record,
                       std::vector<std::string>* removed) REQUIRES(mu_);
   Status RemoveDropped(const ChainRecord::Dropped& dropped, const ChainRecord& record)
       REQUIRES(mu_);
@@ -347,10 +322,6 @@ class Catalog::Impl {
 
   void Queue(std::function<void(CatalogObserver&)> event) EXCLUDES(events_mu_);
   void DeliverEvents() EXCLUDES(mu_, events_mu_);
-  RecordStore* StoreOf(const Disk& disk) const EXCLUDES(list_mu_);
-  RecordStore* StoreOf(const Record& record) const;
-  // For a change of a record of `disk`.
-  Result<RecordStore*> WritableStoreOf(const Disk& disk) const EXCLUDES(list_mu_);
 
   const CatalogOptions options_;
   // Shared with layers and disks: somebody may hold on to one for longer than to the catalog.
@@ -358,11 +329,10 @@ class Catalog::Impl {
   std::atomic<CatalogObserver*> observer_ = nullptr;
 
   BackgroundRepairs repairs_;
-  std::atomic<uint32_t> waiting_ = 0;  // for a Turn
   std::atomic<bool> closing_ = false;  // scans end early
 
   Mutex scan_mu_ ACQUIRED_BEFORE(mu_);
-  Mutex mu_ ACQUIRED_BEFORE(list_mu_, events_mu_);
+  TurnMutex mu_ ACQUIRED_BEFORE(list_mu_, events_mu_);
   Roots roots_ GUARDED_BY(mu_);
   LayerPool pool_ GUARDED_BY(mu_);
   Entries entries_ GUARDED_BY(mu_);
@@ -376,6 +346,8 @@ class Catalog::Impl {
   bool closed_ GUARDED_BY(mu_) = false;
   uint64_t scans_ GUARDED_BY(mu_) = 0;
   Sources sources_;  // constant after Start but for Collect, which needs mu_
+  RecordStore records_;
+  LayerLeases leases_;
 
   mutable Mutex list_mu_;
   std::map<std::string, DiskPtr, std::less<>> disks_ GUARDED_BY(list_mu_);
@@ -383,12 +355,6 @@ class Catalog::Impl {
   std::vector<ImageNote> notes_ GUARDED_BY(list_mu_);
   // Names of broken images and the layers that they are built on.
   std::vector<std::pair<std::string, FileId>> broken_uses_ GUARDED_BY(list_mu_);
-  // Of each disk that is alive, shown or not: a job may end after its disk has gone.
-  struct Origin {
-    std::weak_ptr<Disk> disk;
-    size_t source = 0;
-  };
-  std::map<const Disk*, Origin> source_of_ GUARDED_BY(list_mu_);
   std::optional<Backoff::Clock::time_point> next_retry_ GUARDED_BY(list_mu_);
   std::set<std::string> asked_for_ GUARDED_BY(list_mu_);  // names of broken images
   Backoff::Clock::time_point last_asked_ GUARDED_BY(list_mu_);

@@ -60,7 +60,7 @@ std::string Catalog::Impl::NeededByRecord(const FileId& id, const std::string& p
         (!history && (is_it(record.origin, record) || is_it(record.backing, record)));
     if (named) return fmt::format("the record of the chain {} names it", record.name);
   }
-  const Result<std::vector<Record>> jobs = ReadRecords("job-", nullptr);
+  const Result<std::vector<Record>> jobs = records_.ReadAll("job-");
   if (!jobs) return "the records cannot be read";
   for (const Record& job : *jobs) {
     if (NamesAsValue(job.contents, path)) return fmt::format("the record {} names it", job.name);
@@ -145,7 +145,7 @@ Layers Catalog::Impl::UnneededOf(const Layer& top, const Layers& left_out, const
 }
 
 std::vector<std::string> Catalog::Impl::Unneeded(const Layer& top, const Layers& left_out) {
-  const Turn turn(*this);
+  const Turn turn(mu_);
   std::vector<std::string> paths;
   const Result<Around> around = LookAround(left_out);
   // Of what cannot be told nobody may say that it is not needed.
@@ -160,7 +160,7 @@ Status Catalog::Impl::ForgetInRecords(const std::string& path) {
     CHAINFS_ASSIGN(KnownRecord known, RecordOf(entry));
     if (!known.text || known.contents.backing != path) continue;
     known.contents.backing.clear();
-    RecordStore& store = sources_.records(entry.candidate.source);
+    RecordDirectory& store = sources_.records(entry.candidate.source);
     CHAINFS_TRY(store.Write(known.file, FormatChainRecord(known.contents, store.source_path())));
   }
   return {};
@@ -186,7 +186,7 @@ LeftOutLayers Catalog::Impl::RemoveUnneeded(const Layer& top, const Layers& left
   (void)Rescan();
   LeftOutLayers result;
   {
-    const Turn turn(*this);
+    const Turn turn(mu_);
     const Result<Around> around = LookAround(left_out);
     Status removed = around ? Status() : std::unexpected(around.error());
     if (removed) {
@@ -214,7 +214,7 @@ LeftOutLayers Catalog::Impl::RemoveUnneeded(const Layer& top, const Layers& left
 }
 
 std::vector<LayerReport> Catalog::Impl::LayersReport() {
-  const Turn turn(*this);
+  const Turn turn(mu_);
   std::map<FileId, LayerReport> reports;
   const auto add = [&](const FileId& id, const std::string& path, ImageFormat format,
                        uint64_t bytes) -> LayerReport& {

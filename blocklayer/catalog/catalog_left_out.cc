@@ -15,11 +15,11 @@ namespace chainfs {
 
 void Catalog::Impl::LoadMarks() {
   std::map<FileId, Mark> marks;
-  std::set<const RecordStore*> done;
+  std::set<const RecordDirectory*> done;
   for (size_t i = 0; i < sources_.size(); ++i) {
-    RecordStore& store = sources_.records(i);
+    RecordDirectory& store = sources_.records(i);
     if (!done.insert(&store).second) continue;
-    const Result<std::vector<RecordStore::Found>> all = store.ReadAll(kLeftOutPrefix);
+    const Result<std::vector<RecordDirectory::Found>> all = store.ReadAll(kLeftOutPrefix);
     // Where the whole store is not trusted, no image of the source is shown; and what cannot be
     // read just now is still so.
     if (!all) {
@@ -28,7 +28,7 @@ void Catalog::Impl::LoadMarks() {
       }
       continue;
     }
-    for (const RecordStore::Found& found : *all) {
+    for (const RecordDirectory::Found& found : *all) {
       const Result<LeftOut> mark = found.contents
                                        ? ParseLeftOut(*found.contents, store.source_path())
                                        : std::unexpected(found.contents.error());
@@ -91,17 +91,16 @@ void Catalog::Impl::MergedFurther(const std::string& from, const std::string& in
   for (auto& [id, mark] : marks_) {
     if (mark.contents.into != from) continue;
     mark.contents.into = into;
-    RecordStore& store = sources_.records(mark.source);
+    RecordDirectory& store = sources_.records(mark.source);
     // If it fails, the mark names a file that is gone, and the layer counts as needed.
     (void)store.Write(mark.record, FormatLeftOut(mark.contents, store.source_path()));
   }
 }
 
 Status Catalog::Impl::MarkLeftOut(const Disk& disk, const Layer& top, const Layers& layers) {
-  CHAINFS_ASSIGN(RecordStore* const store, WritableStoreOf(disk));
-  size_t source = 0;
-  while (&sources_.records(source) != store) ++source;
-  const Turn turn(*this);
+  CHAINFS_ASSIGN(const size_t source, records_.WritableSourceOf(disk));
+  RecordDirectory& store = sources_.records(source);
+  const Turn turn(mu_);
   // Then nothing that lasts has their contents.
   const Result<FileStat> stat = top.image->file().Stat();
   if (condemned_.contains(top.id) || (stat && stat->links == 0)) {
@@ -117,7 +116,7 @@ Status Catalog::Impl::MarkLeftOut(const Disk& disk, const Layer& top, const Laye
               .lost = false};
     mark.record = LeftOutName(mark.contents);
     const Status written =
-        store->Write(mark.record, FormatLeftOut(mark.contents, store->source_path()));
+        store.Write(mark.record, FormatLeftOut(mark.contents, store.source_path()));
     marks_.insert_or_assign(layer->id, std::move(mark));
     if (written) continue;
     // They stay where they are.
@@ -129,7 +128,7 @@ Status Catalog::Impl::MarkLeftOut(const Disk& disk, const Layer& top, const Laye
 
 Status Catalog::Impl::AllowWriting(const DiskPtr& disk) {
   Status allowed = [&]() -> Status {
-    const Turn turn(*this);
+    const Turn turn(mu_);
     if (options_.read_only) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
     const auto found =
         std::ranges::find_if(entries_, [&](const auto& item) { return item.second.disk == disk; });

@@ -70,7 +70,7 @@ Result<std::optional<FileId>> Catalog::Impl::UnusedOverlay(const Entry& entry, c
 
 Status Catalog::Impl::FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) {
   ChainRecord record = snapshot.contents;
-  RecordStore& store = sources_.records(snapshot.source);
+  RecordDirectory& store = sources_.records(snapshot.source);
   if (!record.drops.empty()) CHAINFS_TRY(FinishRevert(store, snapshot.record, record, nullptr));
   if (record.next.empty()) return {};
   CHAINFS_ASSIGN(const Place place, roots_.Find(record.next, record.roots));

@@ -56,8 +56,7 @@ void Catalog::Impl::ForgetTheGone() {
   std::erase_if(ghosts_, [](const std::weak_ptr<Disk>& ghost) { return ghost.expired(); });
   pool_.Prune();
   roots_.Prune();
-  const MutexLock lock(list_mu_);
-  std::erase_if(source_of_, [](const auto& item) { return item.second.disk.expired(); });
+  records_.Prune();
 }
 
 void Catalog::Impl::PublishNextRetry() {

@@ -93,7 +93,7 @@ ChainRecord Catalog::Impl::RevertRecord(const RevertPlan& plan, const KnownRecor
 
 Status Catalog::Impl::SwitchBack(Entry& entry, const RevertPlan& plan, const KnownRecord& known,
                                  const ChainRecord& record) {
-  RecordStore& store = sources_.records(entry.candidate.source);
+  RecordDirectory& store = sources_.records(entry.candidate.source);
   CHAINFS_TRY(store.CheckTrusted(record));
   // Nobody else may be about to write it.
   CHAINFS_TRY(pool_.SetRole(plan.to, LayerRole::kActive));
@@ -167,7 +167,7 @@ Result<LeftOutLayers> Catalog::Impl::RevertLocked(const DiskPtr& disk, const Lay
     if (!was_read_only) (void)disk->AllowWriting();
     return std::unexpected(std::move(switched).error());
   }
-  RecordStore& store = sources_.records(entry.candidate.source);
+  RecordDirectory& store = sources_.records(entry.candidate.source);
   TakePlaceOf(entry, plan, known, record);
   // The mark of a stream means nothing for a layer that a record names.
   (void)RemoveMark(plan.to->id);
@@ -203,8 +203,8 @@ Status Catalog::Impl::RemoveDropped(const ChainRecord::Dropped& dropped,
   return {};
 }
 
-Status Catalog::Impl::FinishRevert(RecordStore& store, const std::string& file, ChainRecord& record,
-                                   std::vector<std::string>* removed) {
+Status Catalog::Impl::FinishRevert(RecordDirectory& store, const std::string& file,
+                                   ChainRecord& record, std::vector<std::string>* removed) {
   while (!record.drops.empty()) {
     const ChainRecord::Dropped dropped = record.drops.front();
     CHAINFS_TRY(RemoveDropped(dropped, record));
@@ -224,7 +224,7 @@ Status Catalog::Impl::FinishRevert(RecordStore& store, const std::string& file, 
 Result<LeftOutLayers> Catalog::Impl::Revert(const DiskPtr& disk, const Layer& to, bool anywhere,
                                             bool dry_run) {
   Result<LeftOutLayers> reverted = [&] {
-    const Turn turn(*this);
+    const Turn turn(mu_);
     return RevertLocked(disk, to, anywhere, dry_run);
   }();
   DeliverEvents();

@@ -129,16 +129,6 @@ void Catalog::Impl::UpdateRoles(const LayerUsers& backed) {
   }
 }
 
-Status Catalog::Impl::LockStreamTarget(const LayerPtr& layer) {
-  const Turn turn(*this);
-  return pool_.AddStreamTarget(layer);
-}
-
-void Catalog::Impl::UnlockStreamTarget(const LayerPtr& layer) {
-  const Turn turn(*this);
-  pool_.RemoveStreamTarget(layer);
-}
-
 void Catalog::Impl::DropLayersBetween(const LayerPtr& top, const LayerPtr& base) {
   const auto shorten = [&](Disk& disk) {
     const Layers layers = disk.chain()->AllLayers();
@@ -153,7 +143,7 @@ void Catalog::Impl::DropLayersBetween(const LayerPtr& top, const LayerPtr& base)
     return disk.ReplaceLayers(std::move(shorter)).has_value();
   };
   {
-    const Turn turn(*this);
+    const Turn turn(mu_);
     for (auto& [path, entry] : entries_) {
       if (entry.disk == nullptr || !shorten(*entry.disk)) continue;
       Queue([disk = entry.disk](CatalogObserver& observer) { observer.ChainChanged(disk); });

@@ -9,9 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <set>
-#include <thread>
 
 #include "blocklayer/catalog/catalog_impl.h"
 #include "blocklayer/catalog/name_rules.h"
@@ -330,21 +328,8 @@ ChainOpener Catalog::Impl::NewOpener() {
 }
 
 bool Catalog::Impl::PauseAndGoOn() {
-  (void)LetOthersIn();
+  (void)mu_.LetOthersIn();
   return !closing_;
-}
-
-bool Catalog::Impl::LetOthersIn() {
-  constexpr std::chrono::milliseconds kPatience(200);
-  if (waiting_ == 0) return false;
-  mu_.Unlock();
-  // The lock is not fair: without a pause it would be taken again before they are awake.
-  const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  while (waiting_ > 0 && std::chrono::steady_clock::now() < deadline) {
-    std::this_thread::sleep_for(std::chrono::microseconds(100));
-  }
-  mu_.Lock();
-  return true;
 }
 
 bool Catalog::Impl::IsQuicklyOpened(const Entry& entry) const {
@@ -364,7 +349,7 @@ bool Catalog::Impl::OpenEntries(ChainOpener& opener, ScanKind kind) {
   bool opened = false;
   for (const std::string& path : paths) {
     if (closing_) break;
-    if (kind == ScanKind::kFull && LetOthersIn()) {
+    if (kind == ScanKind::kFull && mu_.LetOthersIn()) {
       backed = BackedLayers();
       written = WrittenLayers();
     }
@@ -442,12 +427,11 @@ void Catalog::Impl::PublishLists() {
   std::vector<BrokenImage> broken;
   std::vector<ImageNote> notes;
   std::vector<std::pair<std::string, FileId>> broken_uses;
-  std::map<const Disk*, Origin> sources;
   std::map<const Layer*, std::string> fates;
   for (const auto& [path, entry] : entries_) {
     if (entry.disk != nullptr) {
       disks.emplace(entry.name, entry.disk);
-      sources[entry.disk.get()] = {.disk = entry.disk, .source = entry.candidate.source};
+      records_.SetSource(entry.disk, entry.candidate.source);
       AddNotes(entry, fates, notes);
       TellReason(entry);
       continue;
@@ -485,7 +469,6 @@ void Catalog::Impl::PublishLists() {
                 [&](const std::string& name) REQUIRES(list_mu_) { return !IsTriedAgain(name); });
   notes_ = std::move(notes);
   broken_uses_ = std::move(broken_uses);
-  for (const auto& [disk, origin] : sources) source_of_[disk] = origin;
   PublishNextRetry();
 }
 

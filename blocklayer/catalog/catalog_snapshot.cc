@@ -120,14 +120,14 @@ Result<Catalog::Impl::SnapshotPlan> Catalog::Impl::Plan(const DiskPtr& disk,
 
 Result<std::string> Catalog::Impl::PlanSnapshot(const DiskPtr& disk,
                                                 const SnapshotRequest& request) {
-  const Turn turn(*this);
+  const Turn turn(mu_);
   CHAINFS_ASSIGN(const SnapshotPlan plan, Plan(disk, request));
   return plan.target.path;
 }
 
 // What the record says now; the chain as it is when it has none.
 Result<Catalog::Impl::KnownRecord> Catalog::Impl::RecordOf(const Entry& entry) {
-  RecordStore& store = sources_.records(entry.candidate.source);
+  RecordDirectory& store = sources_.records(entry.candidate.source);
   const std::string& path = entry.candidate.path;
   KnownRecord known;
   known.file = entry.candidate.record;
@@ -140,8 +140,8 @@ Result<Catalog::Impl::KnownRecord> Catalog::Impl::RecordOf(const Entry& entry) {
                     .backing = {},
                     .next = {},
                     .roots = {}};
-  CHAINFS_ASSIGN(std::vector<RecordStore::Found> all, store.ReadAll(known.file));
-  for (RecordStore::Found& found : all) {
+  CHAINFS_ASSIGN(std::vector<RecordDirectory::Found> all, store.ReadAll(known.file));
+  for (RecordDirectory::Found& found : all) {
     if (found.name != known.file) continue;
     if (!has_record) {
       return Fail(
@@ -157,7 +157,7 @@ Result<Catalog::Impl::KnownRecord> Catalog::Impl::RecordOf(const Entry& entry) {
 }
 
 Status Catalog::Impl::RestoreRecord(const Entry& entry, const KnownRecord& known) {
-  RecordStore& store = sources_.records(entry.candidate.source);
+  RecordDirectory& store = sources_.records(entry.candidate.source);
   return known.text ? store.Write(known.file, *known.text) : store.Remove(known.file);
 }
 
@@ -219,7 +219,7 @@ Result<LayerPtr> Catalog::Impl::SnapshotLocked(const DiskPtr& disk,
   CHAINFS_ASSIGN(const SnapshotPlan plan, Plan(disk, request));
   Entry& entry = *plan.entry;
   const Place& target = plan.target;
-  RecordStore& store = sources_.records(entry.candidate.source);
+  RecordDirectory& store = sources_.records(entry.candidate.source);
   const LayerPtr frozen = disk->chain()->active;
   CHAINFS_ASSIGN(const KnownRecord known, RecordOf(entry));
 
@@ -298,7 +298,7 @@ Status Catalog::Impl::MoveEntry(Entry& entry, Candidate to) {
 
 Result<LayerPtr> Catalog::Impl::Snapshot(const DiskPtr& disk, const SnapshotRequest& request) {
   Result<LayerPtr> overlay = [&] {
-    const Turn turn(*this);
+    const Turn turn(mu_);
     return SnapshotLocked(disk, request);
   }();
   DeliverEvents();

@@ -11,7 +11,7 @@
 namespace chainfs {
 namespace {
 
-std::string RecordPath(const RecordStore& store, const std::string& file) {
+std::string RecordPath(const RecordDirectory& store, const std::string& file) {
   return JoinPath(JoinPath(store.source_path(), kRecordDirectory), file);
 }
 
@@ -29,7 +29,8 @@ void Sources::AddSource(Source source) {
   for (const Source& other : sources_) {
     if (other.directory->path() == source.directory->path()) source.records = other.records;
   }
-  if (source.records == nullptr) source.records = std::make_shared<RecordStore>(source.directory);
+  if (source.records == nullptr)
+    source.records = std::make_shared<RecordDirectory>(source.directory);
   sources_.push_back(std::move(source));
 }
 
@@ -100,19 +101,19 @@ Status Sources::AddImage(const SourceSpec& spec) {
 
 Result<std::vector<Sources::LoadedRecord>> Sources::LoadRecords(std::string& texts) {
   std::vector<LoadedRecord> loaded;
-  std::set<const RecordStore*> done;
+  std::set<const RecordDirectory*> done;
   for (size_t i = 0; i < sources_.size(); ++i) {
-    RecordStore& store = *sources_[i].records;
+    RecordDirectory& store = *sources_[i].records;
     if (!done.insert(&store).second) continue;
-    Result<std::vector<RecordStore::Found>> all = store.ReadAll(kChainRecordPrefix);
-    if (!all && !RecordStore::IsDistrusted(all.error())) return std::unexpected(all.error());
+    Result<std::vector<RecordDirectory::Found>> all = store.ReadAll(kChainRecordPrefix);
+    if (!all && !RecordDirectory::IsDistrusted(all.error())) return std::unexpected(all.error());
     if (!all) {
       texts += all.error().message + "\n";
       untold_.insert_or_assign(&store, std::move(all).error());
       continue;
     }
     untold_.erase(&store);
-    for (RecordStore::Found& found : *all) {
+    for (RecordDirectory::Found& found : *all) {
       texts += fmt::format("{}\n{}\n", found.name,
                            found.contents ? *found.contents : found.contents.error().message);
       Result<ChainRecord> contents = found.contents
@@ -242,11 +243,11 @@ Status Sources::RememberName(size_t source, const std::string& name, const std::
                                          FormatNameRecord({.name = name, .image = image}));
 }
 
-std::map<std::string, std::string> Sources::RememberedNames(RecordStore& store) {
+std::map<std::string, std::string> Sources::RememberedNames(RecordDirectory& store) {
   std::map<std::string, std::string> names;
-  const Result<std::vector<RecordStore::Found>> all = store.ReadAll(kNameRecordPrefix);
+  const Result<std::vector<RecordDirectory::Found>> all = store.ReadAll(kNameRecordPrefix);
   if (!all) return names;
-  for (const RecordStore::Found& found : *all) {
+  for (const RecordDirectory::Found& found : *all) {
     if (!found.contents) continue;
     const std::optional<NameRecord> record = ParseNameRecord(*found.contents);
     if (record && NameRecordName(record->name) == found.name) names[record->image] = record->name;

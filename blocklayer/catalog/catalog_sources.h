@@ -18,9 +18,9 @@
 #include <string>
 #include <vector>
 
-#include "blocklayer/catalog/catalog.h"
 #include "blocklayer/catalog/catalog_roots.h"
-#include "blocklayer/catalog/records.h"
+#include "blocklayer/catalog/catalog_types.h"
+#include "blocklayer/catalog/record_directory.h"
 #include "blocklayer/catalog/shown_names.h"
 
 namespace chainfs {
@@ -74,7 +74,7 @@ class Sources {
   Result<std::string> RecordTexts();
 
   size_t size() const { return sources_.size(); }
-  RecordStore& records(size_t source) const { return *sources_[source].records; }
+  RecordDirectory& records(size_t source) const { return *sources_[source].records; }
   // The source directories that are shown with all their images.
   std::vector<std::shared_ptr<Directory>> WholeDirectories() const;
   bool is_directory(size_t source) const { return sources_[source].image.empty(); }
@@ -87,9 +87,9 @@ class Sources {
  private:
   struct Source {
     std::shared_ptr<Directory> directory;
-    std::shared_ptr<RecordStore> records;  // shared by the sources of one directory
-    std::string image;                     // file name; empty: every image of the directory
-    std::optional<std::string> name;       // of an image, as the user gave it
+    std::shared_ptr<RecordDirectory> records;  // shared by the sources of one directory
+    std::string image;                         // file name; empty: every image of the directory
+    std::optional<std::string> name;           // of an image, as the user gave it
     ImageFormat format = ImageFormat::kQcow2;
   };
   struct LoadedRecord {
@@ -106,7 +106,7 @@ class Sources {
                                    const std::vector<std::string>& roots);
   Result<std::vector<LoadedRecord>> LoadRecords(std::string& texts);
   // Names that were remembered of a source, by file name of the image.
-  static std::map<std::string, std::string> RememberedNames(RecordStore& store);
+  static std::map<std::string, std::string> RememberedNames(RecordDirectory& store);
   // Adds to `remembered` who went by a stem that several of the files have.
   void AddShown(Directory& directory, const std::vector<DirectoryEntry>& entries,
                 std::map<std::string, std::string>& remembered) const;
@@ -120,7 +120,7 @@ class Sources {
   ShownNames shown_;
   std::vector<Source> sources_;
   // Why the records of a source could not be read, so that nobody knows what is active there.
-  std::map<const RecordStore*, Error> untold_;
+  std::map<const RecordDirectory*, Error> untold_;
 };
 
 }  // namespace chainfs

@@ -5,7 +5,7 @@
 
 #include <charconv>
 
-#include "blocklayer/catalog/records.h"
+#include "blocklayer/catalog/chain_record.h"
 
 namespace chainfs {
 namespace {

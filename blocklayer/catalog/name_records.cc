@@ -3,8 +3,8 @@
 
 #include <fmt/format.h>
 
+#include "blocklayer/catalog/chain_record.h"
 #include "blocklayer/catalog/name_rules.h"
-#include "blocklayer/catalog/records.h"
 
 namespace chainfs {
 namespace {

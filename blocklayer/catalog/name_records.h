@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Name records: which image of a source goes by a name that another one would have by the rules,
-// had both been there at the first mount. One small file each in SOURCE/.chainfs (records.h), made
-// when a newcomer appears whose file name has the same stem as a disk in use; without it both would
-// have other names after the next mount. It decides nothing but a name, so one that is damaged, not
-// trusted, or whose image is gone does not count.
+// had both been there at the first mount. One small file each in SOURCE/.chainfs
+// (record_directory.h), made when a newcomer appears whose file name has the same stem as a disk in
+// use; without it both would have other names after the next mount. It decides nothing but a name,
+// so one that is damaged, not trusted, or whose image is gone does not count.
 #pragma once
 
 #include <optional>

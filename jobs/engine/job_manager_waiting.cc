@@ -35,7 +35,7 @@ Result<JobRecord> Parse(const Catalog::Record& found) {
 void JobManager::Impl::ResumeRecorded() {
   std::vector<Error> distrusted;
   const Result<std::vector<Catalog::Record>> records =
-      catalog_.ReadRecords(kJobRecordPrefix, &distrusted);
+      catalog_.records().ReadAll(kJobRecordPrefix, &distrusted);
   if (!records) {
     spdlog::warn("records of unfinished jobs cannot be read: {}", records.error().message);
     return;
@@ -48,7 +48,7 @@ void JobManager::Impl::ResumeRecorded() {
       AddWaiting(record);
     } else if (!catalog_.options().read_only) {
       // The claim of a job that was never accepted, unless another daemon is just accepting it.
-      (void)catalog_.RemoveDeadClaim(record);
+      (void)catalog_.records().RemoveDeadClaim(record);
     }
   }
   TryWaiting();
@@ -157,7 +157,7 @@ Status JobManager::Impl::Resume(const Catalog::Record& found) {
   if (catalog_.options().read_only) {
     return Fail(ErrorKind::kReadOnly, "the mount is read-only");
   }
-  CHAINFS_ASSIGN(const bool there, catalog_.HasRecord(found));
+  CHAINFS_ASSIGN(const bool there, catalog_.records().Has(found));
   if (!there) {
     // Somebody has removed it by hand.
     MutexLock lock(mu_);
@@ -230,7 +230,7 @@ Status JobManager::Impl::DropWaiting(std::string_view disk, std::string_view id)
     TakeInHand(*WaitingOf(*record));
   }
   const Hand hand(*this, std::move(record));
-  CHAINFS_TRY(catalog_.RemoveRecord(hand.record()));
+  CHAINFS_TRY(catalog_.records().Remove(hand.record()));
   {
     MutexLock lock(mu_);
     EraseWaiting(hand.record());

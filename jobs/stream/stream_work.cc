@@ -59,8 +59,8 @@ Status StreamWork::CheckTop() const {
 }
 
 Status StreamWork::Prepare() {
-  CHAINFS_TRY(catalog_.LockStreamTarget(plan_.top));
-  locked_ = true;
+  CHAINFS_ASSIGN(LayerLease lease, catalog_.leases().Take(plan_.top));
+  lease_.emplace(std::move(lease));
   // What the disk gains from now on must not show the base, which may be longer than what it will
   // replace. What it gained before is covered at the end.
   if (plan_.base) top_.SetGrowthCover(plan_.base->image->virtual_size());
@@ -69,8 +69,8 @@ Status StreamWork::Prepare() {
     MutexLock lock(mu_);
     // Never over the record of another job, which would be lost with it.
     status = taken_up_ ? WriteRecord()
-                       : catalog_.CreateRecord(*disk_, JobRecordName(record_.id),
-                                               FormatJobRecord(record_));
+                       : catalog_.records().Create(*disk_, JobRecordName(record_.id),
+                                                   FormatJobRecord(record_));
     recorded_ = status.has_value();
   }
   if (!status) Unlock();
@@ -78,13 +78,13 @@ Status StreamWork::Prepare() {
 }
 
 void StreamWork::Unlock() {
-  if (!std::exchange(locked_, false)) return;
+  if (!lease_) return;
   top_.SetGrowthCover(0);
-  catalog_.UnlockStreamTarget(plan_.top);
+  lease_.reset();
 }
 
 Status StreamWork::WriteRecord() {
-  return catalog_.WriteRecord(*disk_, JobRecordName(record_.id), FormatJobRecord(record_));
+  return catalog_.records().Write(*disk_, JobRecordName(record_.id), FormatJobRecord(record_));
 }
 
 uint64_t StreamWork::chunk_size() const { return std::max(kCopyChunk, cluster_size_); }
@@ -165,7 +165,7 @@ void StreamWork::Release() {
   Unlock();
   MutexLock lock(mu_);
   if (!std::exchange(recorded_, false)) return;
-  const Status status = catalog_.RemoveRecord(*disk_, JobRecordName(record_.id));
+  const Status status = catalog_.records().Remove(*disk_, JobRecordName(record_.id));
   if (!status) {
     // The next daemon finds nothing left to do and tries again to remove it.
     spdlog::warn("job {} of {} has ended, but its record stays: {}", record_.id, record_.disk,

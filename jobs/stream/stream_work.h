@@ -78,7 +78,7 @@ class StreamWork final : public ChunkWork {
   const bool taken_up_;
   JobRecord record_ GUARDED_BY(mu_);
   bool recorded_ GUARDED_BY(mu_) = false;
-  bool locked_ = false;  // Prepare and Release only
+  std::optional<LayerLease> lease_;  // Prepare and Release only
 };
 
 // What a stream would copy, by looking at maps only.

@@ -185,7 +185,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     ASSERT_TRUE((*catalog)->Broken().empty()) << (*catalog)->Broken().front().error.message;
     jobs::EventLog events;
     jobs::JobManager jobs(**catalog, events, {.threads = 2});
-    const auto records = (*catalog)->ReadRecords("job-");
+    const auto records = (*catalog)->records().ReadAll("job-");
     ASSERT_TRUE(records);
     jobs.ResumeRecorded();
     const std::optional<jobs::JobInfo> job = WaitForJobs(jobs);
@@ -196,7 +196,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
       const auto backing = BackingOf(*host->OpenRoot(), GetParam().top);
       ASSERT_TRUE(backing && *backing == new_backing_);
     }
-    const auto left = (*catalog)->ReadRecords("job-");
+    const auto left = (*catalog)->records().ReadAll("job-");
     ASSERT_TRUE(left && left->empty());
     const DiskPtr disk = (*catalog)->Find("vm");
     ASSERT_NE(disk, nullptr);

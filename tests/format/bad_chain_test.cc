@@ -254,7 +254,7 @@ TEST_F(BadChainTest, C11TwoDaemonsMayShareABaseButNotATop) {
   EXPECT_FALSE((*second)->Find("b")->read_only());
   // Writing into the shared base is refused to both while the other uses it.
   const LayerPtr base = (*second)->Find("b")->chain()->below->layers().front();
-  const Status locked = (*second)->LockStreamTarget(base);
+  const Result<LayerLease> locked = (*second)->leases().Take(base);
   ASSERT_FALSE(locked);
   EXPECT_EQ(locked.error().kind, ErrorKind::kBusy);
   auto third = Catalog::Open({{.path = At("a.qcow2")}}, {});

@@ -88,7 +88,8 @@ TEST_F(CatalogAccessTest, AJobMayFillALayerThatWasOpenedForReading) {
   const DiskPtr vm = catalog_->Find("vm");
   const LayerPtr mid = LayerOf(vm, 1);
   EXPECT_FALSE(mid->image->writable());
-  ASSERT_TRUE(catalog_->LockStreamTarget(mid));
+  std::optional<Result<LayerLease>> lease = catalog_->leases().Take(mid);
+  ASSERT_TRUE(*lease);
   EXPECT_EQ(Of("mid.qcow2"), Modes{O_RDWR});
   EXPECT_EQ(Of("base.qcow2"), Modes{O_RDONLY});
   const std::string data(65536, 'b');
@@ -97,7 +98,7 @@ TEST_F(CatalogAccessTest, AJobMayFillALayerThatWasOpenedForReading) {
   ASSERT_TRUE(mid->image->SetBacking(std::nullopt));
   // Somebody else may not even read it meanwhile.
   EXPECT_FALSE(RunCommand({"qemu-img", "check", At("mid.qcow2")}).ok());
-  catalog_->UnlockStreamTarget(mid);
+  lease.reset();
   EXPECT_EQ(Peek(vm, 0, 2), "bb");
   Qemu({"qemu-img", "check", "-q", At("mid.qcow2")});
 }
@@ -166,7 +167,7 @@ TEST_F(RefusedAccessTest, AJobIsRefusedAndTheDiskGoesOn) {
   const DiskPtr vm = catalog_->Find("vm");
   const LayerPtr mid = vm->chain()->AllLayers().at(1);
   RefuseOpening("mid.qcow2", EROFS);
-  const Status refused = catalog_->LockStreamTarget(mid);
+  const Result<LayerLease> refused = catalog_->leases().Take(mid);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kReadOnly);
   EXPECT_EQ(refused.error().message, "/mem/mid.qcow2 cannot be written (Read-only file system)");
@@ -175,21 +176,19 @@ TEST_F(RefusedAccessTest, AJobIsRefusedAndTheDiskGoesOn) {
   ASSERT_TRUE(vm->Write(GuestOffset(0), std::as_bytes(std::span(data))));
   // The medium was mounted again for writing.
   host_->ClearFaults();
-  ASSERT_TRUE(catalog_->LockStreamTarget(mid));
-  catalog_->UnlockStreamTarget(mid);
+  EXPECT_TRUE(catalog_->leases().Take(mid));
 }
 
 TEST_F(RefusedAccessTest, AFailureThatPassesIsNamed) {
   const LayerPtr mid = catalog_->Find("vm")->chain()->AllLayers().at(1);
   RefuseOpening("mid.qcow2", EMFILE);
-  const Status refused = catalog_->LockStreamTarget(mid);
+  const Result<LayerLease> refused = catalog_->leases().Take(mid);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().sys_errno, EMFILE);
   EXPECT_FALSE(mid->image->writable());
   host_->ClearFaults();
-  ASSERT_TRUE(catalog_->LockStreamTarget(mid));
+  EXPECT_TRUE(catalog_->leases().Take(mid));
   EXPECT_TRUE(mid->image->writable());
-  catalog_->UnlockStreamTarget(mid);
 }
 
 TEST_F(RefusedAccessTest, ADiskThatAnErrorMadeReadOnlySaysSoAtOnce) {

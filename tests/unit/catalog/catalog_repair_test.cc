@@ -178,7 +178,7 @@ TEST_F(CatalogRepairTest, ReadingADirtyBackingFileNeedsNoRepair) {
     EXPECT_EQ(AccessModesOf(At("dirty.qcow2")), std::vector{O_RDONLY});
     EXPECT_TRUE(IsDirty("dirty.qcow2"));
     // To be filled by a job it would have to be repaired first.
-    const Status locked = catalog_->LockStreamTarget(vm->chain()->AllLayers()[1]);
+    const Result<LayerLease> locked = catalog_->leases().Take(vm->chain()->AllLayers()[1]);
     ASSERT_FALSE(locked);
     EXPECT_EQ(locked.error().kind, ErrorKind::kReadOnly);
     EXPECT_NE(locked.error().message.find("dirty.qcow2: cannot be written: it was not closed "

@@ -184,7 +184,7 @@ TEST_F(CatalogMemoryTest, ADiskThatIsGoneKeepsTheSourceOfItsRecords) {
   Qemu({"qemu-img", "create", "-q", "-f", "qcow2", other / "a.qcow2", "1M"});
   ASSERT_TRUE(catalog_->Rescan());
   ASSERT_NE(catalog_->Find("a"), nullptr);
-  ASSERT_TRUE(catalog_->WriteRecord(*gone, "job-1", "text"));
+  ASSERT_TRUE(catalog_->records().Write(*gone, "job-1", "text"));
   EXPECT_TRUE(std::filesystem::exists(At(".chainfs/job-1")));
   EXPECT_FALSE(std::filesystem::exists(other / ".chainfs/job-1"));
 }

@@ -153,7 +153,7 @@ TEST_F(CatalogSnapshotTest, TargetsThatCannotBeAreRefusedAndLeaveNothing) {
   }
   EXPECT_EQ(catalog_->Snapshot(catalog_->Find("top"), {.cluster_bits = 5}).error().kind,
             ErrorKind::kInvalidArgument);
-  EXPECT_TRUE(catalog_->ReadRecords("chain-")->empty());
+  EXPECT_TRUE(catalog_->records().ReadAll("chain-")->empty());
   EXPECT_EQ(Shown(), (Names{"top", "vm1"}));
   EXPECT_FALSE(catalog_->Find("top")->read_only());
 }

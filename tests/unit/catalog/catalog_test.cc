@@ -257,8 +257,8 @@ TEST_F(CatalogTest, AReadOnlyMountWritesNothing) {
   const DiskPtr top = catalog_->Find("top");
   EXPECT_TRUE(top->read_only());
   EXPECT_FALSE(catalog_->Snapshot(top, {}));
-  EXPECT_FALSE(catalog_->WriteRecord(*top, "job-x", "y"));
-  EXPECT_FALSE(catalog_->LockStreamTarget(top->chain()->active));
+  EXPECT_FALSE(catalog_->records().Write(*top, "job-x", "y"));
+  EXPECT_FALSE(catalog_->leases().Take(top->chain()->active));
   ASSERT_TRUE(catalog_->Close());
   struct stat after = {};
   ASSERT_EQ(::stat(At("top.qcow2").c_str(), &after), 0);
@@ -411,10 +411,12 @@ TEST_F(CatalogTest, DroppedLayersThatNobodyIsBuiltOnAreWritableAgain) {
   catalog_->SetObserver(&recorder);
   const DiskPtr top = catalog_->Find("top");
   const Layers layers = top->chain()->AllLayers();
-  ASSERT_TRUE(catalog_->LockStreamTarget(layers[0]));
-  ASSERT_TRUE(layers[0]->image->SetBacking(*catalog_->ReferenceTo(*top, *layers[0], *layers[2])));
-  catalog_->DropLayersBetween(layers[0], layers[2]);
-  catalog_->UnlockStreamTarget(layers[0]);
+  {
+    const Result<LayerLease> lease = catalog_->leases().Take(layers[0]);
+    ASSERT_TRUE(lease);
+    ASSERT_TRUE(layers[0]->image->SetBacking(*catalog_->ReferenceTo(*top, *layers[0], *layers[2])));
+    catalog_->DropLayersBetween(layers[0], layers[2]);
+  }
   EXPECT_EQ(top->chain()->depth(), 2u);
   EXPECT_EQ(top->chain()->generation, 1u);
   EXPECT_FALSE(catalog_->Find("mid")->read_only());
@@ -436,24 +438,24 @@ TEST_F(CatalogTest, RecordsOfJobsLieBesideTheImages) {
   MakeQcow2("a.qcow2");
   ASSERT_TRUE(OpenAll());
   const DiskPtr a = catalog_->Find("a");
-  ASSERT_TRUE(catalog_->WriteRecord(*a, "job-1", "text"));
-  const auto found = catalog_->ReadRecords("job-");
+  ASSERT_TRUE(catalog_->records().Write(*a, "job-1", "text"));
+  const auto found = catalog_->records().ReadAll("job-");
   ASSERT_TRUE(found);
   ASSERT_EQ(found->size(), 1u);
   EXPECT_EQ(found->front().name, "job-1");
   EXPECT_EQ(ReadTextFile(At(".chainfs/job-1")), "text");
-  ASSERT_TRUE(catalog_->RemoveRecord(*a, "job-1"));
-  EXPECT_TRUE(catalog_->ReadRecords("job-")->empty());
+  ASSERT_TRUE(catalog_->records().Remove(*a, "job-1"));
+  EXPECT_TRUE(catalog_->records().ReadAll("job-")->empty());
 }
 
 TEST_F(CatalogTest, ARecordOfAJobThatIsNotTrustedIsTold) {
   MakeQcow2("a.qcow2");
   ASSERT_TRUE(OpenAll());
-  ASSERT_TRUE(catalog_->WriteRecord(*catalog_->Find("a"), "job-1", "x"));
-  ASSERT_TRUE(catalog_->WriteRecord(*catalog_->Find("a"), "job-2", "y"));
+  ASSERT_TRUE(catalog_->records().Write(*catalog_->Find("a"), "job-1", "x"));
+  ASSERT_TRUE(catalog_->records().Write(*catalog_->Find("a"), "job-2", "y"));
   ASSERT_EQ(::chmod(At(".chainfs/job-1").c_str(), 0666), 0);
   std::vector<Error> distrusted;
-  const auto found = catalog_->ReadRecords("job-", &distrusted);
+  const auto found = catalog_->records().ReadAll("job-", &distrusted);
   ASSERT_TRUE(found);
   ASSERT_EQ(found->size(), 1u);
   EXPECT_EQ(found->front().name, "job-2");

@@ -240,14 +240,14 @@ TEST_F(ManagerTest, AnEndThatWasAlmostReachedIsReached) {
   MakeFive();
   OpenAll();
   Endless("e", "s");
-  const auto records = catalog_->ReadRecords("job-");
+  const auto records = catalog_->records().ReadAll("job-");
   ASSERT_TRUE(records);
   std::string contents = records->at(0).contents;
   ASSERT_TRUE(jobs_->Cancel("e", "s"));
   WaitEnd("e", "s");
   Stream({.disk = "e"});
   contents.replace(contents.find("phase=copy"), 10, "phase=pivot");
-  ASSERT_TRUE(catalog_->WriteRecord(*Disk("e"), "job-s", contents));
+  ASSERT_TRUE(catalog_->records().Write(*Disk("e"), "job-s", contents));
   CloseAll();
   OpenAll();
   jobs_->ResumeRecorded();
@@ -260,13 +260,13 @@ TEST_F(ManagerTest, RecordsThatMakeNoSenseAreLeftAlone) {
   MakeFive();
   OpenAll();
   Endless("e", "s");
-  const std::string good = catalog_->ReadRecords("job-")->at(0).contents;
+  const std::string good = catalog_->records().ReadAll("job-")->at(0).contents;
   ASSERT_TRUE(jobs_->Cancel("e", "s"));
   WaitEnd("e", "s");
   const auto write = [&](const std::string& name, const std::string& from, const std::string& to) {
     std::string contents = good;
     contents.replace(contents.find(from), from.size(), to);
-    ASSERT_TRUE(catalog_->WriteRecord(*Disk("e"), name, contents));
+    ASSERT_TRUE(catalog_->records().Write(*Disk("e"), name, contents));
   };
   write("job-x", "version=1", "nonsense");
   write("job-y", "id=s", "id=z");

@@ -142,10 +142,11 @@ TEST_F(RevertTest, AJobThatWaitsToBeTakenUpHoldsIt) {
   Accepted({.disk = "vm", .id = "s", .speed = 1});
   CloseAll();
   OpenAll();
-  ASSERT_TRUE(catalog_->WriteRecord(*Disk("vm"), "job-s",
-                                    "version=1\nid=s\ntype=stream\ndisk=vm\n"
-                                    "top=/elsewhere\nbase=\nspeed=0\non-error=report\nphase=copy\n"
-                                    "paused=0\nprogress=0\n"));
+  ASSERT_TRUE(
+      catalog_->records().Write(*Disk("vm"), "job-s",
+                                "version=1\nid=s\ntype=stream\ndisk=vm\n"
+                                "top=/elsewhere\nbase=\nspeed=0\non-error=report\nphase=copy\n"
+                                "paused=0\nprogress=0\n"));
   jobs_->ResumeRecorded();
   EXPECT_NE(Refused("vm.qcow2").message.find("waits to be taken up"), std::string::npos);
 }
@@ -170,9 +171,9 @@ TEST_F(RevertTest, AnOverlayOfAnyNameThatNobodyHasSeenYetCounts) {
 // The next file of the name may have the inode number, too, and would be removed.
 TEST_F(RevertTest, ANameThatIsYetToBeRemovedIsNotGivenAway) {
   MakeVm(1);
-  ASSERT_TRUE(catalog_->WriteRecord(*Disk("vm"), "chain-vm",
-                                    "version=1\nname=vm\nactive=vm.1.qcow2\nformat=qcow2\n"
-                                    "origin=vm.qcow2\ndrop=1 vm.2.qcow2\n"));
+  ASSERT_TRUE(catalog_->records().Write(*Disk("vm"), "chain-vm",
+                                        "version=1\nname=vm\nactive=vm.1.qcow2\nformat=qcow2\n"
+                                        "origin=vm.qcow2\ndrop=1 vm.2.qcow2\n"));
   ASSERT_TRUE(jobs_->Snapshot({.disk = "vm"}));
   EXPECT_EQ(ChainOf("vm"), (Words{"vm.3.qcow2", "vm.1.qcow2", "vm.qcow2"}));
 }
@@ -194,7 +195,7 @@ TEST_F(RevertTest, IsFinishedByTheNextDaemon) {
   ASSERT_EQ(::stat(At("vm.2.qcow2").c_str(), &second), 0);
   OpenAll();
   const auto write = [&](ino_t inode_of_second) {
-    ASSERT_TRUE(catalog_->WriteRecord(
+    ASSERT_TRUE(catalog_->records().Write(
         *Disk("vm"), "chain-vm",
         "version=1\nname=vm\nactive=vm.qcow2\nformat=qcow2\norigin=vm.qcow2\ndrop=" +
             std::to_string(inode_of_second) + " vm.2.qcow2\ndrop=" + std::to_string(first.st_ino) +
@@ -217,9 +218,9 @@ TEST_F(RevertTest, OnlyTheFileThatWasDroppedIsRemoved) {
   CloseAll();
   Create("vm.2.qcow2", kMiB);
   OpenAll();
-  ASSERT_TRUE(catalog_->WriteRecord(*Disk("vm"), "chain-vm",
-                                    "version=1\nname=vm\nactive=vm.1.qcow2\nformat=qcow2\n"
-                                    "origin=vm.qcow2\ndrop=1 vm.2.qcow2\n"));
+  ASSERT_TRUE(catalog_->records().Write(*Disk("vm"), "chain-vm",
+                                        "version=1\nname=vm\nactive=vm.1.qcow2\nformat=qcow2\n"
+                                        "origin=vm.qcow2\ndrop=1 vm.2.qcow2\n"));
   CloseAll();
   OpenAll();
   EXPECT_TRUE(Exists("vm.2.qcow2"));

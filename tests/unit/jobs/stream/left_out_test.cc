@@ -235,7 +235,7 @@ TEST_F(LeftOutTest, WhatARecordNamesStays) {
   MakeFive();
   OpenAll();
   // The record of a job that waits, by the path as a value.
-  ASSERT_TRUE(catalog_->WriteRecord(*Disk("e"), "job-other", "base=" + At("c.qcow2") + "\n"));
+  ASSERT_TRUE(catalog_->records().Write(*Disk("e"), "job-other", "base=" + At("c.qcow2") + "\n"));
   const JobInfo info = Removing({.disk = "e"});
   EXPECT_EQ(info.removed, Paths({"d.qcow2"}));
   EXPECT_TRUE(Exists("c.qcow2"));

@@ -171,7 +171,7 @@ class StreamFixture : public testing::Test {
   }
   Words Records(std::string_view prefix = "job-") const {
     Words names;
-    const auto records = catalog_->ReadRecords(prefix);
+    const auto records = catalog_->records().ReadAll(prefix);
     EXPECT_TRUE(records);
     for (const auto& record : *records) names.push_back(record.name);
     return names;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Records: the small durable files beside the images, in SOURCE/.chainfs/. One kind is known here,
-// the record of a chain that has *moved* (a snapshot gave it a new active layer); jobs keep theirs
-// through the same store. The text format and its rules are in README.md.
+// RecordDirectory: the small durable files beside the images of one source, in SOURCE/.chainfs/:
+// the records of chains, names, layers that were left out, and jobs. It knows whom they are
+// believed, not what they say.
 //
 // Trust: a record decides which files guests read and write, so it counts only if nobody but root
 // and the daemon's user can have made or placed it: .chainfs is a real directory, no link, of one
@@ -13,7 +13,7 @@
 // Crash ordering: a record is replaced by tmp + fsync + rename + fsync(dir); a crash leaves the old
 // or the new one. .chainfs itself is made when the first record is written, and made durable first.
 //
-// Threads: RecordStore, any; its mutex is held across its I/O.
+// Threads: any; its mutex is held across its I/O.
 #pragma once
 
 #include <memory>
@@ -23,48 +23,17 @@
 
 #include "blocklayer/base/result.h"
 #include "blocklayer/base/sync.h"
-#include "blocklayer/image/image.h"
+#include "blocklayer/catalog/chain_record.h"
 #include "blocklayer/io/directory.h"
 
 namespace chainfs {
 
 inline constexpr std::string_view kRecordDirectory = ".chainfs";
-inline constexpr std::string_view kChainRecordPrefix = "chain-";
 
-// Paths are absolute and normal here; on disk those beneath the source are relative to it, so that
-// the whole directory can move. None has "..": where such a path leads, its text does not tell.
-struct ChainRecord {
-  std::string name;                          // the chain's
-  std::string active;                        // its active layer
-  ImageFormat format = ImageFormat::kQcow2;  // of the active layer
-  std::string origin;                        // what was active before the first snapshot
-  std::string backing;                       // what the last snapshot froze
-  // The overlay that a snapshot is making: nothing was written to it yet, so it is no overlay that
-  // counts. Empty when no snapshot is under way.
-  std::string next;
-  // Newer layers that the chain was reverted from, top first: they are not shown any more, and are
-  // to be removed.
-  struct Dropped {
-    std::string path;
-    uint64_t inode = 0;  // which file of that name is meant
-    bool operator==(const Dropped&) const = default;
-  };
-  std::vector<Dropped> drops = {};
-  // Directories outside the sources that hold layers of the chain.
-  std::vector<std::string> roots;
-  bool operator==(const ChainRecord&) const = default;
-};
-
-std::string FormatChainRecord(const ChainRecord& record, std::string_view source);
-// kInvalidFormat naming the line or the missing key; kUnsupported for another version.
-Result<ChainRecord> ParseChainRecord(std::string_view text, std::string_view source);
-// The file name for the record of the chain called `chain`.
-std::string ChainRecordName(std::string_view chain);
-
-class RecordStore {
+class RecordDirectory {
  public:
   // `source` is the directory that holds, or will hold, .chainfs.
-  explicit RecordStore(std::shared_ptr<Directory> source) : source_(std::move(source)) {}
+  explicit RecordDirectory(std::shared_ptr<Directory> source) : source_(std::move(source)) {}
 
   const std::string& source_path() const { return source_->path(); }
   // Whether `path` (absolute) lies beneath the source; one with ".." never does.

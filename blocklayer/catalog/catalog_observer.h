@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// CatalogObserver: who is told what has changed. Called with none of the catalog's locks held, in
+// the order of the changes, by one thread at a time; it may call the catalog. DiskError alone comes
+// from the thread that met the error, at any time.
+#pragma once
+
+#include <string_view>
+
+#include "blocklayer/catalog/catalog_types.h"
+#include "blocklayer/chain/disk.h"
+
+namespace chainfs {
+
+class CatalogObserver {
+ public:
+  virtual ~CatalogObserver() = default;
+  virtual void DiskAdded(const DiskPtr& disk) = 0;
+  virtual void DiskRemoved(const DiskPtr& disk) = 0;
+  virtual void ChainChanged(const DiskPtr& disk) = 0;  // new list of layers
+  // It shows other contents from now on, perhaps of another size; after ChainChanged.
+  virtual void ContentsChanged(const DiskPtr& /*disk*/) {}
+  virtual void AccessChanged(const DiskPtr& /*disk*/) {}  // read-only now, or writable again
+  virtual void DiskError(const Disk& disk, std::string_view operation, const Error& error) = 0;
+  virtual void ImageBroken(const BrokenImage& image) = 0;  // newly broken or another reason
+  virtual void Warned(const ImageNote& /*note*/) {}        // a new note that is a warning
+};
+
+}  // namespace chainfs

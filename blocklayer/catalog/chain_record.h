@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ChainRecord: the text of the record of a chain that has *moved* (a snapshot gave it a new active
+// layer): which layer is active, and what a snapshot or a revert under way was about to do. The
+// text format is in README.md.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "blocklayer/base/result.h"
+#include "blocklayer/image/image.h"
+
+namespace chainfs {
+
+inline constexpr std::string_view kChainRecordPrefix = "chain-";
+
+// Paths are absolute and normal here; on disk those beneath the source are relative to it, so that
+// the whole directory can move. None has "..": where such a path leads, its text does not tell.
+struct ChainRecord {
+  std::string name;                          // the chain's
+  std::string active;                        // its active layer
+  ImageFormat format = ImageFormat::kQcow2;  // of the active layer
+  std::string origin;                        // what was active before the first snapshot
+  std::string backing;                       // what the last snapshot froze
+  // The overlay that a snapshot is making: nothing was written to it yet, so it is no overlay that
+  // counts. Empty when no snapshot is under way.
+  std::string next;
+  // Newer layers that the chain was reverted from, top first: they are not shown any more, and are
+  // to be removed.
+  struct Dropped {
+    std::string path;
+    uint64_t inode = 0;  // which file of that name is meant
+    bool operator==(const Dropped&) const = default;
+  };
+  std::vector<Dropped> drops = {};
+  // Directories outside the sources that hold layers of the chain.
+  std::vector<std::string> roots;
+  bool operator==(const ChainRecord&) const = default;
+};
+
+std::string FormatChainRecord(const ChainRecord& record, std::string_view source);
+// kInvalidFormat naming the line or the missing key; kUnsupported for another version.
+Result<ChainRecord> ParseChainRecord(std::string_view text, std::string_view source);
+// The file name for the record of the chain called `chain`.
+std::string ChainRecordName(std::string_view chain);
+// Beyond a link ".." is not what the text says, so no text tells where such a path leads.
+bool HasDotDot(std::string_view path);
+
+}  // namespace chainfs
