@@ -2,16 +2,14 @@
 #include "ctl/control/commands.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <bit>
-#include <functional>
+
+#include "ctl/verbs/verb_table.h"
 
 namespace chainfs::control {
 namespace {
-
-using Keys = std::vector<std::string_view>;
 
 std::unexpected<Error> Bad(std::string message) {
   return Fail(ErrorKind::kInvalidArgument, std::move(message));
@@ -24,24 +22,6 @@ Result<jobs::OnError> ParseOnError(const verbs::Arguments& arguments) {
   if (word == "stop") return jobs::OnError::kStop;
   if (word == "enospc") return jobs::OnError::kEnospc;
   return Bad(fmt::format("on-error={} is not one of report, ignore, stop, enospc", word));
-}
-
-Result<std::string> ParseNewId(const verbs::Arguments& arguments) {
-  std::string id = arguments.Text("id").value_or("");
-  if (arguments.Has("id") && !jobs::IsLegalJobId(id)) {
-    return Bad(fmt::format(
-        "id={} is not legal: it must be a letter, then letters, digits, '.', '_' or '-', at most "
-        "128 in all",
-        id));
-  }
-  return id;
-}
-
-Result<std::optional<std::string>> NotEmpty(const verbs::Arguments& arguments,
-                                            std::string_view key) {
-  std::optional<std::string> text = arguments.Text(key);
-  if (text && text->empty()) return Bad(fmt::format("{}= has no value", key));
-  return text;
 }
 
 Result<uint32_t> ParseClusterBits(const verbs::Arguments& arguments) {
@@ -63,111 +43,59 @@ Status RefuseCompression(const verbs::Arguments& arguments) {
 
 }  // namespace
 
-struct Commands::Verb {
-  std::string_view name;
-  Keys keys;
-  bool on_disk;
-  bool on_root;
-  bool starts;  // its dry run is the job manager's business
-  std::function<Status(Commands&, const Call&)> run;
-};
-
-const std::vector<Commands::Verb>& Commands::Verbs() {
-  static const std::vector<Verb> verbs = {
-      {"stream",
-       {"base", "top", "speed", "compress", "on-error", "delete", "id", "generation", "dry-run"},
-       true,
-       false,
-       true,
-       &Commands::Stream},
-      {"snapshot",
-       {"target", "cluster_size", "lazy_refcounts", "id", "disks", "generation", "dry-run"},
-       true,
-       true,
-       true,
-       &Commands::Snapshot},
-      {"cancel",
-       {"id", "generation", "dry-run"},
-       true,
-       true,
-       false,
-       [](Commands& self, const Call& call) {
-         return self.Control(call, &jobs::JobManager::Cancel);
-       }},
-      {"pause",
-       {"id", "generation", "dry-run"},
-       true,
-       true,
-       false,
-       [](Commands& self, const Call& call) {
-         return self.Control(call, &jobs::JobManager::Pause);
-       }},
-      {"resume",
-       {"id", "generation", "dry-run"},
-       true,
-       true,
-       false,
-       [](Commands& self, const Call& call) {
-         return self.Control(call, &jobs::JobManager::Resume);
-       }},
-      {"dismiss",
-       {"id", "generation", "dry-run"},
-       true,
-       true,
-       false,
-       [](Commands& self, const Call& call) {
-         return self.Control(call, &jobs::JobManager::Dismiss);
-       }},
-      {"speed", {"id", "limit", "generation", "dry-run"}, true, true, false, &Commands::Speed},
+const std::vector<Commands::Handler>& Commands::Handlers() {
+  static const std::vector<Handler> handlers = {
+      {"stream", &Commands::Stream},
+      {"snapshot", &Commands::Snapshot},
+      {"revert", &Commands::Revert},
+      {"thaw",
+       [](Commands& self, const Call& call) { return self.catalog_.AllowWriting(call.disk); }},
+      {"flush", &Commands::Flush},
+      {"cancel", [](Commands& self,
+                    const Call& call) { return self.Control(call, &jobs::JobManager::Cancel); }},
+      {"pause", [](Commands& self,
+                   const Call& call) { return self.Control(call, &jobs::JobManager::Pause); }},
+      {"resume", [](Commands& self,
+                    const Call& call) { return self.Control(call, &jobs::JobManager::Resume); }},
+      {"speed", &Commands::Speed},
+      {"dismiss", [](Commands& self,
+                     const Call& call) { return self.Control(call, &jobs::JobManager::Dismiss); }},
       {"release-events",
-       {"dry-run"},
-       false,
-       true,
-       false,
        [](Commands& self, const Call& /*call*/) {
          self.release_events_();
          return Status();
        }},
-      {"flush", {"generation", "dry-run"}, true, true, false, &Commands::Flush},
-      {"revert", {"to", "yes", "generation", "dry-run"}, true, false, true, &Commands::Revert},
-      {"thaw",
-       {"generation", "dry-run"},
-       true,
-       false,
-       false,
-       [](Commands& self, const Call& call) { return self.catalog_.AllowWriting(call.disk); }},
   };
-  return verbs;
+  return handlers;
 }
 
-const Commands::Verb* Commands::FindVerb(std::string_view name) {
-  const auto found = std::ranges::find(Verbs(), name, &Verb::name);
-  return found == Verbs().end() ? nullptr : &*found;
+bool Commands::CarriesOut(std::string_view verb) {
+  return std::ranges::find(Handlers(), verb, &Handler::verb) != Handlers().end();
 }
-
-bool Commands::IsVerb(std::string_view name) { return FindVerb(name) != nullptr; }
 
 Status Commands::Execute(std::string_view verb, std::string_view value, const DiskPtr& disk,
                          bool privileged) {
-  const Verb* row = FindVerb(verb);
-  if (row == nullptr) {
-    Keys names;
-    for (const Verb& known : Verbs()) names.push_back(known.name);
-    return Fail(ErrorKind::kUnsupported,
-                fmt::format("unknown command \"{}\"; known are {}", verb, fmt::join(names, ", ")));
+  const verbs::Verb* const row = verbs::FindVerb(verbs::Verbs(), verb);
+  const auto handler = std::ranges::find(Handlers(), verb, &Handler::verb);
+  if (row == nullptr || handler == Handlers().end()) {
+    return Fail(ErrorKind::kUnsupported, fmt::format("unknown command \"{}\"; known are {}", verb,
+                                                     verbs::VerbNames(verbs::Verbs())));
   }
-  if (disk == nullptr ? !row->on_root : !row->on_disk) {
+  if (row->scope == (disk == nullptr ? verbs::Scope::kDisk : verbs::Scope::kMount)) {
     return Fail(ErrorKind::kUnsupported,
                 fmt::format("\"{}\" belongs on {}", verb,
                             disk == nullptr ? "a disk, not on the mount point"
                                             : "the mount point, not on a disk"));
   }
+  if (row->caller == verbs::Caller::kRoot && !privileged) {
+    return Fail(ErrorKind::kPermission, fmt::format("\"{}\" is for root", verb));
+  }
   CHAINFS_ASSIGN(const verbs::Arguments arguments, verbs::Arguments::Parse(value, row->keys));
   const Call call = {.arguments = arguments, .disk = disk, .privileged = privileged};
   CHAINFS_TRY(CheckGeneration(call));
   CHAINFS_ASSIGN(const bool dry_run, arguments.Switch("dry-run", false));
-  if (dry_run && !row->starts) return {};
-  return row->run(*this, call);
+  if (dry_run && row->dry_run == verbs::DryRun::kChecks) return {};
+  return handler->run(*this, call);
 }
 
 Status Commands::CheckGeneration(const Call& call) const {
@@ -186,9 +114,9 @@ Status Commands::Stream(const Call& call) {
   CHAINFS_TRY(RefuseCompression(arguments));
   jobs::StreamRequest request;
   request.disk = call.disk->name();
-  CHAINFS_ASSIGN(request.id, ParseNewId(arguments));
-  CHAINFS_ASSIGN(request.top, NotEmpty(arguments, "top"));
-  CHAINFS_ASSIGN(request.base, NotEmpty(arguments, "base"));
+  request.id = arguments.Text("id").value_or("");
+  request.top = arguments.Text("top");
+  request.base = arguments.Text("base");
   CHAINFS_ASSIGN(const std::optional<uint64_t> speed, arguments.Size("speed"));
   request.speed = speed.value_or(0);
   CHAINFS_ASSIGN(request.on_error, ParseOnError(arguments));
@@ -205,7 +133,7 @@ Status Commands::Stream(const Call& call) {
 Status Commands::Snapshot(const Call& call) {
   const verbs::Arguments& arguments = call.arguments;
   jobs::JobManager::SnapshotCommand command;
-  CHAINFS_ASSIGN(const std::optional<std::string> disks, NotEmpty(arguments, "disks"));
+  const std::optional<std::string> disks = arguments.Text("disks");
   if (call.disk != nullptr) {
     if (disks) return Bad("disks= is only for commands on the mount point");
     command.disk = call.disk->name();
@@ -217,9 +145,8 @@ Status Commands::Snapshot(const Call& call) {
     }
     command.disk = *disks;
   }
-  CHAINFS_ASSIGN(command.id, ParseNewId(arguments));
-  CHAINFS_ASSIGN(const std::optional<std::string> target, NotEmpty(arguments, "target"));
-  command.request.target = target.value_or("");
+  command.id = arguments.Text("id").value_or("");
+  command.request.target = arguments.Text("target").value_or("");
   command.request.anywhere = call.privileged;
   CHAINFS_ASSIGN(command.request.cluster_bits, ParseClusterBits(arguments));
   CHAINFS_ASSIGN(command.request.lazy_refcounts, arguments.Switch("lazy_refcounts", false));
@@ -233,14 +160,13 @@ Status Commands::Revert(const Call& call) {
   jobs::JobManager::RevertCommand command;
   command.disk = call.disk->name();
   command.anywhere = call.privileged;
-  CHAINFS_ASSIGN(const std::optional<std::string> to, NotEmpty(arguments, "to"));
-  if (!to) return Bad("to= is missing; it names the layer that is active afterwards");
-  command.to = *to;
+  command.to = arguments.Text("to").value_or("");
   CHAINFS_ASSIGN(const bool agreed, arguments.Switch("yes", false));
   CHAINFS_ASSIGN(command.generation, arguments.Number("generation"));
   CHAINFS_ASSIGN(command.dry_run, arguments.Switch("dry-run", false));
   if (!agreed && !command.dry_run) {
-    return Bad(fmt::format("the layers above {} would be removed for good; add yes=yes", *to));
+    return Bad(
+        fmt::format("the layers above {} would be removed for good; add yes=yes", command.to));
   }
   return jobs_.Revert(command);
 }
@@ -255,19 +181,18 @@ Status Commands::Flush(const Call& call) {
 
 Status Commands::Speed(const Call& call) {
   CHAINFS_ASSIGN(const std::optional<uint64_t> limit, call.arguments.Size("limit"));
-  if (!limit) return Bad("limit= is missing; 0 means no limit");
-  CHAINFS_ASSIGN(const Target target, FindTarget(call));
-  return jobs_.SetSpeed(target.disk, target.id, *limit);
+  const Target target = FindTarget(call);
+  return jobs_.SetSpeed(target.disk, target.id, limit.value_or(0));
 }
 
 Status Commands::Control(const Call& call, JobAction action) {
-  CHAINFS_ASSIGN(const Target target, FindTarget(call));
+  const Target target = FindTarget(call);
   return (jobs_.*action)(target.disk, target.id);
 }
 
-Result<Commands::Target> Commands::FindTarget(const Call& call) const {
-  CHAINFS_ASSIGN(const std::optional<std::string> id, NotEmpty(call.arguments, "id"));
-  return Target{.disk = call.disk != nullptr ? call.disk->name() : "", .id = id.value_or("")};
+Commands::Target Commands::FindTarget(const Call& call) {
+  return {.disk = call.disk != nullptr ? call.disk->name() : "",
+          .id = call.arguments.Text("id").value_or("")};
 }
 
 }  // namespace chainfs::control

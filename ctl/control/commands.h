@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Commands: what a write to user.chainfs.VERB does. Each verb is a row: the keys that it takes,
-// where it may be given, and a function. A row only translates; the work is the job manager's.
+// Commands: what a write to user.chainfs.VERB does. What a verb takes and where it may be given is
+// in the table of verbs (ctl/verbs/verb_table.h), whose checks come first; a function here only
+// translates, the work is the job manager's.
 //
 // The kernel holds the inode lock of the file during setxattr, so a verb queues and returns. Some
 // do short I/O of necessity: `snapshot` and `revert` (files, the switch of the disk), `flush`,
@@ -28,11 +29,12 @@ class Commands {
   Commands(Catalog& catalog, jobs::JobManager& jobs, std::function<void()> release_events)
       : catalog_(catalog), jobs_(jobs), release_events_(std::move(release_events)) {}
 
-  // Whether `name` (without the prefix) is a verb, so that reading it is "write-only".
-  static bool IsVerb(std::string_view name);
+  // Whether it carries `verb` out; true for every row of the table.
+  static bool CarriesOut(std::string_view verb);
 
   // `disk` null: given on the root of the mount. `privileged`: targets may lie anywhere.
-  // kUnsupported for an unknown verb or one that does not belong there.
+  // kUnsupported for an unknown verb or one that does not belong there, kInvalidArgument for what
+  // its row does not permit.
   Status Execute(std::string_view verb, std::string_view value, const DiskPtr& disk,
                  bool privileged);
 
@@ -42,14 +44,14 @@ class Commands {
     DiskPtr disk;  // null on the root
     bool privileged;
   };
-  struct Verb;
+  struct Handler {
+    std::string_view verb;
+    std::function<Status(Commands&, const Call&)> run;
+  };
   using JobAction = Status (jobs::JobManager::*)(std::string_view disk, std::string_view id);
 
-  static const std::vector<Verb>& Verbs();
-  static const Verb* FindVerb(std::string_view name);
+  static const std::vector<Handler>& Handlers();
 
-  // The checks that every verb shares; true when there is nothing more to do (a dry run of
-  // something that only acts).
   Status CheckGeneration(const Call& call) const;
   Status Stream(const Call& call);
   Status Snapshot(const Call& call);
@@ -63,7 +65,7 @@ class Commands {
     std::string disk;
     std::string id;
   };
-  Result<Target> FindTarget(const Call& call) const;
+  static Target FindTarget(const Call& call);
 
   Catalog& catalog_;
   jobs::JobManager& jobs_;

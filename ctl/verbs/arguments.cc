@@ -2,7 +2,6 @@
 #include "ctl/verbs/arguments.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -39,8 +38,13 @@ bool IsControl(char c) {
 
 }  // namespace
 
-Result<Arguments> Arguments::Parse(std::string_view value,
-                                   const std::vector<std::string_view>& known) {
+Result<Arguments> Arguments::Parse(std::string_view value, std::span<const Key> keys) {
+  CHAINFS_ASSIGN(Arguments arguments, Split(value, keys));
+  CHAINFS_TRY(arguments.CheckValues(keys));
+  return arguments;
+}
+
+Result<Arguments> Arguments::Split(std::string_view value, std::span<const Key> keys) {
   if (value.size() > kMaxCommandBytes) {
     return Fail(ErrorKind::kInvalidArgument,
                 fmt::format("the value is longer than {} bytes", kMaxCommandBytes));
@@ -58,9 +62,9 @@ Result<Arguments> Arguments::Parse(std::string_view value,
                   fmt::format("\"{}\" is not of the form key=value", item));
     }
     std::string key = item.substr(0, equals);
-    if (std::ranges::find(known, key) == known.end()) {
+    if (FindKey(keys, key) == nullptr) {
       return Fail(ErrorKind::kInvalidArgument,
-                  fmt::format("unknown key \"{}\"; known are {}", key, fmt::join(known, ", ")));
+                  fmt::format("unknown key \"{}\"; known are {}", key, KeyNames(keys)));
     }
     if (arguments.Has(key)) {
       return Fail(ErrorKind::kInvalidArgument, fmt::format("key \"{}\" is given twice", key));
@@ -68,6 +72,19 @@ Result<Arguments> Arguments::Parse(std::string_view value,
     arguments.Set(key, std::string_view(item).substr(equals + 1));
   }
   return arguments;
+}
+
+Status Arguments::CheckValues(std::span<const Key> keys) const {
+  for (const Key& key : keys) {
+    const std::string* const text = Find(key.name);
+    if (text != nullptr) {
+      CHAINFS_TRY(CheckValue(key, *text));
+    } else if (key.required) {
+      return Fail(ErrorKind::kInvalidArgument,
+                  fmt::format("{}= is missing: {}", key.name, key.help));
+    }
+  }
+  return {};
 }
 
 Arguments& Arguments::Set(std::string_view key, std::string_view value) {
@@ -109,37 +126,27 @@ std::optional<std::string> Arguments::Text(std::string_view key) const {
   return *found;
 }
 
-Result<std::optional<uint64_t>> Arguments::Number(std::string_view key) const {
-  const std::optional<std::string> text = Text(key);
-  if (!text) return std::nullopt;
-  const std::optional<uint64_t> number = ParseNumber(*text);
-  if (!number) {
-    return Fail(ErrorKind::kInvalidArgument, fmt::format("{}={} is not a number", key, *text));
+Result<std::optional<std::string>> Arguments::TextOf(std::string_view key, KeyType type) const {
+  std::optional<std::string> text = Text(key);
+  if (text) {
+    CHAINFS_TRY(CheckValue({.name = key, .type = type, .help = {}, .otherwise = {}}, *text));
   }
-  return number;
+  return text;
+}
+
+Result<std::optional<uint64_t>> Arguments::Number(std::string_view key) const {
+  CHAINFS_ASSIGN(const std::optional<std::string> text, TextOf(key, KeyType::kNumber));
+  return text ? ParseNumber(*text) : std::nullopt;
 }
 
 Result<std::optional<uint64_t>> Arguments::Size(std::string_view key) const {
-  const std::optional<std::string> text = Text(key);
-  if (!text) return std::nullopt;
-  const std::optional<uint64_t> size = ParseSize(*text);
-  if (!size) {
-    return Fail(
-        ErrorKind::kInvalidArgument,
-        fmt::format("{}={} is not a size; write bytes, or a number with k, M, G or T", key, *text));
-  }
-  return size;
+  CHAINFS_ASSIGN(const std::optional<std::string> text, TextOf(key, KeyType::kSize));
+  return text ? ParseSize(*text) : std::nullopt;
 }
 
 Result<bool> Arguments::Switch(std::string_view key, bool otherwise) const {
-  const std::optional<std::string> text = Text(key);
-  if (!text) return otherwise;
-  const std::optional<bool> on = ParseSwitch(*text);
-  if (!on) {
-    return Fail(ErrorKind::kInvalidArgument,
-                fmt::format("{}={} is neither yes nor no", key, *text));
-  }
-  return *on;
+  CHAINFS_ASSIGN(const std::optional<std::string> text, TextOf(key, KeyType::kSwitch));
+  return text ? *ParseSwitch(*text) : otherwise;
 }
 
 }  // namespace chainfs::verbs

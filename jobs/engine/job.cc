@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/engine/job.h"
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>
@@ -11,7 +10,6 @@ namespace {
 
 constexpr size_t kStatuses = 11;
 constexpr size_t kVerbs = 7;
-constexpr size_t kMaxIdLength = 128;
 
 constexpr std::array<std::string_view, kStatuses> kStatusNames = {
     "undefined", "created", "running",  "paused",    "ready", "standby",
@@ -57,12 +55,6 @@ constexpr std::array<uint16_t, kVerbs> kLegal = {
     Bits(JobStatus::kConcluded),                                          // dismiss
 };
 
-constexpr bool IsLetter(char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z'); }
-
-constexpr bool IsIdCharacter(char c) {
-  return IsLetter(c) || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-}
-
 }  // namespace
 
 std::string_view JobStatusName(JobStatus status) {
@@ -77,11 +69,6 @@ bool JobTransitionAllowed(JobStatus from, JobStatus to) {
 
 bool JobVerbAllowed(JobVerb verb, JobStatus status) {
   return (kLegal.at(std::to_underlying(verb)) & Bit(status)) != 0;
-}
-
-bool IsLegalJobId(std::string_view id) {
-  return !id.empty() && id.size() <= kMaxIdLength && IsLetter(id.front()) &&
-         std::ranges::all_of(id, IsIdCharacter);
 }
 
 }  // namespace chainfs::jobs

@@ -43,8 +43,6 @@ std::string_view JobStatusName(JobStatus status);  // "running"
 std::string_view JobVerbName(JobVerb verb);        // "set-speed"
 bool JobTransitionAllowed(JobStatus from, JobStatus to);
 bool JobVerbAllowed(JobVerb verb, JobStatus status);
-// [A-Za-z][A-Za-z0-9._-]*, at most 128 bytes.
-bool IsLegalJobId(std::string_view id);
 
 // A job as it was at one moment.
 struct JobInfo {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "ctl/verbs/job_id.h"
 #include "jobs/engine/job_manager_impl.h"
 #include "jobs/engine/job_manager_reservation.h"
 #include "jobs/stream/space_check.h"
@@ -31,13 +32,9 @@ class NoWork final : public ChunkWork {
 };
 
 Status CheckId(std::string_view id) {
-  if (id.empty() || IsLegalJobId(id)) return {};
-  return Fail(
-      ErrorKind::kInvalidArgument,
-      EscapeText(fmt::format(
-          "job id '{}' is not legal: it must be a letter, then letters, digits, '.', '_' or "
-          "'-', at most 128 in all",
-          id)));
+  Status checked = id.empty() ? Status() : verbs::CheckJobId(id);
+  if (!checked) checked.error().message = EscapeText(checked.error().message);
+  return checked;
 }
 
 JobRecord RecordOf(const StreamRequest& request, const std::string& id, const StreamPlan& plan) {

@@ -8,6 +8,8 @@
 #include <map>
 #include <utility>
 
+#include "ctl/verbs/job_id.h"
+
 namespace chainfs::jobs {
 namespace {
 
@@ -144,7 +146,7 @@ Result<JobRecord> ParseJobRecord(std::string_view text) {
   }
   JobRecord record;
   CHAINFS_ASSIGN(record.id, Need(facts, "id"));
-  if (!IsLegalJobId(record.id)) return Malformed("id", record.id);
+  if (!verbs::IsLegalJobId(record.id)) return Malformed("id", record.id);
   CHAINFS_ASSIGN(record.type, Need(facts, "type"));
   if (record.type != "stream") {
     return Fail(ErrorKind::kUnsupported,

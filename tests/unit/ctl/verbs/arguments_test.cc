@@ -6,15 +6,20 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <random>
 #include <string>
 
 namespace chainfs::verbs {
 namespace {
 
-const std::vector<std::string_view> kKnown = {"base", "top", "speed", "id", "dry-run"};
+// Types are another test's; so any text is a value here.
+constexpr std::array kKeys = {
+    Key{"base", KeyType::kText, "", ""}, Key{"top", KeyType::kText, "", ""},
+    Key{"speed", KeyType::kText, "", ""}, Key{"id", KeyType::kText, "", ""},
+    Key{"dry-run", KeyType::kText, "", ""}};
 
-Result<Arguments> Parse(std::string_view value) { return Arguments::Parse(value, kKnown); }
+Result<Arguments> Parse(std::string_view value) { return Arguments::Parse(value, kKeys); }
 
 TEST(ArgumentsTest, EmptyValueTakesTheDefaults) {
   const auto arguments = Parse("");
@@ -109,6 +114,19 @@ TEST(ArgumentsTest, SwitchesAreWords) {
   EXPECT_FALSE(odd->Switch("dry-run", false));
 }
 
+TEST(ArgumentsTest, ParseChecksTypesAndWhatIsRequired) {
+  constexpr std::array keys = {Key{"limit", KeyType::kRate, "Bytes per second", "", {}, true},
+                               Key{"id", KeyType::kNewId, "Name of the job", "a new name"}};
+  EXPECT_EQ(*Arguments::Parse("limit=5k", keys)->Size("limit"), 5120U);
+  EXPECT_EQ(Arguments::Parse("limit=fast", keys).error().message,
+            "limit=fast is not a size; write bytes, or a number with k, M, G or T");
+  EXPECT_EQ(Arguments::Parse("id=j1", keys).error().message, "limit= is missing: Bytes per second");
+  EXPECT_FALSE(Arguments::Parse("limit=1,id=7up", keys));
+  EXPECT_EQ(Arguments::Split("id=7up", keys)->Text("id"), "7up");
+  EXPECT_EQ(Arguments::Split("ids=1", keys).error().message,
+            "unknown key \"ids\"; known are limit, id");
+}
+
 TEST(ArgumentsTest, FormatDoublesCommasAndKeepsTheOrder) {
   Arguments arguments;
   arguments.Set("top", "/img/a,b.qcow2").SetIf("base", std::nullopt).SetIf("speed", "5");
@@ -123,13 +141,13 @@ TEST(ArgumentsTest, ParseUndoesFormat) {
   constexpr std::string_view kLetters = ",=\\\"' ax;/\xc3\xa4";
   for (int round = 0; round < 2000; ++round) {
     Arguments arguments;
-    for (const std::string_view key : kKnown) {
+    for (const Key& key : kKeys) {
       if (random() % 3 == 0) continue;
       std::string value;
       for (auto length = random() % 8; length > 0; --length) {
         value += kLetters[random() % kLetters.size()];
       }
-      arguments.Set(key, value);
+      arguments.Set(key.name, value);
     }
     const Result<Arguments> again = Parse(arguments.Format());
     ASSERT_TRUE(again) << arguments.Format();

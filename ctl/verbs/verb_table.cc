@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/verbs/verb_table.h"
+
+#include <algorithm>
+#include <array>
+
+namespace chainfs::verbs {
+namespace {
+
+using enum KeyType;
+
+constexpr std::array<std::string_view, 4> kOnError = {"report", "ignore", "stop", "enospc"};
+constexpr std::array<std::string_view, 4> kCompat = {"1.1", "v3", "0.10", "v2"};
+constexpr std::array<std::string_view, 2> kCompression = {"zlib", "zstd"};
+
+constexpr Key kGeneration = {
+    "generation", kNumber, "Refuse if the chain has another generation than this", "", {}, false};
+constexpr Key kDryRun = {"dry-run", kSwitch, "Only check, and say what would be done",
+                         "no",      {},      false};
+constexpr Key kNewJob = {"id", kNewId, "Name of the job", "a new name", {}, false};
+constexpr Key kUnfinished = {"id", kJobId, "Job", "the newest that has not finished", {}, false};
+constexpr Key kFinished = {"id", kJobId, "Job", "the newest that has finished", {}, false};
+constexpr Key kClusterSize = {
+    "cluster_size", kSize, "Bytes per cluster, a power of two from 512 to 2M", "64k", {}, false};
+constexpr Key kLazyRefcounts = {"lazy_refcounts",
+                                kSwitch,
+                                "Write reference counts late; after a crash they are rebuilt",
+                                "no",
+                                {},
+                                false};
+
+constexpr std::array kStreamKeys = {
+    Key{"base", kLayer, "Layer that stays below", "none, merge all", {}, false},
+    Key{"top", kLayer, "Layer to merge into", "the active layer", {}, false},
+    Key{"speed", kRate, "Limit in bytes per second", "no limit", {}, false},
+    Key{"compress", kText, "Must be none: this release does not compress", "none", {}, false},
+    Key{"on-error", kWord,
+        "What an error does: end the job, go on and fail at the end, pause, or pause if space is "
+        "short",
+        "report", kOnError, false},
+    Key{"delete", kSwitch, "Then delete the layers that nobody needs any more", "no", {}, false},
+    kNewJob,
+    kGeneration,
+    kDryRun,
+};
+
+constexpr std::array kSnapshotKeys = {
+    Key{"target", kFile, "New active layer", "NAME.N.qcow2 beside the old one", {}, false},
+    kClusterSize,
+    kLazyRefcounts,
+    kNewJob,
+    Key{"disks", kDisk, "On the mount point: the disk that is meant", "", {}, false},
+    kGeneration,
+    kDryRun,
+};
+
+constexpr std::array kRevertKeys = {
+    Key{"to", kLayer, "Layer that is active afterwards", "", {}, true},
+    Key{"yes", kSwitch, "Agree that the newer layers are removed for good", "no", {}, false},
+    kGeneration,
+    kDryRun,
+};
+
+constexpr std::array kUnfinishedJobKeys = {kUnfinished, kGeneration, kDryRun};
+constexpr std::array kFinishedJobKeys = {kFinished, kGeneration, kDryRun};
+constexpr std::array kSpeedKeys = {
+    kUnfinished,
+    Key{"limit", kRate, "Bytes per second; 0: no limit", "", {}, true},
+    kGeneration,
+    kDryRun,
+};
+constexpr std::array kPlainKeys = {kGeneration, kDryRun};
+constexpr std::array kMountKeys = {kDryRun};
+
+constexpr std::array kFormatKeys = {
+    kClusterSize,
+    Key{"compat", kWord, "Version of the format: 3 (1.1) or 2 (0.10)", "1.1", kCompat, false},
+    kLazyRefcounts,
+    Key{"refcount_bits", kNumber, "Width of a reference count: 1, 2, 4 ... 64", "16", {}, false},
+    Key{"compression_type", kWord, "How compressed clusters are to be written", "zlib",
+        kCompression, false},
+};
+
+constexpr std::array kVerbs = {
+    Verb{"stream", "Merge the layers between base and top into top", "base=base.qcow2,speed=50M",
+         Scope::kDisk, DryRun::kEstimates, Caller::kController, false, kStreamKeys},
+    Verb{"snapshot", "Freeze the active layer and go on in a new one", "target=/fast/vm1.qcow2",
+         Scope::kBoth, DryRun::kEstimates, Caller::kController, false, kSnapshotKeys},
+    Verb{"revert", "Undo snapshots: go back to an older layer, drop the newer ones",
+         "to=vm1.qcow2,yes=yes", Scope::kDisk, DryRun::kEstimates, Caller::kController, false,
+         kRevertKeys},
+    Verb{"thaw", "Let a disk be written that a stream has left out", "", Scope::kDisk,
+         DryRun::kChecks, Caller::kController, false, kPlainKeys},
+    Verb{"flush", "Write all cached data and metadata to the images", "", Scope::kBoth,
+         DryRun::kChecks, Caller::kController, false, kPlainKeys},
+    Verb{"cancel", "Stop a job; the chain stays as it was", "id=stream-1", Scope::kBoth,
+         DryRun::kChecks, Caller::kController, true, kUnfinishedJobKeys},
+    Verb{"pause", "Pause a job", "", Scope::kBoth, DryRun::kChecks, Caller::kController, true,
+         kUnfinishedJobKeys},
+    Verb{"resume", "Resume a paused job", "", Scope::kBoth, DryRun::kChecks, Caller::kController,
+         true, kUnfinishedJobKeys},
+    Verb{"speed", "Limit the speed of a job", "limit=50M", Scope::kBoth, DryRun::kChecks,
+         Caller::kController, true, kSpeedKeys},
+    Verb{"dismiss", "Forget a finished job", "id=stream-1", Scope::kBoth, DryRun::kChecks,
+         Caller::kController, true, kFinishedJobKeys},
+    Verb{"release-events", "Send the readers of the events away, so that nothing holds the mount",
+         "", Scope::kMount, DryRun::kChecks, Caller::kController, false, kMountKeys},
+};
+
+}  // namespace
+
+std::span<const Verb> Verbs() { return kVerbs; }
+
+const Verb* FindVerb(std::span<const Verb> verbs, std::string_view name) {
+  const auto found = std::ranges::find(verbs, name, &Verb::name);
+  return found == verbs.end() ? nullptr : &*found;
+}
+
+std::string VerbNames(std::span<const Verb> verbs) {
+  std::string names;
+  for (const Verb& verb : verbs) {
+    if (!names.empty()) names += ", ";
+    names += verb.name;
+  }
+  return names;
+}
+
+std::span<const Key> FormatKeys() { return kFormatKeys; }
+
+}  // namespace chainfs::verbs
