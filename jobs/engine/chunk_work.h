@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ChunkWork: what a job does, apart from when: a range that is walked in chunks, then an end. The
-// scheduler (JobRun) calls it; it knows nothing of states, verbs or speed.
+// ChunkWork: what a job does, apart from when: chunks of a source, then an end. JobRun calls it; it
+// knows nothing of states, verbs or speed.
 //
-// Threads: Process from several at once, for different chunks. Settle, Pivot and Release from one
-// at a time, when no Process is under way. SaveParameters and the constants: any, at any time.
+// Threads: Process from several at once, for different chunks. Settle, Pivot, LeftOut and Release
+// from one at a time, when no Process is under way. SaveParameters and the constants: any, at any
+// time.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 
 #include "blocklayer/base/result.h"
 #include "blocklayer/catalog/catalog.h"
+#include "jobs/engine/work_source.h"
 
 namespace chainfs::jobs {
 
@@ -25,7 +27,7 @@ using ChunkResult = std::expected<uint64_t, ChunkFailure>;
 
 // What a user may change while the job runs, and what must outlive the daemon.
 struct JobParameters {
-  uint64_t speed = 0;  // bytes a second; 0: no limit
+  uint64_t speed = 0;  // bytes per second; 0: no limit
   bool paused = false;
   uint64_t progress = 0;  // bytes; how far it was, as users were told
 };
@@ -34,11 +36,16 @@ class ChunkWork {
  public:
   virtual ~ChunkWork() = default;
 
-  virtual uint64_t length() const = 0;  // bytes to walk, from 0
-  virtual uint64_t unit() const = 0;    // chunks begin and end at multiples of it, or at the end
+  // Where chunks come from; lives as long as the work.
+  virtual WorkSource& source() = 0;
+  virtual uint64_t unit() const = 0;  // chunks begin and end at multiples of it, or at the end
   virtual uint64_t chunk_size() const = 0;  // the most for one chunk; a multiple of unit()
   // Whether the work only counts what it would copy; its total is then what Process returned.
   virtual bool estimates() const { return false; }
+  // Whether the job becomes `ready` once its source is empty, and goes on with what is added to it
+  // until somebody completes it; else an empty source is its end. What is added once the end has
+  // begun is for Pivot to see to.
+  virtual bool gets_ready() const { return false; }
 
   // Doing a chunk again is harmless.
   virtual ChunkResult Process(uint64_t offset, uint64_t length) = 0;

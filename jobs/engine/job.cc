@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/engine/job.h"
 
+#include <fmt/format.h>
+
 #include <array>
 #include <cstddef>
 #include <utility>
@@ -69,6 +71,21 @@ bool JobTransitionAllowed(JobStatus from, JobStatus to) {
 
 bool JobVerbAllowed(JobVerb verb, JobStatus status) {
   return (kLegal.at(std::to_underlying(verb)) & Bit(status)) != 0;
+}
+
+Status CheckJobVerb(std::string_view id, JobVerb verb, JobStatus status) {
+  if (JobVerbAllowed(verb, status)) return {};
+  if (status == JobStatus::kConcluded || status == JobStatus::kAborting) {
+    return Fail(ErrorKind::kInvalidArgument, fmt::format("{} has already finished", id));
+  }
+  if (verb == JobVerb::kDismiss) {
+    return Fail(
+        ErrorKind::kInvalidArgument,
+        fmt::format("{} has not finished yet; wait for it or cancel it, then dismiss it", id));
+  }
+  return Fail(ErrorKind::kInvalidArgument,
+              fmt::format("{} is {}; a job in this state takes no \"{}\"", id,
+                          JobStatusName(status), JobVerbName(verb)));
 }
 
 }  // namespace chainfs::jobs

@@ -43,6 +43,8 @@ std::string_view JobStatusName(JobStatus status);  // "running"
 std::string_view JobVerbName(JobVerb verb);        // "set-speed"
 bool JobTransitionAllowed(JobStatus from, JobStatus to);
 bool JobVerbAllowed(JobVerb verb, JobStatus status);
+// kInvalidArgument with a sentence about the job `id`, unless the above holds.
+Status CheckJobVerb(std::string_view id, JobVerb verb, JobStatus status);
 
 // A job as it was at one moment.
 struct JobInfo {

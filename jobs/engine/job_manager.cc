@@ -11,6 +11,7 @@
 
 #include "blocklayer/catalog/name_rules.h"
 #include "ctl/verbs/job_id.h"
+#include "jobs/engine/cursor_source.h"
 #include "jobs/engine/job_manager_impl.h"
 #include "jobs/engine/job_manager_reservation.h"
 #include "jobs/stream/space_check.h"
@@ -25,10 +26,13 @@ constexpr int kIdAttempts = 1000;
 // A job whose work was done before it was announced.
 class NoWork final : public ChunkWork {
  public:
-  uint64_t length() const override { return 0; }
+  WorkSource& source() override { return nothing_; }
   uint64_t unit() const override { return 1; }
   uint64_t chunk_size() const override { return 1; }
   ChunkResult Process(uint64_t /*offset*/, uint64_t /*length*/) override { return 0; }
+
+ private:
+  CursorSource nothing_{0};
 };
 
 Status CheckId(std::string_view id) {

@@ -1,32 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// The scheduling half of JobRun: lanes and ends. Verbs and events are in job_run_verbs.cc.
 #include "jobs/engine/job_run.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <new>
 #include <utility>
-
-#include "blocklayer/base/types.h"
 
 namespace chainfs::jobs {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using RunClock = std::chrono::steady_clock;
 
-// A chunk in flight is what a pause waits for: half of the 100 ms within which it must take effect.
-constexpr std::chrono::milliseconds kSlowChunk{50};
-constexpr std::chrono::milliseconds kQuickChunk{10};
-constexpr std::chrono::milliseconds kRetryWithoutMemory{200};
+constexpr std::chrono::seconds kProgressPeriod{1};
+constexpr std::chrono::seconds kSavePeriod{10};
 
-ChunkResult ProcessGuarded(ChunkWork& work, uint64_t offset, uint64_t length) {
-  Result<ChunkResult> result = Guarded([&]() -> Result<ChunkResult> {
-    return Result<ChunkResult>(std::in_place, work.Process(offset, length));
-  });
-  if (!result) return std::unexpected(ChunkFailure{std::move(result).error(), false});
-  return *std::move(result);
+Error OutOfMemory() { return {ErrorKind::kNoMemory, 0, "out of memory"}; }
+
+std::unexpected<Error> NotNow(std::string message) {
+  return Fail(ErrorKind::kInvalidArgument, std::move(message));
 }
 
 }  // namespace
@@ -34,42 +28,52 @@ ChunkResult ProcessGuarded(ChunkWork& work, uint64_t offset, uint64_t length) {
 JobRun::JobRun(JobArena& arena, EventLog& events, JobSettings settings,
                std::unique_ptr<ChunkWork> work, JobRunHooks hooks)
     : arena_(arena),
-      events_(events),
       settings_(std::move(settings)),
       hooks_(std::move(hooks)),
       started_(std::chrono::system_clock::now()),
-      length_(work->length()),
-      unit_(work->unit()),
-      largest_chunk_(std::max(work->chunk_size(), unit_)),
-      estimates_(work->estimates()),
       work_(std::move(work)),
-      user_paused_(settings_.parameters.paused),
-      chunk_size_(largest_chunk_) {
-  MutexLock lock(mu_);
-  throttle_.SetSpeed(settings_.parameters.speed, Clock::now());
+      estimates_(work_.work().estimates()),
+      gets_ready_(work_.work().gets_ready()),
+      events_(events, {.id = settings_.id,
+                       .type = settings_.type,
+                       .disk = settings_.disk,
+                       .dry_run = estimates_}),
+      lanes_(arena, *this,
+             ChunkQueue(work_.work().source(), work_.work().unit(), work_.work().chunk_size())),
+      user_paused_(settings_.parameters.paused) {
+  MutexLock lock(lanes_.mu);
+  lanes_.queue.SetSpeed(settings_.parameters.speed, RunClock::now());
 }
 
 void JobRun::AnnounceCreated() {
-  MutexLock lock(mu_);
-  if (status_ == JobStatus::kUndefined) SetStatus(JobStatus::kCreated);
+  MutexLock lock(lanes_.mu);
+  if (status_ != JobStatus::kUndefined) return;
+  SetStatus(JobStatus::kCreated);
+  work_.work().source().SetNews([run = weak_from_this()] {
+    const std::shared_ptr<LaneOwner> self = run.lock();
+    if (self != nullptr) static_cast<JobRun&>(*self).SourceHasNews();
+  });
+}
+
+void JobRun::SourceHasNews() {
+  MutexLock lock(lanes_.mu);
+  if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
 }
 
 void JobRun::Start() {
-  MutexLock lock(mu_);
+  MutexLock lock(lanes_.mu);
   if (phase_ != Phase::kQueued) return;
   phase_ = Phase::kCopying;
   SetStatus(JobStatus::kRunning);
-  if (!estimates_) {
-    spdlog::info("job {} of disk {}: {} started", settings_.id, settings_.disk, settings_.type);
-  }
-  progress_saved_ = Clock::now();
-  meter_.Restart(0, 0, progress_saved_);
-  AddLanes(true);
+  events_.Started();
+  progress_saved_ = RunClock::now();
+  lanes_.queue.RestartMeter(progress_saved_);
+  lanes_.AddLanes(true);
 }
 
 void JobRun::RunToEndHere() {
   {
-    MutexLock lock(mu_);
+    MutexLock lock(lanes_.mu);
     phase_ = Phase::kEnding;
     SetStatus(JobStatus::kRunning);
     SetStatus(JobStatus::kWaiting);
@@ -77,122 +81,9 @@ void JobRun::RunToEndHere() {
   End();
 }
 
-// ---- Lanes.
+// ---- Chunks.
 
-bool JobRun::AddLane() {
-  bool submitted = false;
-  try {
-    submitted = arena_.Submit([self = shared_from_this()] { self->Lane(); });
-  } catch (const std::bad_alloc&) {
-    submitted = false;
-  }
-  if (submitted) ++lanes_;
-  return submitted;
-}
-
-void JobRun::AddLanes(bool force) {
-  const Time now = Clock::now();
-  const bool useful = !Interrupted() && WorkLeft() && throttle_.MayStart(now);
-  if (useful) {
-    const uint64_t chunks_left = again_.size() + DivRoundUp(length_ - cursor_, chunk_size_);
-    const uint64_t wanted = std::min(WantedLanes(), chunks_left + lanes_);
-    while (lanes_ < wanted && AddLane()) {
-    }
-  }
-  if (force && lanes_ == 0 && !AddLane()) WakeAt(now + kRetryWithoutMemory);
-}
-
-uint64_t JobRun::WantedLanes() const {
-  if (hooks_.foreground_busy && hooks_.foreground_busy(settings_.disk)) return 1;
-  return static_cast<uint64_t>(arena_.threads());
-}
-
-bool JobRun::Interrupted() const {
-  return cancel_ || stop_ || failure_ || user_paused_ || error_paused_;
-}
-
-bool JobRun::WorkLeft() const { return !again_.empty() || cursor_ < length_; }
-
-// Under a limit the chunks shrink, so that progress stays smooth and cancel quick.
-uint64_t JobRun::NextLength() const {
-  uint64_t length = chunk_size_;
-  if (throttle_.speed() != 0) {
-    length = std::min(length, std::max(unit_, RoundDown(throttle_.speed() / 10, unit_)));
-  }
-  return std::min(length, length_ - cursor_);
-}
-
-std::optional<JobRun::Range> JobRun::TakeChunk(Time now) {
-  if (Interrupted() || !WorkLeft() || lanes_ > WantedLanes()) return std::nullopt;
-  if (!throttle_.MayStart(now)) {
-    WakeAt(throttle_.ready_at());
-    return std::nullopt;
-  }
-  Range chunk;
-  if (!again_.empty()) {
-    chunk = again_.back();
-    again_.pop_back();
-  } else {
-    chunk = {cursor_, NextLength()};
-    cursor_ += chunk.length;
-  }
-  throttle_.Charge(chunk.length, now);
-  return chunk;
-}
-
-void JobRun::Lane() {
-  Course course = Course::kNothing;
-  for (;;) {
-    std::optional<Range> chunk;
-    ChunkWork* work = nullptr;
-    const Time began = Clock::now();
-    {
-      MutexLock lock(mu_);
-      chunk = TakeChunk(began);
-      work = work_.get();
-      if (!chunk) {
-        if (--lanes_ == 0) course = LastLaneLeft();
-        break;
-      }
-    }
-    ChunkResult result = ProcessGuarded(*work, chunk->offset, chunk->length);
-    MutexLock lock(mu_);
-    ChunkEnded(*chunk, std::move(result), began);
-    AddLanes(false);
-    // Other jobs wait for a thread: queue up behind them.
-    if (arena_.Crowded() && AddLane()) {
-      --lanes_;
-      return;
-    }
-  }
-  if (course == Course::kEnd) End();
-  if (course == Course::kStop) StopHere();
-}
-
-void JobRun::WakeAt(Time time) {
-  if (wake_ && *wake_ <= time) return;
-  wake_ = time;
-  bool armed = false;
-  try {
-    armed = arena_.At(time, [run = weak_from_this(), time] {
-      if (const std::shared_ptr<JobRun> self = run.lock()) self->Wake(time);
-    });
-  } catch (const std::bad_alloc&) {
-    armed = false;
-  }
-  if (armed) return;
-  wake_.reset();
-  failure_ = Error{ErrorKind::kNoMemory, 0, "out of memory"};
-}
-
-void JobRun::Wake(Time time) {
-  MutexLock lock(mu_);
-  if (wake_ == time) wake_.reset();
-  if (phase_ == Phase::kCopying) AddLanes(true);
-}
-
-void JobRun::ChunkEnded(Range chunk, ChunkResult result, Time began) {
-  throttle_.Refund(chunk.length - std::min(chunk.length, result.value_or(0)));
+void JobRun::ChunkEnded(ChunkRange chunk, const ChunkResult& result, Time began) {
   try {
     if (result) {
       ChunkDone(chunk, *result, began);
@@ -200,43 +91,37 @@ void JobRun::ChunkEnded(Range chunk, ChunkResult result, Time began) {
       ChunkFailed(chunk, result.error());
     }
   } catch (const std::bad_alloc&) {
-    failure_ = Error{ErrorKind::kNoMemory, 0, "out of memory"};
+    failure_ = OutOfMemory();
   }
 }
 
-void JobRun::ChunkDone(Range chunk, uint64_t copied, Time began) {
-  const Time now = Clock::now();
-  done_ += chunk.length;
-  copied_ += copied;
-  meter_.Add(done_, copied_, now);
-  if (now - began > kSlowChunk) {
-    chunk_size_ = std::max(unit_, RoundDown(chunk_size_ / 2, unit_));
-  } else if (now - began < kQuickChunk) {
-    chunk_size_ = std::min(largest_chunk_, chunk_size_ * 2);
-  }
-  AnnounceProgress(now);
+void JobRun::ChunkDone(ChunkRange chunk, uint64_t copied, Time began) {
+  const Time now = RunClock::now();
+  lanes_.queue.Done(chunk, copied, began, now);
+  if (now - progress_announced_ < kProgressPeriod) return;
+  progress_announced_ = now;
+  events_.Progressed(Figures());
+  if (now - progress_saved_ < kSavePeriod || estimates_) return;
+  progress_saved_ = now;
+  SaveParametersSoon();
 }
 
-void JobRun::ChunkFailed(Range chunk, const ChunkFailure& failure) {
+void JobRun::ChunkFailed(ChunkRange chunk, const ChunkFailure& failure) {
   const bool no_space = failure.error.kind == ErrorKind::kNoSpace;
   const bool pause =
       settings_.on_error == OnError::kStop || (settings_.on_error == OnError::kEnospc && no_space);
   const bool ignore = settings_.on_error == OnError::kIgnore;
-  const std::string_view action = pause ? "stop" : ignore ? "ignore" : "report";
-  spdlog::warn("{} {} of {}: at {}: {} (action: {})", estimates_ ? "dry run" : "job", settings_.id,
-               settings_.disk, chunk.offset, failure.error.message, action);
-  // Whoever watches for jobs in trouble must not take an estimate for one.
-  if (!estimates_)
-    Announce("BLOCK_JOB_ERROR", {{"device", settings_.disk},
-                                 {"operation", failure.writing ? "write" : "read"},
-                                 {"action", action},
-                                 {"reason", failure.error.message}});
+  events_.ChunkFailed(chunk.offset, failure.writing,
+                      pause    ? "stop"
+                      : ignore ? "ignore"
+                               : "report",
+                      failure.error);
   if (ignore) {
     if (!ignored_) ignored_ = failure.error;
-    done_ += chunk.length;
+    lanes_.queue.GiveUp(chunk);
   } else if (pause) {
     try {
-      again_.push_back(chunk);
+      lanes_.queue.TryAgain(chunk);
       StandStill(failure.error);
     } catch (const std::bad_alloc&) {
       failure_ = failure.error;
@@ -246,9 +131,19 @@ void JobRun::ChunkFailed(Range chunk, const ChunkFailure& failure) {
   }
 }
 
+void JobRun::StandStill(const Error& error) {
+  const bool first = !error_paused_;
+  error_paused_ = error;
+  if (!first) return;
+  events_.StoodStill(error);
+  TellFailed(error);
+}
+
+void JobRun::NoMemoryForTimer() { failure_ = OutOfMemory(); }
+
 // What the flags ask for, now that no chunk is in flight. The status changes here, under the same
 // lock, so that no verb is accepted that would come too late.
-JobRun::Course JobRun::LastLaneLeft() {
+Course JobRun::LastLaneLeft() {
   if (phase_ != Phase::kCopying) return Course::kNothing;
   if (!cancel_ && !failure_) {
     if (stop_) {
@@ -257,28 +152,222 @@ JobRun::Course JobRun::LastLaneLeft() {
     }
     if (user_paused_ || error_paused_) {
       if (status_ == JobStatus::kRunning) SetStatus(JobStatus::kPaused);
+      if (status_ == JobStatus::kReady) SetStatus(JobStatus::kStandby);
       return Course::kNothing;
     }
-    if (WorkLeft()) {
+    if (lanes_.queue.WorkLeft()) {
       // Either the speed limit holds the job back and a timer was set, or something changed between
       // this lane's look and now; a timer costs little and makes sure.
-      WakeAt(throttle_.ready_at());
+      lanes_.WakeAt(lanes_.queue.ready_at());
       return Course::kNothing;
     }
     failure_ = ignored_;
+    if (!failure_ && StaysReady()) return Course::kNothing;
   }
   phase_ = Phase::kEnding;
   if (status_ == JobStatus::kPaused) SetStatus(JobStatus::kRunning);
+  if (status_ == JobStatus::kStandby) SetStatus(JobStatus::kReady);
   SetStatus(cancel_ || failure_ ? JobStatus::kAborting : JobStatus::kWaiting);
   return Course::kEnd;
 }
 
+bool JobRun::StaysReady() {
+  if (!gets_ready_ || complete_) return false;
+  if (status_ == JobStatus::kRunning) {
+    SetStatus(JobStatus::kReady);
+    events_.Ready(Figures());
+  }
+  return true;
+}
+
+// ---- Verbs.
+
+Status JobRun::Cancel() {
+  MutexLock lock(lanes_.mu);
+  CHAINFS_TRY(CheckJobVerb(settings_.id, JobVerb::kCancel, status_));
+  if (pivoting_) {
+    return NotNow(
+        fmt::format("{} is about to finish and can no longer be cancelled", settings_.id));
+  }
+  cancel_ = true;
+  if (phase_ == Phase::kQueued) phase_ = Phase::kCopying;
+  if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
+  return {};
+}
+
+Status JobRun::Pause() {
+  MutexLock lock(lanes_.mu);
+  CHAINFS_TRY(CheckJobVerb(settings_.id, JobVerb::kPause, status_));
+  if (user_paused_ || error_paused_) {
+    return NotNow(fmt::format("{} is already paused", settings_.id));
+  }
+  user_paused_ = true;
+  if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
+  SaveParametersSoon();
+  return {};
+}
+
+Status JobRun::Resume() {
+  MutexLock lock(lanes_.mu);
+  CHAINFS_TRY(CheckJobVerb(settings_.id, JobVerb::kResume, status_));
+  if (!user_paused_ && !error_paused_) {
+    return NotNow(fmt::format("{} is not paused", settings_.id));
+  }
+  user_paused_ = false;
+  error_paused_.reset();
+  if (phase_ == Phase::kCopying) {
+    if (status_ == JobStatus::kPaused) SetStatus(JobStatus::kRunning);
+    if (status_ == JobStatus::kStandby) SetStatus(JobStatus::kReady);
+    lanes_.queue.RestartMeter(RunClock::now());
+    lanes_.AddLanes(true);
+  }
+  SaveParametersSoon();
+  return {};
+}
+
+Status JobRun::SetSpeed(uint64_t bytes_per_second) {
+  MutexLock lock(lanes_.mu);
+  CHAINFS_TRY(CheckJobVerb(settings_.id, JobVerb::kSetSpeed, status_));
+  lanes_.queue.SetSpeed(bytes_per_second, RunClock::now());
+  if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
+  SaveParametersSoon();
+  return {};
+}
+
+Status JobRun::Complete() {
+  MutexLock lock(lanes_.mu);
+  CHAINFS_TRY(CheckJobVerb(settings_.id, JobVerb::kComplete, status_));
+  if (cancel_) return NotNow(fmt::format("{} is being cancelled", settings_.id));
+  complete_ = true;
+  lanes_.AddLanes(true);
+  return {};
+}
+
+bool JobRun::Finished() const {
+  MutexLock lock(lanes_.mu);
+  return status_ == JobStatus::kConcluded || status_ == JobStatus::kAborting;
+}
+
+Status JobRun::CheckDismiss() const {
+  MutexLock lock(lanes_.mu);
+  return CheckJobVerb(settings_.id, JobVerb::kDismiss, status_);
+}
+
+// ---- Parameters that outlive the daemon.
+
+// The write goes to the arena: a verb's caller does not wait for the disk. Several changes may end
+// up in one write, and the daemon's end makes up for one that did not come to it.
+void JobRun::SaveParametersSoon() {
+  unsaved_ = true;
+  bool submitted = false;
+  try {
+    submitted = arena_.Submit(
+        [self = std::static_pointer_cast<JobRun>(shared_from_this())] { self->SaveParameters(); });
+  } catch (const std::bad_alloc&) {
+    submitted = false;
+  }
+  if (!submitted) spdlog::warn("job {}: its parameters were not recorded", settings_.id);
+}
+
+void JobRun::SaveParameters() {
+  work_.Save([this]() -> std::optional<JobParameters> {
+    MutexLock lock(lanes_.mu);
+    if (!std::exchange(unsaved_, false)) return std::nullopt;
+    return JobParameters{
+        .speed = lanes_.queue.speed(), .paused = user_paused_, .progress = Figures().current};
+  });
+}
+
+// ---- Status and figures.
+
+JobEvents::Figures JobRun::Figures() const {
+  const ChunkQueue& queue = lanes_.queue;
+  JobEvents::Figures figures{.total = queue.total(),
+                             .current = 0,
+                             .speed = queue.speed(),
+                             .rate = queue.Rate(),
+                             .copied = queue.copied()};
+  // An estimate has no progress; what it counts is its result.
+  if (estimates_) {
+    figures.total = queue.copied();
+  } else {
+    figures.current =
+        std::max(queue.done(), std::min(settings_.parameters.progress, figures.total));
+  }
+  return figures;
+}
+
+JobInfo JobRun::Info() const {
+  MutexLock lock(lanes_.mu);
+  const JobEvents::Figures figures = Figures();
+  JobInfo info;
+  info.id = settings_.id;
+  info.type = settings_.type;
+  info.disk = settings_.disk;
+  info.status = status_;
+  info.current_progress = figures.current;
+  info.total_progress = figures.total;
+  info.copied = estimates_ ? 0 : figures.copied;
+  info.speed = figures.speed;
+  if (status_ == JobStatus::kRunning || status_ == JobStatus::kReady) {
+    info.rate = figures.rate;
+    info.eta_seconds = lanes_.queue.Eta();
+  }
+  info.cancelled = cancel_;
+  if (status_ == JobStatus::kConcluded || status_ == JobStatus::kAborting) {
+    if (cancel_) {
+      info.error = "cancelled";
+    } else if (failure_) {
+      info.error = failure_->message;
+    }
+  }
+  if (error_paused_ && !info.error) {
+    info.io_status = error_paused_->kind == ErrorKind::kNoSpace ? "nospace" : "failed";
+    info.error = error_paused_->message;
+  }
+  info.dry_run = estimates_;
+  info.warning = settings_.warning;
+  info.unneeded = left_out_.unneeded;
+  info.removed = left_out_.removed;
+  if (!left_out_.problem.empty()) info.warning = left_out_.problem;
+  info.started = started_;
+  info.ended = ended_;
+  info.sequence = settings_.sequence;
+  return info;
+}
+
+// A transition outside the table is a defect of ours, whatever the images hold.
+void JobRun::SetStatus(JobStatus status) {
+  if (!JobTransitionAllowed(status_, status)) {
+    spdlog::critical("job {}: {} cannot follow {}", settings_.id, JobStatusName(status),
+                     JobStatusName(status_));
+    std::abort();
+  }
+  status_ = status;
+  events_.StatusChanged(status);
+}
+
+void JobRun::TellFailed(const Error& error) {
+  if (!hooks_.failed) return;
+  try {
+    hooks_.failed(settings_.disk, settings_.type,
+                  estimates_ ? WithContext(error, "dry run") : error);
+  } catch (const std::bad_alloc&) {
+    spdlog::error("job {}: no memory to tell why it failed", settings_.id);
+  }
+}
+
 // ---- Ends.
 
-bool JobRun::SettleAndPivot(ChunkWork& work) {
-  Status status = Guarded([&] { return work.Settle(); });
+void JobRun::Follow(Course course) {
+  if (course == Course::kEnd) End();
+  if (course == Course::kStop) StopHere();
+}
+
+bool JobRun::SettleAndPivot() {
+  Status status = work_.Settle();
   {
-    MutexLock lock(mu_);
+    MutexLock lock(lanes_.mu);
     if (!status) failure_ = std::move(status).error();
     if (cancel_ || failure_) {
       SetStatus(JobStatus::kAborting);
@@ -287,59 +376,49 @@ bool JobRun::SettleAndPivot(ChunkWork& work) {
     SetStatus(JobStatus::kPending);
     pivoting_ = true;
   }
-  status = Guarded([&] { return work.Pivot(); });
-  MutexLock lock(mu_);
+  status = work_.Pivot();
+  MutexLock lock(lanes_.mu);
   if (status) return true;
   failure_ = std::move(status).error();
   SetStatus(JobStatus::kAborting);
   return false;
 }
 
-void JobRun::AskWhatIsLeftOut(ChunkWork& work) {
-  LeftOutLayers left_out;
-  const Status status = Guarded([&]() -> Status {
-    left_out = work.LeftOut();
-    return {};
-  });
-  // What the job was for is done.
-  if (!status) left_out.problem = status.error().message;
+void JobRun::AskWhatIsLeftOut() {
+  LeftOutLayers left_out = work_.LeftOut();
   if (!left_out.problem.empty()) {
     spdlog::warn("job {} of disk {}: a layer that nobody needs was not removed: {}", settings_.id,
                  settings_.disk, left_out.problem);
   }
-  MutexLock lock(mu_);
+  MutexLock lock(lanes_.mu);
   left_out_ = std::move(left_out);
 }
 
-void JobRun::Release(ChunkWork& work) {
-  MutexLock lock(record_mu_);
-  released_ = true;
-  const Status status = Guarded([&]() -> Status {
-    work.Release();
-    return {};
-  });
-  if (!status) spdlog::error("job {}: {}", settings_.id, status.error().message);
+void JobRun::AnnounceEnd() {
+  const JobEvents::End end = cancel_    ? JobEvents::End::kCancelled
+                             : failure_ ? JobEvents::End::kFailed
+                                        : JobEvents::End::kWell;
+  if (end == JobEvents::End::kFailed) TellFailed(*failure_);
+  events_.Ended(end, Figures(), failure_ ? &*failure_ : nullptr);
 }
 
 void JobRun::End() {
-  ChunkWork* work = nullptr;
   bool aborting = false;
   {
-    MutexLock lock(mu_);
-    work = work_.get();
+    MutexLock lock(lanes_.mu);
     aborting = status_ == JobStatus::kAborting;
   }
-  if (!aborting && SettleAndPivot(*work)) AskWhatIsLeftOut(*work);
-  Release(*work);
-  std::unique_ptr<ChunkWork> gone;
+  if (!aborting && SettleAndPivot()) AskWhatIsLeftOut();
+  const Status released = work_.Release();
+  if (!released) spdlog::error("job {}: {}", settings_.id, released.error().message);
   {
-    MutexLock lock(mu_);
-    gone = std::move(work_);
+    MutexLock lock(lanes_.mu);
+    lanes_.queue.Close();
   }
-  gone.reset();  // with it go the layers, before anybody who waits for the end goes on
+  work_.Destroy();  // with it go the layers, before anybody who waits for the end goes on
   if (hooks_.released) hooks_.released();
   {
-    MutexLock lock(mu_);
+    MutexLock lock(lanes_.mu);
     ended_ = std::chrono::system_clock::now();
     AnnounceEnd();
     SetStatus(JobStatus::kConcluded);
@@ -351,10 +430,10 @@ void JobRun::End() {
 
 void JobRun::Stop() {
   {
-    MutexLock lock(mu_);
+    MutexLock lock(lanes_.mu);
     stop_ = true;
-    const bool idle =
-        phase_ == Phase::kQueued || (phase_ == Phase::kCopying && lanes_ == 0 && !AddLane());
+    const bool idle = phase_ == Phase::kQueued ||
+                      (phase_ == Phase::kCopying && lanes_.Idle() && !lanes_.AddLane());
     if (!idle) return;
     phase_ = Phase::kEnding;
   }
@@ -362,38 +441,34 @@ void JobRun::Stop() {
 }
 
 void JobRun::StopHere() {
-  {
-    MutexLock lock(mu_);
-    if (cursor_ > 0 && !estimates_) unsaved_ = true;
-  }
-  SaveParameters();
-  {
-    MutexLock lock(record_mu_);
-    released_ = true;
-  }
-  std::unique_ptr<ChunkWork> work;
   bool began = false;
   {
-    MutexLock lock(mu_);
-    began = cursor_ > 0;
-    work = std::move(work_);
+    MutexLock lock(lanes_.mu);
+    began = lanes_.queue.AnythingTaken();
+    if (began && !estimates_) unsaved_ = true;
   }
+  SaveParameters();
+  work_.KeepRecord();
   if (began) {
-    const Status status = Guarded([&] { return work->Settle(); });
+    const Status status = work_.Settle();
     if (!status) {
       spdlog::warn("job {} of {} was stopped, but not all it copied is durable: {}", settings_.id,
                    settings_.disk, status.error().message);
     }
   }
-  work.reset();
-  MutexLock lock(mu_);
+  {
+    MutexLock lock(lanes_.mu);
+    lanes_.queue.Close();
+  }
+  work_.Destroy();
+  MutexLock lock(lanes_.mu);
   phase_ = Phase::kStopped;
   stopped_.NotifyAll();
 }
 
 void JobRun::WaitStopped() {
-  MutexLock lock(mu_);
-  while (phase_ != Phase::kConcluded && phase_ != Phase::kStopped) stopped_.Wait(mu_);
+  MutexLock lock(lanes_.mu);
+  while (phase_ != Phase::kConcluded && phase_ != Phase::kStopped) stopped_.Wait(lanes_.mu);
 }
 
 }  // namespace chainfs::jobs

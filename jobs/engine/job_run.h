@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JobRun: one job's life: its status, its verbs, and the scheduling of its chunks.
-//
-// Terms: a *lane* is one strand of work on the arena: it takes a chunk, processes it, takes the
-// next. A job has several lanes while it copies. Every change of a job's course (pause, the end, an
-// error) happens in the last lane to leave, so nothing is ever changed under a chunk in flight. A
-// verb sets a flag and sees to it that at least one lane comes by.
+// JobRun: one job's life: its status, its verbs, and its end. When its chunks run is the
+// scheduler's business (lane_scheduler.h): a verb sets a flag and sees to it that a lane comes by,
+// and every change of course happens in the last lane to leave.
 //
 // Invariants:
 //  1. A chunk counts as progress once, when it is done; so progress never goes back nor past total.
@@ -14,27 +11,25 @@
 //     accepted before; once Pivot has begun, cancel is refused.
 //  3. Release is called exactly once for a job that ends, before its last events, and never for one
 //     that was stopped for the next daemon.
-//  4. No thread waits: a job that must wait (speed limit) leaves a timer and no lane.
+//  4. Work that gets ready ends well only after `complete` was accepted and its source was empty.
 //
-// Threads: all methods, any thread. mu_ is never held across I/O; under it only the event log is
-// called, whose news callback must therefore not call back into jobs.
+// Threads: all methods, any thread. The scheduler's lock guards the whole job; it is never held
+// across I/O; under it only the event log, the work's source and the hooks are called, none of
+// which may call back into jobs.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <initializer_list>
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "blocklayer/base/sync.h"
-#include "jobs/engine/chunk_work.h"
-#include "jobs/engine/event_log.h"
+#include "jobs/engine/guarded_work.h"
 #include "jobs/engine/job.h"
-#include "jobs/engine/job_arena.h"
-#include "jobs/engine/throttle.h"
+#include "jobs/engine/job_events.h"
+#include "jobs/engine/lane_scheduler.h"
 
 namespace chainfs::jobs {
 
@@ -61,136 +56,105 @@ struct JobRunHooks {
   std::function<void()> concluded;
 };
 
-class JobRun : public std::enable_shared_from_this<JobRun> {
+class JobRun final : public LaneOwner {
  public:
   // `arena` and `events` outlive the run.
   JobRun(JobArena& arena, EventLog& events, JobSettings settings, std::unique_ptr<ChunkWork> work,
          JobRunHooks hooks);
 
   // The job is accepted: status created. Once, before anything else.
-  void AnnounceCreated() EXCLUDES(mu_);
+  void AnnounceCreated() EXCLUDES(lanes_.mu);
   // From created; nothing if the job was cancelled or stopped meanwhile.
-  void Start() EXCLUDES(mu_);
+  void Start() EXCLUDES(lanes_.mu);
   // For work without chunks that is quick: from created to concluded on this thread.
-  void RunToEndHere() EXCLUDES(mu_);
-  Status Cancel() EXCLUDES(mu_);
-  Status Pause() EXCLUDES(mu_);
-  Status Resume() EXCLUDES(mu_);
-  Status SetSpeed(uint64_t bytes_per_second) EXCLUDES(mu_);
-  // Whether its course is over: concluded, or on the way there after an error or a cancel.
-  bool Finished() const EXCLUDES(mu_);
-  bool estimates() const { return estimates_; }
+  void RunToEndHere() EXCLUDES(lanes_.mu);
+  // kInvalidArgument naming the state when a verb is not legal in it.
+  Status Cancel() EXCLUDES(lanes_.mu);
+  Status Pause() EXCLUDES(lanes_.mu);
+  Status Resume() EXCLUDES(lanes_.mu);
+  Status SetSpeed(uint64_t bytes_per_second) EXCLUDES(lanes_.mu);
+  // A job that is ready ends as soon as its source is empty.
+  Status Complete() EXCLUDES(lanes_.mu);
   // Whether dismiss is legal now; the owner then forgets the job.
-  Status CheckDismiss() const EXCLUDES(mu_);
+  Status CheckDismiss() const EXCLUDES(lanes_.mu);
+  // Whether its course is over: concluded, or on the way there after an error or a cancel.
+  bool Finished() const EXCLUDES(lanes_.mu);
 
-  JobInfo Info() const EXCLUDES(mu_);
+  bool estimates() const { return estimates_; }
+  JobInfo Info() const EXCLUDES(lanes_.mu);
   const std::string& id() const { return settings_.id; }
   const std::string& disk() const { return settings_.disk; }
 
   // For the end of the daemon: no new chunk; settles what was copied; the record stays. Does not
   // wait. A job that is in its end completes it.
-  void Stop() EXCLUDES(mu_);
+  void Stop() EXCLUDES(lanes_.mu);
   // Until the job has concluded or stopped.
-  void WaitStopped() EXCLUDES(mu_);
+  void WaitStopped() EXCLUDES(lanes_.mu);
 
  private:
   enum class Phase : uint8_t { kQueued, kCopying, kEnding, kConcluded, kStopped };
-  enum class Course : uint8_t { kNothing, kEnd, kStop };
-  struct Range {
-    uint64_t offset = 0;
-    uint64_t length = 0;
-  };
-  using Time = std::chrono::steady_clock::time_point;
 
-  // Lanes.
-  void Lane() EXCLUDES(mu_);
-  bool AddLane() REQUIRES(mu_);
-  // As many lanes as may work now; one when `force`, so that somebody looks at the flags.
-  void AddLanes(bool force) REQUIRES(mu_);
-  bool Interrupted() const REQUIRES(mu_);
-  bool WorkLeft() const REQUIRES(mu_);
-  uint64_t WantedLanes() const REQUIRES(mu_);
-  std::optional<Range> TakeChunk(Time now) REQUIRES(mu_);
-  uint64_t NextLength() const REQUIRES(mu_);
-  void WakeAt(Time time) REQUIRES(mu_);
-  void Wake(Time time) EXCLUDES(mu_);
-  void ChunkEnded(Range chunk, ChunkResult result, Time began) REQUIRES(mu_);
-  void ChunkDone(Range chunk, uint64_t copied, Time began) REQUIRES(mu_);
-  void ChunkFailed(Range chunk, const ChunkFailure& failure) REQUIRES(mu_);
-  Course LastLaneLeft() REQUIRES(mu_);
+  // As LaneOwner says.
+  bool UnderWay() const override REQUIRES(lanes_.mu) { return phase_ == Phase::kCopying; }
+  bool MayWork() const override REQUIRES(lanes_.mu) {
+    return !cancel_ && !stop_ && !failure_ && !user_paused_ && !error_paused_;
+  }
+  bool UsersWait() const override REQUIRES(lanes_.mu) {
+    return hooks_.foreground_busy && hooks_.foreground_busy(settings_.disk);
+  }
+  void ChunkEnded(ChunkRange chunk, const ChunkResult& result, Time began) override
+      REQUIRES(lanes_.mu);
+  Course LastLaneLeft() override REQUIRES(lanes_.mu);
+  void NoMemoryForTimer() override REQUIRES(lanes_.mu);
+  ChunkResult Process(ChunkRange chunk) override { return work_.Process(chunk); }
+  void Follow(Course course) override EXCLUDES(lanes_.mu);
+
+  void SourceHasNews() EXCLUDES(lanes_.mu);
+  void ChunkDone(ChunkRange chunk, uint64_t copied, Time began) REQUIRES(lanes_.mu);
+  void ChunkFailed(ChunkRange chunk, const ChunkFailure& failure) REQUIRES(lanes_.mu);
+  void StandStill(const Error& error) REQUIRES(lanes_.mu);
+  // Whether work of which no chunk is left goes on as `ready`.
+  bool StaysReady() REQUIRES(lanes_.mu);
   // The ends.
-  void End() EXCLUDES(mu_);
-  bool SettleAndPivot(ChunkWork& work) EXCLUDES(mu_);
-  void AskWhatIsLeftOut(ChunkWork& work) EXCLUDES(mu_);
-  void Release(ChunkWork& work) EXCLUDES(mu_, record_mu_);
-  void StopHere() EXCLUDES(mu_);
-  // Verbs, status, events.
-  Status CheckVerb(JobVerb verb) const REQUIRES(mu_);
-  void SetStatus(JobStatus status) REQUIRES(mu_);
-  // One field of an event, without memory of its own: nothing on these paths may throw.
-  struct Fact {
-    std::string_view key;
-    std::string_view text;
-    std::optional<uint64_t> number = std::nullopt;  // takes the place of `text`
-  };
-  // Disk and id come by themselves.
-  void Announce(std::string_view event, std::initializer_list<Fact> facts) REQUIRES(mu_);
+  void End() EXCLUDES(lanes_.mu);
+  bool SettleAndPivot() EXCLUDES(lanes_.mu);
+  void AskWhatIsLeftOut() EXCLUDES(lanes_.mu);
+  void AnnounceEnd() REQUIRES(lanes_.mu);
+  void StopHere() EXCLUDES(lanes_.mu);
+  // Status and figures.
+  void SetStatus(JobStatus status) REQUIRES(lanes_.mu);
   // Calls the hook; a dry run's error says that it is one.
-  void TellFailed(const Error& error) REQUIRES(mu_);
-  void AnnounceEnd() REQUIRES(mu_);
-  void LogEnd() const REQUIRES(mu_);
-  void StandStill(const Error& error) REQUIRES(mu_);
-  void AnnounceProgress(Time now) REQUIRES(mu_);
-  JobParameters Parameters() const REQUIRES(mu_);
-  void SaveParametersSoon() REQUIRES(mu_);
-  void SaveParameters() EXCLUDES(mu_);
-  std::optional<std::string> ErrorText() const REQUIRES(mu_);
-  uint64_t Total() const REQUIRES(mu_);
-  uint64_t Current() const REQUIRES(mu_);
+  void TellFailed(const Error& error) REQUIRES(lanes_.mu);
+  void SaveParametersSoon() REQUIRES(lanes_.mu);
+  void SaveParameters() EXCLUDES(lanes_.mu);
+  JobEvents::Figures Figures() const REQUIRES(lanes_.mu);
 
   JobArena& arena_;
-  EventLog& events_;
   const JobSettings settings_;
   const JobRunHooks hooks_;
   const std::chrono::system_clock::time_point started_;
-  const uint64_t length_;
-  const uint64_t unit_;
-  const uint64_t largest_chunk_;
+  GuardedWork work_;
   const bool estimates_;
+  const bool gets_ready_;
+  const JobEvents events_;
 
-  // Serializes SaveParameters against Release, so that a record is never written after it was
-  // removed. Taken before mu_; held across I/O.
-  Mutex record_mu_;
-  bool released_ GUARDED_BY(record_mu_) = false;  // also when stopped
-
-  mutable Mutex mu_;
+  LaneScheduler lanes_;
   CondVar stopped_;
-  // Destroyed when the job concludes or stops, so that it lets go of its layers. Used without mu_
-  // by lanes (it lives while there is one), by the one end, and under record_mu_ until released_.
-  std::unique_ptr<ChunkWork> work_ GUARDED_BY(mu_);
-  JobStatus status_ GUARDED_BY(mu_) = JobStatus::kUndefined;
-  Phase phase_ GUARDED_BY(mu_) = Phase::kQueued;
-  bool user_paused_ GUARDED_BY(mu_) = false;
-  std::optional<Error> error_paused_ GUARDED_BY(mu_);  // it stands still because of this
-  bool cancel_ GUARDED_BY(mu_) = false;
-  bool stop_ GUARDED_BY(mu_) = false;
-  bool pivoting_ GUARDED_BY(mu_) = false;
-  bool unsaved_ GUARDED_BY(mu_) = false;          // parameters that the record does not have yet
-  std::optional<Error> failure_ GUARDED_BY(mu_);  // ends the job
-  std::optional<Error> ignored_ GUARDED_BY(mu_);  // on-error=ignore: makes the end a failure
-  uint64_t lanes_ GUARDED_BY(mu_) = 0;
-  uint64_t cursor_ GUARDED_BY(mu_) = 0;       // chunks below it were taken
-  std::vector<Range> again_ GUARDED_BY(mu_);  // taken, failed, to be tried again
-  uint64_t chunk_size_ GUARDED_BY(mu_);       // adapts to how fast the storage is
-  uint64_t done_ GUARDED_BY(mu_) = 0;         // bytes of finished chunks
-  uint64_t copied_ GUARDED_BY(mu_) = 0;
-  LeftOutLayers left_out_ GUARDED_BY(mu_);
-  Throttle throttle_ GUARDED_BY(mu_);
-  RateMeter meter_ GUARDED_BY(mu_);
-  std::optional<Time> wake_ GUARDED_BY(mu_);  // when the timer will come
-  Time progress_announced_ GUARDED_BY(mu_);
-  Time progress_saved_ GUARDED_BY(mu_);
-  std::optional<std::chrono::system_clock::time_point> ended_ GUARDED_BY(mu_);
+  JobStatus status_ GUARDED_BY(lanes_.mu) = JobStatus::kUndefined;
+  Phase phase_ GUARDED_BY(lanes_.mu) = Phase::kQueued;
+  bool user_paused_ GUARDED_BY(lanes_.mu) = false;
+  std::optional<Error> error_paused_ GUARDED_BY(lanes_.mu);  // it stands still because of this
+  bool cancel_ GUARDED_BY(lanes_.mu) = false;
+  bool complete_ GUARDED_BY(lanes_.mu) = false;
+  bool stop_ GUARDED_BY(lanes_.mu) = false;
+  bool pivoting_ GUARDED_BY(lanes_.mu) = false;
+  bool unsaved_ GUARDED_BY(lanes_.mu) = false;  // parameters that the record does not have yet
+  std::optional<Error> failure_ GUARDED_BY(lanes_.mu);  // ends the job
+  std::optional<Error> ignored_ GUARDED_BY(lanes_.mu);  // on-error=ignore: makes the end a failure
+  LeftOutLayers left_out_ GUARDED_BY(lanes_.mu);
+  Time progress_announced_ GUARDED_BY(lanes_.mu);
+  Time progress_saved_ GUARDED_BY(lanes_.mu);
+  std::optional<std::chrono::system_clock::time_point> ended_ GUARDED_BY(lanes_.mu);
 };
 
 }  // namespace chainfs::jobs

@@ -36,6 +36,7 @@ StreamWork::StreamWork(Catalog& catalog, EventLog& events, DiskPtr disk, StreamP
       top_(*plan_.top->image),
       cluster_size_(top_.cluster_size()),
       length_(LengthOf(plan_)),
+      source_(length_),
       taken_up_(taken_up),
       record_(std::move(record)) {
   MakeCopier(plan_, copier_);
@@ -187,7 +188,7 @@ void StreamWork::SaveParameters(const JobParameters& parameters) {
 }
 
 StreamEstimate::StreamEstimate(StreamPlan plan, LeftOutLayers left_out)
-    : plan_(std::move(plan)), left_out_(std::move(left_out)), length_(LengthOf(plan_)) {
+    : plan_(std::move(plan)), left_out_(std::move(left_out)), source_(LengthOf(plan_)) {
   MakeCopier(plan_, copier_);
 }
 

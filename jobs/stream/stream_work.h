@@ -27,6 +27,7 @@
 
 #include "blocklayer/catalog/catalog.h"
 #include "jobs/engine/chunk_work.h"
+#include "jobs/engine/cursor_source.h"
 #include "jobs/engine/event_log.h"
 #include "jobs/engine/job_record.h"
 #include "jobs/stream/stream_copier.h"
@@ -45,7 +46,7 @@ class StreamWork final : public ChunkWork {
   // nothing is held and no record was written by it. kExists: another job's record has that name.
   Status Prepare() EXCLUDES(mu_);
 
-  uint64_t length() const override { return length_; }
+  WorkSource& source() override { return source_; }
   uint64_t unit() const override { return cluster_size_; }
   uint64_t chunk_size() const override;
   ChunkResult Process(uint64_t offset, uint64_t length) override;
@@ -71,7 +72,8 @@ class StreamWork final : public ChunkWork {
   const StreamPlan plan_;
   Image& top_;
   const uint64_t cluster_size_;
-  const uint64_t length_;
+  const uint64_t length_;  // of what is walked, from 0
+  CursorSource source_;
   std::optional<StreamCopier> copier_;  // unless there is nothing to do
 
   Mutex mu_;
@@ -87,7 +89,7 @@ class StreamEstimate final : public ChunkWork {
   // `left_out`: what the stream would leave behind.
   StreamEstimate(StreamPlan plan, LeftOutLayers left_out);
 
-  uint64_t length() const override { return length_; }
+  WorkSource& source() override { return source_; }
   uint64_t unit() const override { return plan_.top->image->cluster_size(); }
   uint64_t chunk_size() const override;
   bool estimates() const override { return true; }
@@ -97,7 +99,7 @@ class StreamEstimate final : public ChunkWork {
  private:
   const StreamPlan plan_;
   const LeftOutLayers left_out_;
-  const uint64_t length_;
+  CursorSource source_;
   std::optional<StreamCopier> copier_;
 };
 

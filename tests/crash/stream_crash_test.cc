@@ -97,8 +97,8 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     const Status prepared = work.Prepare();
     ASSERT_TRUE(prepared) << prepared.error().message;
     const uint64_t step = work.unit() * 4;
-    for (uint64_t at = 0; at < work.length(); at += step) {
-      const jobs::ChunkResult chunk = work.Process(at, std::min(step, work.length() - at));
+    while (const std::optional<jobs::ChunkRange> range = work.source().Take(step)) {
+      const jobs::ChunkResult chunk = work.Process(range->offset, range->length);
       ASSERT_TRUE(chunk) << chunk.error().error.message;
       if (random_.OneIn(3)) GuestOperations(1);
       if (HasFatalFailure()) return;

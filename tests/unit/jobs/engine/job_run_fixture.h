@@ -17,6 +17,8 @@
 #include <utility>
 #include <vector>
 
+#include "jobs/engine/cursor_source.h"
+#include "jobs/engine/dirty_set.h"
 #include "jobs/engine/job_run.h"
 
 namespace chainfs::jobs {
@@ -38,12 +40,18 @@ struct Trace {
   std::atomic<int> in_flight = 0;
   std::atomic<int> most_in_flight = 0;
   std::atomic<uint64_t> processed = 0;
+
+  uint64_t covered_bytes() EXCLUDES(mu) {
+    MutexLock lock(mu);
+    return covered;
+  }
 };
 
 struct Script {
   uint64_t length = 1 << 20;
   uint64_t chunk = 64 << 10;
   bool estimates = false;
+  std::shared_ptr<DirtySet> dirty = {};  // in the place of a cursor; the job then gets ready
   std::function<ChunkResult(uint64_t offset, uint64_t length)> process =
       [](uint64_t, uint64_t bytes) -> ChunkResult { return bytes; };
   std::function<Status()> settle = [] { return Status(); };
@@ -53,10 +61,13 @@ struct Script {
 class FakeWork final : public ChunkWork {
  public:
   FakeWork(std::shared_ptr<Trace> trace, Script script)
-      : trace_(std::move(trace)), script_(std::move(script)) {}
+      : trace_(std::move(trace)), script_(std::move(script)), source_(script_.length) {}
   ~FakeWork() override { ++trace_->destroyed; }
 
-  uint64_t length() const override { return script_.length; }
+  WorkSource& source() override {
+    return script_.dirty ? static_cast<WorkSource&>(*script_.dirty) : source_;
+  }
+  bool gets_ready() const override { return script_.dirty != nullptr; }
   uint64_t unit() const override { return kUnit; }
   uint64_t chunk_size() const override { return script_.chunk; }
   bool estimates() const override { return script_.estimates; }
@@ -107,6 +118,7 @@ class FakeWork final : public ChunkWork {
 
   const std::shared_ptr<Trace> trace_;
   const Script script_;
+  CursorSource source_;
 };
 
 inline void WaitFor(const std::function<bool()>& condition, const char* what) {

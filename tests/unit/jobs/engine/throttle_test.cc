@@ -63,21 +63,5 @@ TEST(Throttle, ANewLimitForgetsOldDebts) {
   EXPECT_TRUE(throttle.MayStart(kStart + 2s));
 }
 
-TEST(RateMeter, MeasuresCopiedBytesAndPredictsFromProgress) {
-  RateMeter meter;
-  meter.Restart(0, 0, kStart);
-  EXPECT_EQ(meter.Rate(), 0u);
-  EXPECT_FALSE(meter.Eta(100).has_value());
-  // Half of what it passes is copied.
-  for (int i = 1; i <= 100; ++i) {
-    meter.Add(static_cast<uint64_t>(i) * kMiB, static_cast<uint64_t>(i) * kMiB / 2,
-              kStart + i * 100ms);
-  }
-  EXPECT_NEAR(static_cast<double>(meter.Rate()), 5.0 * kMiB, kMiB / 10);
-  ASSERT_TRUE(meter.Eta(100 * kMiB).has_value());
-  EXPECT_NEAR(static_cast<double>(*meter.Eta(100 * kMiB)), 10, 1);
-  EXPECT_EQ(*meter.Eta(0), 0u);
-}
-
 }  // namespace
 }  // namespace chainfs::jobs
