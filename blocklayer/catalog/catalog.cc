@@ -180,22 +180,33 @@ Status Catalog::Impl::Close() {
 void Catalog::Impl::Queue(std::function<void(CatalogObserver&)> event) {
   const MutexLock lock(events_mu_);
   events_.push_back(std::move(event));
+  ++queued_;
 }
 
 void Catalog::Impl::DeliverEvents() {
+  const std::thread::id self = std::this_thread::get_id();
   events_mu_.Lock();
-  // One thread at a time, in order; it also delivers what others queue meanwhile, and an observer
-  // may call the catalog.
-  if (!delivering_) {
-    delivering_ = true;
+  const uint64_t mine = queued_;
+  // One thread at a time, in order; it also delivers what others queue meanwhile.
+  while (deliverer_ != std::thread::id() && deliverer_ != self && delivered_ < mine) {
+    one_delivered_.Wait(events_mu_);
+  }
+  if (deliverer_ == std::thread::id()) {
+    deliverer_ = self;
     while (!events_.empty()) {
       const std::function<void(CatalogObserver&)> event = std::move(events_.front());
       events_.pop_front();
       events_mu_.Unlock();
-      if (CatalogObserver* observer = observer_.load(); observer != nullptr) event(*observer);
+      try {
+        if (CatalogObserver* observer = observer_.load(); observer != nullptr) event(*observer);
+      } catch (const std::exception&) {
+        // Out of memory: it misses this one. Those who wait must not wait for ever.
+      }
       events_mu_.Lock();
+      ++delivered_;
+      one_delivered_.NotifyAll();
     }
-    delivering_ = false;
+    deliverer_ = {};
   }
   events_mu_.Unlock();
 }

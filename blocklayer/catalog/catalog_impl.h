@@ -26,6 +26,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "blocklayer/base/backoff.h"
@@ -321,6 +322,8 @@ class Catalog::Impl {
                                               const ChainRecord& record) REQUIRES(mu_);
 
   void Queue(std::function<void(CatalogObserver&)> event) EXCLUDES(events_mu_);
+  // On return the observer was told of everything that was queued before, unless the observer
+  // itself calls. With no lock held that an observer may want.
   void DeliverEvents() EXCLUDES(mu_, events_mu_);
 
   const CatalogOptions options_;
@@ -361,7 +364,11 @@ class Catalog::Impl {
 
   Mutex events_mu_;
   std::deque<std::function<void(CatalogObserver&)>> events_ GUARDED_BY(events_mu_);
-  bool delivering_ GUARDED_BY(events_mu_) = false;
+  // How many were ever queued, and how many of them the observer has been told.
+  uint64_t queued_ GUARDED_BY(events_mu_) = 0;
+  uint64_t delivered_ GUARDED_BY(events_mu_) = 0;
+  std::thread::id deliverer_ GUARDED_BY(events_mu_);  // none when nobody delivers
+  CondVar one_delivered_;
 };
 
 }  // namespace chainfs

@@ -12,13 +12,18 @@
 
 namespace chainfs {
 
+// Told of changes one at a time, in their order, by whichever thread made one. Whoever changes
+// something comes back after the observer was told of it, except from a call of the observer
+// itself: an observer may call the catalog.
 class CatalogObserver {
  public:
   virtual ~CatalogObserver() = default;
   virtual void DiskAdded(const DiskPtr& disk) = 0;
   virtual void DiskRemoved(const DiskPtr& disk) = 0;
-  virtual void ChainChanged(const DiskPtr& disk) = 0;  // new list of layers
-  // It shows other contents from now on, perhaps of another size; after ChainChanged.
+  // New list of layers. After everything else that follows from it, so that whoever is told of it
+  // finds that done.
+  virtual void ChainChanged(const DiskPtr& disk) = 0;
+  // It shows other contents from now on, perhaps of another size.
   virtual void ContentsChanged(const DiskPtr& /*disk*/) {}
   virtual void AccessChanged(const DiskPtr& /*disk*/) {}  // read-only now, or writable again
   virtual void DiskError(const Disk& disk, std::string_view operation, const Error& error) = 0;

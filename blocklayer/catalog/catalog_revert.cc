@@ -171,7 +171,6 @@ Result<LeftOutLayers> Catalog::Impl::RevertLocked(const DiskPtr& disk, const Lay
   TakePlaceOf(entry, plan, known, record);
   // The mark of a stream means nothing for a layer that a record names.
   (void)RemoveMark(plan.to->id);
-  Queue([disk](CatalogObserver& observer) { observer.ChainChanged(disk); });
   Queue([disk](CatalogObserver& observer) { observer.ContentsChanged(disk); });
   Thaw(entries_.at(plan.place.path));
   Queue([disk](CatalogObserver& observer) { observer.AccessChanged(disk); });
@@ -179,6 +178,7 @@ Result<LeftOutLayers> Catalog::Impl::RevertLocked(const DiskPtr& disk, const Lay
   const Status finished = FinishRevert(store, known.file, record, &result.removed);
   if (!finished) result.problem = EscapeText(finished.error().message);
   if (!ScanLocked(ScanKind::kQuick)) PublishLists();
+  Queue([disk](CatalogObserver& observer) { observer.ChainChanged(disk); });
   return result;
 }
 

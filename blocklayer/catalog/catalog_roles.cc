@@ -144,15 +144,18 @@ void Catalog::Impl::DropLayersBetween(const LayerPtr& top, const LayerPtr& base)
   };
   {
     const Turn turn(mu_);
+    std::vector<DiskPtr> shortened;
     for (auto& [path, entry] : entries_) {
-      if (entry.disk == nullptr || !shorten(*entry.disk)) continue;
-      Queue([disk = entry.disk](CatalogObserver& observer) { observer.ChainChanged(disk); });
+      if (entry.disk != nullptr && shorten(*entry.disk)) shortened.push_back(entry.disk);
     }
     for (const std::weak_ptr<Disk>& ghost : ghosts_) {
       if (const DiskPtr disk = ghost.lock()) (void)shorten(*disk);
     }
     UpdateRoles(BackedLayers());
     PublishLists();
+    for (const DiskPtr& disk : shortened) {
+      Queue([disk](CatalogObserver& observer) { observer.ChainChanged(disk); });
+    }
   }
   DeliverEvents();
 }

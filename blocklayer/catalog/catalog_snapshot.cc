@@ -262,9 +262,9 @@ Result<LayerPtr> Catalog::Impl::SnapshotLocked(const DiskPtr& disk,
   entry.hint.clear();
   // Fewer locks cannot conflict.
   (void)pool_.SetRole(frozen, LayerRole::kBacking);
-  Queue([disk](CatalogObserver& observer) { observer.ChainChanged(disk); });
   // What was active shows up as a disk of its own. The snapshot stands even if this fails.
   if (!ScanLocked(ScanKind::kQuick)) PublishLists();
+  Queue([disk](CatalogObserver& observer) { observer.ChainChanged(disk); });
   return overlay;
 }
 
