@@ -6,13 +6,11 @@
 #include <fmt/core.h>
 #include <sys/stat.h>
 
-#include <array>
 #include <bit>
 #include <cerrno>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
-#include "blocklayer/base/endian.h"
 #include "blocklayer/formats/qcow2/create.h"
 #include "blocklayer/io/posix.h"
 #include "ctl/chainctl/command_value.h"
@@ -96,15 +94,13 @@ Result<uint64_t> BackingSize(const std::string& path, ImageFormat format) {
   CHAINFS_ASSIGN(const auto directory, OpenPosixDirectory(real.parent_path().string()));
   CHAINFS_ASSIGN(const auto file, directory->Open(real.filename().string(), OpenMode::kReadOnly));
   if (format == ImageFormat::kRaw) return file->Size();
-  std::array<std::byte, 32> header = {};
-  CHAINFS_ASSIGN(const size_t got, file->ReadAt(HostOffset(0), header));
-  constexpr uint32_t kMagic = 0x514649FB;  // "QFI\xfb"
-  if (got < header.size() || LoadBigEndian<uint32_t>(header.data()) != kMagic) {
+  CHAINFS_ASSIGN(const std::optional<uint64_t> size, ReadQcow2VirtualSize(*file));
+  if (!size) {
     return FailMounted(EIO, fmt::format("backing file {}: is not a qcow2 image; give the format it "
                                         "has with --backing-format",
                                         path));
   }
-  return LoadBigEndian<uint64_t>(header.data() + 24);
+  return *size;
 }
 
 Status ApplyBacking(const CreateOptions& options, const Place& place, Qcow2CreateOptions& create) {

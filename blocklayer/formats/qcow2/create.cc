@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "blocklayer/base/endian.h"
@@ -98,48 +99,44 @@ Result<Layout> PlanLayout(const std::string& path, const Qcow2CreateOptions& opt
 // The first cluster up to the end of the backing name.
 Result<std::vector<std::byte>> MakeHeader(const std::string& path,
                                           const Qcow2CreateOptions& options, const Layout& layout) {
-  const bool v3 = options.version == 3;
-  const uint32_t length = v3 ? kHeaderBytesWritten : kHeaderBytesV2;
+  const uint32_t length = options.version >= 3 ? kHeaderBytesWritten : kHeaderBytesV2;
   std::vector<std::byte> extension;
   if (options.backing) extension = BackingFormatExtension(*options.backing->format);
   const uint64_t area_end = length + extension.size() + 8;  // with the end mark, which is zeros
   std::vector<std::byte> bytes(std::max<uint64_t>(kHeaderSector, area_end));
   std::ranges::copy(extension, bytes.begin() + length);
 
-  std::byte* p = bytes.data();
   const Geometry& geometry = layout.geometry;
-  StoreBigEndian(p + kOffsetMagic, kQcow2Magic);
-  StoreBigEndian(p + kOffsetVersion, options.version);
-  StoreBigEndian(p + kOffsetClusterBits, options.cluster_bits);
-  StoreBigEndian(p + kOffsetSize, layout.virtual_size);
-  StoreBigEndian(p + kOffsetL1Size, layout.l1_entries);
-  StoreBigEndian(p + kOffsetL1Table, geometry.HostOf(layout.l1_cluster()).value);
-  StoreBigEndian(p + kOffsetRefcountTable, geometry.HostOf(1).value);
-  StoreBigEndian(p + kOffsetRefcountTableClusters, static_cast<uint32_t>(layout.table_clusters));
-  if (v3) {
-    StoreBigEndian(p + kOffsetIncompatible,
-                   options.zstd ? kIncompatibleCompressionType : uint64_t{0});
-    StoreBigEndian(p + kOffsetCompatible,
-                   options.lazy_refcounts ? kCompatibleLazyRefcounts : uint64_t{0});
-    StoreBigEndian(p + kOffsetRefcountOrder, options.refcount_order);
-    StoreBigEndian(p + kOffsetHeaderLength, length);
-    p[kOffsetCompressionType] = std::byte{options.zstd ? kCompressionZstd : kCompressionZlib};
+  HeaderFields fields;
+  fields.version = options.version;
+  fields.cluster_bits = options.cluster_bits;
+  fields.size = layout.virtual_size;
+  fields.l1_entries = layout.l1_entries;
+  fields.l1_offset = geometry.HostOf(layout.l1_cluster());
+  fields.refcount_table_offset = geometry.HostOf(1);
+  fields.refcount_table_clusters = static_cast<uint32_t>(layout.table_clusters);
+  fields.incompatible = options.zstd ? kIncompatibleCompressionType : 0;
+  fields.compatible = options.lazy_refcounts ? kCompatibleLazyRefcounts : 0;
+  fields.refcount_order = options.refcount_order;
+  fields.header_length = length;
+  fields.compression_type = options.zstd ? kCompressionZstd : kCompressionZlib;
+  if (options.backing) {
+    const std::string& name = options.backing->name;
+    const std::optional<uint64_t> place =
+        PlaceName({.cluster_size = geometry.cluster_size(), .area_end = area_end}, name.size());
+    if (!place) {
+      return Refuse(path, fmt::format("the backing file name has {} bytes; with {}-byte clusters "
+                                      "there is room for {}",
+                                      name.size(), geometry.cluster_size(),
+                                      geometry.cluster_size() - RoundUp(area_end, 8)));
+    }
+    fields.backing_offset = *place;
+    fields.backing_size = static_cast<uint32_t>(name.size());
+    bytes.resize(std::max<uint64_t>(bytes.size(), *place + name.size()));
+    std::ranges::copy(std::as_bytes(std::span(name)),
+                      bytes.begin() + static_cast<ptrdiff_t>(*place));
   }
-  if (!options.backing) return bytes;
-
-  const std::string& name = options.backing->name;
-  const std::optional<uint64_t> place =
-      PlaceName({.cluster_size = geometry.cluster_size(), .area_end = area_end}, name.size());
-  if (!place) {
-    return Refuse(path, fmt::format("the backing file name has {} bytes; with {}-byte clusters "
-                                    "there is room for {}",
-                                    name.size(), geometry.cluster_size(),
-                                    geometry.cluster_size() - RoundUp(area_end, 8)));
-  }
-  StoreBigEndian(p + kOffsetBackingOffset, *place);
-  StoreBigEndian(p + kOffsetBackingSize, static_cast<uint32_t>(name.size()));
-  bytes.resize(std::max<uint64_t>(bytes.size(), *place + name.size()));
-  std::ranges::copy(std::as_bytes(std::span(name)), bytes.begin() + static_cast<ptrdiff_t>(*place));
+  EncodeHeaderFields(fields, bytes);
   return bytes;
 }
 
@@ -183,6 +180,13 @@ Status SyncHolder(Directory& directory, const std::string& name) {
 
 }  // namespace
 }  // namespace qcow2
+
+Result<std::optional<uint64_t>> ReadQcow2VirtualSize(File& file) {
+  std::array<std::byte, kHeaderBytesWritten> bytes = {};
+  CHAINFS_ASSIGN(const size_t read, file.ReadAt(HostOffset(0), bytes));
+  if (read < kHeaderBytesV2 || !qcow2::HasQcow2Magic(bytes)) return std::nullopt;
+  return qcow2::DecodeHeaderFields(bytes).size;
+}
 
 Result<std::unique_ptr<File>> CreateQcow2(Directory& directory, const std::string& name,
                                           const Qcow2CreateOptions& options) {

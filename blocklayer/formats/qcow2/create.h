@@ -32,4 +32,8 @@ struct Qcow2CreateOptions {
 Result<std::unique_ptr<File>> CreateQcow2(Directory& directory, const std::string& name,
                                           const Qcow2CreateOptions& options);
 
+// The size in bytes that an image states, as a new overlay would take it; none if it is no qcow2
+// image. Nothing else is looked at: opening says what is wrong with it.
+Result<std::optional<uint64_t>> ReadQcow2VirtualSize(File& file);
+
 }  // namespace chainfs

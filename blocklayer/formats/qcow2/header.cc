@@ -34,62 +34,33 @@ std::unexpected<Error> Unsupported(const HeaderBytes& bytes, std::string_view wh
               fmt::format("{}: qcow2 feature not supported: {}", bytes.path(), what));
 }
 
-// Magic, version, cluster size and the length of the header: what all else is read by.
-Result<Qcow2Header> ParseBasics(HeaderBytes& bytes, uint64_t file_size) {
+// The fields; of them, magic, version, cluster size and header length are sound: what all else is
+// read by.
+Result<Qcow2Header> ParseFields(HeaderBytes& bytes, uint64_t file_size) {
   if (file_size < kHeaderBytesV2) {
     return Invalid(bytes, fmt::format("the file is shorter ({} bytes) than a header ({} bytes)",
                                       file_size, kHeaderBytesV2));
   }
   CHAINFS_ASSIGN(const std::span<const std::byte> raw, bytes.Get(0, kHeaderBytesWritten));
-  const std::byte* p = raw.data();
-  if (LoadBigEndian<uint32_t>(p + kOffsetMagic) != kQcow2Magic) {
-    return Invalid(bytes, "it does not begin with the qcow2 magic");
-  }
+  if (!HasQcow2Magic(raw)) return Invalid(bytes, "it does not begin with the qcow2 magic");
   Qcow2Header header;
-  header.version = LoadBigEndian<uint32_t>(p + kOffsetVersion);
+  static_cast<HeaderFields&>(header) = DecodeHeaderFields(raw.first<kHeaderBytesWritten>());
   if (header.version != 2 && header.version != 3) {
     return Fail(ErrorKind::kUnsupported,
                 fmt::format("{}: qcow2 version {} is not supported, only 2 and 3 are", bytes.path(),
                             header.version));
   }
-  header.cluster_bits = LoadBigEndian<uint32_t>(p + kOffsetClusterBits);
   if (header.cluster_bits < 9 || header.cluster_bits > 21) {
     return Invalid(bytes, fmt::format("cluster_bits is {}, not 9 to 21", header.cluster_bits));
   }
-  if (header.version == 2) return header;
-
-  header.header_length = LoadBigEndian<uint32_t>(p + kOffsetHeaderLength);
   const uint32_t length = header.header_length;
-  if (file_size < kHeaderBytesV3 || length < kHeaderBytesV3 || length % 8 != 0 ||
-      length > header.cluster_size()) {
+  if (header.version >= 3 && (file_size < kHeaderBytesV3 || length < kHeaderBytesV3 ||
+                              length % 8 != 0 || length > header.cluster_size())) {
     return Invalid(bytes, fmt::format("header_length is {}; it must be a multiple of 8 from {} up "
                                       "to the cluster size {}, within the file",
                                       length, kHeaderBytesV3, header.cluster_size()));
   }
-  header.incompatible = LoadBigEndian<uint64_t>(p + kOffsetIncompatible);
-  header.compatible = LoadBigEndian<uint64_t>(p + kOffsetCompatible);
-  header.autoclear = LoadBigEndian<uint64_t>(p + kOffsetAutoclear);
-  header.refcount_order = LoadBigEndian<uint32_t>(p + kOffsetRefcountOrder);
-  if (length > kHeaderBytesV3) {
-    header.compression_type = static_cast<uint8_t>(p[kOffsetCompressionType]);
-  }
   return header;
-}
-
-Status ParseTables(HeaderBytes& bytes, Qcow2Header& header) {
-  CHAINFS_ASSIGN(const std::span<const std::byte> raw, bytes.Get(0, kHeaderBytesV2));
-  const std::byte* p = raw.data();
-  header.backing_offset = LoadBigEndian<uint64_t>(p + kOffsetBackingOffset);
-  header.backing_size = LoadBigEndian<uint32_t>(p + kOffsetBackingSize);
-  header.size = LoadBigEndian<uint64_t>(p + kOffsetSize);
-  header.crypt_method = LoadBigEndian<uint32_t>(p + kOffsetCryptMethod);
-  header.l1_entries = LoadBigEndian<uint32_t>(p + kOffsetL1Size);
-  header.l1_offset = HostOffset(LoadBigEndian<uint64_t>(p + kOffsetL1Table));
-  header.refcount_table_offset = HostOffset(LoadBigEndian<uint64_t>(p + kOffsetRefcountTable));
-  header.refcount_table_clusters = LoadBigEndian<uint32_t>(p + kOffsetRefcountTableClusters);
-  header.snapshot_count = LoadBigEndian<uint32_t>(p + kOffsetSnapshotCount);
-  header.snapshots_offset = HostOffset(LoadBigEndian<uint64_t>(p + kOffsetSnapshots));
-  return {};
 }
 
 Status CheckUnknownFeatures(HeaderBytes& bytes, const Qcow2Header& header) {
@@ -302,8 +273,7 @@ std::optional<std::string> ReadOnlyReason(const Qcow2Header& header) {
 }  // namespace
 
 Result<Qcow2Header> ParseQcow2Header(HeaderBytes& bytes, uint64_t file_size) {
-  CHAINFS_ASSIGN(Qcow2Header header, ParseBasics(bytes, file_size));
-  CHAINFS_TRY(ParseTables(bytes, header));
+  CHAINFS_ASSIGN(Qcow2Header header, ParseFields(bytes, file_size));
   CHAINFS_TRY(CheckBackingPlace(bytes, header));
   CHAINFS_TRY(CheckFeatures(bytes, header));
   CHAINFS_TRY(CheckTables(bytes, header, file_size));

@@ -15,9 +15,6 @@
 
 namespace chainfs::qcow2 {
 
-// What one write replaces as a whole, whatever the power does.
-inline constexpr size_t kHeaderSector = 512;
-
 // Whether a header can hold this reference at all; kInvalidArgument names what is wrong. A name
 // that QEMU would take for a protocol ("a:b") has to be written "./a:b".
 Status CheckBackingReference(const BackingReference& backing, std::string_view path);

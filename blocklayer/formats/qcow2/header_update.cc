@@ -163,13 +163,12 @@ Status PlanName(HeaderBytes& bytes, const Current& current, std::string_view nam
     plan.early_offset = *place + in_sector;
     plan.early.assign(raw.begin() + static_cast<ptrdiff_t>(in_sector), raw.end());
   }
-  StoreBigEndian(plan.sector.data() + kOffsetBackingOffset, plan.name_offset);
-  StoreBigEndian(plan.sector.data() + kOffsetBackingSize, plan.name_size);
+  PutBackingName(plan.sector, plan.name_offset, plan.name_size);
   return {};
 }
 
 Status PlanRemoval(HeaderBytes& bytes, const Current& current, Plan& plan) {
-  std::ranges::fill(std::span(plan.sector).subspan(kOffsetBackingOffset, 12), std::byte{0});
+  PutBackingName(plan.sector, 0, 0);
   if (current.area.has_end_mark) return {};
   // The name was what ended the extensions.
   const uint64_t end = current.area.end;
@@ -230,7 +229,7 @@ Result<Plan> PlanBacking(File& file, const std::optional<BackingReference>& back
 }  // namespace
 }  // namespace qcow2
 
-Status UpdateFirstSector(File& file, const std::function<void(std::span<std::byte, 512>)>& change) {
+Status UpdateFirstSector(File& file, const std::function<void(qcow2::HeaderSector)>& change) {
   if (file.poisoned()) {
     return Fail(ErrorKind::kIo,
                 fmt::format("{}: the header is not changed any more: an earlier flush of the file "
@@ -257,9 +256,8 @@ Status SetBackingInHeader(File& file, Qcow2Header& header,
       CHAINFS_TRY(file.WriteAt(HostOffset(plan.early_offset), plan.early));
       CHAINFS_TRY(file.DataSync());
     }
-    CHAINFS_TRY(UpdateFirstSector(file, [&](std::span<std::byte, qcow2::kHeaderSector> sector) {
-      std::ranges::copy(plan.sector, sector.begin());
-    }));
+    CHAINFS_TRY(UpdateFirstSector(
+        file, [&](qcow2::HeaderSector sector) { std::ranges::copy(plan.sector, sector.begin()); }));
   }
   CHAINFS_TRY(file.DataSync());
   header.backing = backing;
@@ -275,9 +273,9 @@ Status WriteFeatureBits(File& file, Qcow2Header& header, uint64_t incompatible,
     return Fail(ErrorKind::kInvalidArgument,
                 fmt::format("{}: a version 2 image has no feature bits", file.path()));
   }
-  CHAINFS_TRY(UpdateFirstSector(file, [&](std::span<std::byte, qcow2::kHeaderSector> sector) {
-    StoreBigEndian(sector.data() + kOffsetIncompatible, incompatible);
-    StoreBigEndian(sector.data() + kOffsetAutoclear, autoclear);
+  CHAINFS_TRY(UpdateFirstSector(file, [&](qcow2::HeaderSector sector) {
+    qcow2::PutIncompatibleFeatures(sector, incompatible);
+    qcow2::PutAutoclearFeatures(sector, autoclear);
   }));
   header.incompatible = incompatible;
   header.autoclear = autoclear;

@@ -30,7 +30,7 @@ namespace chainfs {
 
 // Reads the first 512 bytes, lets `change` edit them, writes them back in one write. No sync of its
 // own. Refused (kIo) once the file is poisoned: what the change points to may not be on disk.
-Status UpdateFirstSector(File& file, const std::function<void(std::span<std::byte, 512>)>& change);
+Status UpdateFirstSector(File& file, const std::function<void(qcow2::HeaderSector)>& change);
 
 // Whether SetBackingInHeader would succeed, as far as the bytes decide that; nothing is written.
 // kInvalidArgument: the name or format can be stored in no image, or the name is too long for this

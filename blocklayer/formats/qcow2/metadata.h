@@ -224,8 +224,7 @@ class Metadata {
   // Refuses further changes; false if they were refused before.
   bool RefuseChanges(std::string why) EXCLUDES(reason_mu_);
   // One atomic sector write and a sync.
-  Status ChangeHeader(const std::function<void(std::span<std::byte, 512>)>& change)
-      EXCLUDES(header_mu_);
+  Status ChangeHeader(const std::function<void(HeaderSector)>& change) EXCLUDES(header_mu_);
 
   // metadata_commit.cc
   Status CommitLocked() REQUIRES(commit_mu_) EXCLUDES(mu_);

@@ -9,15 +9,12 @@
 
 #include <algorithm>
 
-#include "blocklayer/base/endian.h"
 #include "blocklayer/formats/qcow2/header_update.h"
 #include "blocklayer/formats/qcow2/metadata.h"
 
 namespace chainfs::qcow2 {
 namespace {
 
-// QEMU refuses refcount tables beyond this.
-constexpr uint64_t kMaxRefcountTableBytes = 8ull << 20;
 constexpr uint64_t kMaxHostOffset = 1ull << 56;
 
 }  // namespace
@@ -208,7 +205,7 @@ Result<uint64_t> Metadata::GrowRefcountTable(uint64_t block_index, uint64_t extr
     size = table_clusters + blocks;
   }
   const uint64_t in_use = table_clusters + extra_clusters + blocks;
-  if (table_clusters * geometry_.cluster_size() > kMaxRefcountTableBytes) {
+  if (table_clusters * geometry_.cluster_size() > kMaxHeaderRefcountTableBytes) {
     return Fail(
         ErrorKind::kNoSpace,
         fmt::format("{}: the refcount table is at its largest; use larger clusters", file_.path()));
@@ -236,10 +233,8 @@ Result<uint64_t> Metadata::GrowRefcountTable(uint64_t block_index, uint64_t extr
   }
   CHAINFS_TRY(file_.WriteAt(geometry_.HostOf(start), table.Encode()));
   CHAINFS_TRY(file_.DataSync());
-  CHAINFS_TRY(ChangeHeader([&](std::span<std::byte, 512> sector) {
-    StoreBigEndian(sector.data() + kOffsetRefcountTable, geometry_.HostOf(start).value);
-    StoreBigEndian(sector.data() + kOffsetRefcountTableClusters,
-                   static_cast<uint32_t>(table_clusters));
+  CHAINFS_TRY(ChangeHeader([&](HeaderSector sector) {
+    PutRefcountTable(sector, geometry_.HostOf(start), static_cast<uint32_t>(table_clusters));
   }));
 
   const uint64_t old_first = geometry_.ClusterOf(reftable_offset_);

@@ -5,26 +5,19 @@
 
 #include <array>
 
-#include "blocklayer/base/endian.h"
 #include "blocklayer/formats/qcow2/header_update.h"
 #include "blocklayer/formats/qcow2/metadata.h"
 
 namespace chainfs::qcow2 {
-namespace {
-
-constexpr uint64_t kMaxL1Bytes = 32ull << 20;  // QEMU refuses more
-
-}  // namespace
-
 Qcow2Header Metadata::header() const {
   MutexLock lock(header_mu_);
   return header_;
 }
 
-Status Metadata::ChangeHeader(const std::function<void(std::span<std::byte, 512>)>& change) {
+Status Metadata::ChangeHeader(const std::function<void(HeaderSector)>& change) {
   MutexLock lock(header_mu_);
   // Until the write is tried, the disk is as it was.
-  std::array<std::byte, 512> sector;
+  std::array<std::byte, kHeaderSector> sector;
   CHAINFS_TRY(file_.ReadZeroFilled(HostOffset(0), sector));
   if (file_.poisoned()) return file_.DataSync();  // fails, and says why
   change(sector);
@@ -37,7 +30,7 @@ Status Metadata::ChangeHeader(const std::function<void(std::span<std::byte, 512>
 
 Status Metadata::GrowL1For(uint64_t size) {
   const uint64_t entries = geometry_.L1EntriesFor(size);
-  if (entries * 8 > kMaxL1Bytes) {
+  if (entries * 8 > kMaxHeaderL1Bytes) {
     return Fail(ErrorKind::kInvalidArgument,
                 fmt::format("{}: {} bytes is more than an image with {}-byte clusters can map",
                             file_.path(), size, geometry_.cluster_size()));
@@ -59,9 +52,8 @@ Status Metadata::GrowL1For(uint64_t size) {
   CHAINFS_TRY(CopyL1(old, geometry_.HostOf(first)));
   CHAINFS_TRY(file_.DataSync());
   CHAINFS_TRY(WriteRefcountTable());
-  CHAINFS_TRY(ChangeHeader([&](std::span<std::byte, 512> sector) {
-    StoreBigEndian(sector.data() + kOffsetL1Size, static_cast<uint32_t>(entries));
-    StoreBigEndian(sector.data() + kOffsetL1Table, geometry_.HostOf(first).value);
+  CHAINFS_TRY(ChangeHeader([&](HeaderSector sector) {
+    PutL1Table(sector, geometry_.HostOf(first), static_cast<uint32_t>(entries));
   }));
 
   dirty_l1_.clear();  // all of it was just written
@@ -72,9 +64,7 @@ Status Metadata::GrowL1For(uint64_t size) {
 }
 
 Status Metadata::SetVirtualSize(uint64_t size) {
-  CHAINFS_TRY(ChangeHeader([&](std::span<std::byte, 512> sector) {
-    StoreBigEndian(sector.data() + kOffsetSize, size);
-  }));
+  CHAINFS_TRY(ChangeHeader([&](HeaderSector sector) { PutVirtualSize(sector, size); }));
   virtual_size_.store(size, std::memory_order_release);
   return {};
 }

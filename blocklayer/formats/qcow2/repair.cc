@@ -158,11 +158,10 @@ Status RebuildRefcounts(File& file, const Qcow2RepairControl& control) {
     if (written.error().kind == ErrorKind::kCorrupt) return unrepairable(written.error().message);
     return written;
   }
-  CHAINFS_TRY(UpdateFirstSector(file, [&](std::span<std::byte, 512> sector) {
-    StoreBigEndian(sector.data() + kOffsetRefcountTable, geometry.HostOf(layout.start).value);
-    StoreBigEndian(sector.data() + kOffsetRefcountTableClusters,
-                   static_cast<uint32_t>(layout.table_clusters));
-    StoreBigEndian(sector.data() + kOffsetIncompatible, header.incompatible & ~kIncompatibleDirty);
+  CHAINFS_TRY(UpdateFirstSector(file, [&](HeaderSector sector) {
+    PutRefcountTable(sector, geometry.HostOf(layout.start),
+                     static_cast<uint32_t>(layout.table_clusters));
+    PutIncompatibleFeatures(sector, header.incompatible & ~kIncompatibleDirty);
   }));
   return file.DataSync();
 }
