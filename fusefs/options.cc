@@ -7,7 +7,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <functional>
 #include <map>
@@ -15,67 +14,33 @@
 
 #include "blocklayer/base/text_values.h"
 #include "blocklayer/base/version/version.h"
+#include "ctl/verbs/mount_options.h"
 #include "fusefs/source_spec.h"
 
 namespace chainfs::fusefs {
 namespace {
 
-constexpr const char* kFooter = R"(
+constexpr std::string_view kSources = R"(
 SOURCE is a directory (every image in it; new ones appear by themselves) or
 [NAME=]IMAGE[,format=qcow2|raw]. The chain NAME is shown as MOUNTPOINT/NAME.raw.
 
 Options of -o, separated by commas (\, is a literal comma):
-  ro                           never write to any layer; commands are refused too
-  allow_other                  allow other users (see user_allow_other in /etc/fuse.conf)
-  uid=USER, gid=GROUP          owner of the files shown; default: the mounting user
-  umask=OCTAL                  bits taken from 0666 and 0444; default 022; a disk is
-                               never more readable or writable than its images
-  backing_dir=DIR              backing files may also lie here; may be repeated
-  assume_backing_format=FORMAT for image headers that name none: qcow2 or raw
-  max_depth=N                  refuse chains of more layers; default 1024
-  index_memory=SIZE            memory for merged indexes of lower layers; default 64M
-  metadata_memory=SIZE         memory for qcow2 tables; default 64M
-  direct_io                    bypass the kernel's page cache for every opener
-  writeback_cache              let the kernel collect writes; what a crash may lose is larger
-  threads=N                    serve at most N requests at once
-  control_gid=GROUP            its members may give commands and read MOUNTPOINT/.chainfs
-  list_xattrs                  show the status attributes to listxattr
-Words of fstab (rw, defaults, noauto, nofail, _netdev, noatime, x-...) are accepted; nosuid and
-nodev always hold. Remounting with other options is not possible: unmount, then mount.
 )";
 
-// Accepted and without effect: what mount(8), fstab and systemd write, and what holds anyway. There
-// are no access times to keep, no symbolic links to follow and no mandatory locks here.
-constexpr std::array kIgnoredWords = {"rw",          "defaults",
-                                      "auto",        "noauto",
-                                      "user",        "nouser",
-                                      "users",       "nousers",
-                                      "owner",       "noowner",
-                                      "group",       "nogroup",
-                                      "nofail",      "_netdev",
-                                      "dev",         "nodev",
-                                      "suid",        "nosuid",
-                                      "exec",        "atime",
-                                      "diratime",    "nodiratime",
-                                      "relatime",    "norelatime",
-                                      "strictatime", "nostrictatime",
-                                      "lazytime",    "nolazytime",
-                                      "async",       "symfollow",
-                                      "nosymfollow", "loud",
-                                      "silent",      "mand",
-                                      "nomand",      "iversion",
-                                      "noiversion",  "default_permissions",
-                                      "nonempty"};
-// The same with a value: notes that mount(8) and people leave.
-constexpr std::array kIgnoredKeys = {"comment", "user", "uhelper", "helper"};
-// Passed on to the kernel's side of the mount.
-constexpr std::array kMountWords = {"noexec", "noatime", "sync", "dirsync"};
-// The same, of SELinux.
-constexpr std::array kMountKeys = {"context", "fscontext", "defcontext", "rootcontext"};
-template <size_t N>
-bool IsOneOf(const std::array<const char*, N>& words, std::string_view word) {
-  return std::ranges::any_of(words, [&](const char* known) { return word == known; });
-}
+constexpr std::string_view kMore = R"(
+A disk is never more readable or writable than its images, whatever uid=, gid= and umask= say.
+Words of fstab (defaults, noauto, nofail, _netdev, noatime, x-...) are accepted; nosuid and
+nodev always hold. Remounting with other options is not possible: unmount, then mount.
+
+Examples:
+  chainfs /srv/images /mnt/images                  every image of a directory
+  chainfs vm1.qcow2 mnt                            one chain: mnt/vm1.raw
+  chainfs disk=weird.img,format=qcow2 mnt          with a name and a format of your choice
+  chainfs -o ro,allow_other /srv/images /mnt/ro    for everybody, and nothing is written
+  chainctl umount mnt                              waits until all has been written
+
+See chainfs(8), chainctl(1) and chainfs-xattrs(7).
+)";
 
 std::unexpected<Error> Bad(std::string message) {
   return Fail(ErrorKind::kInvalidArgument, std::move(message));
@@ -136,25 +101,28 @@ Result<mode_t> ParseUmask(const std::string& value) {
 
 using Setter = std::function<Status(Options&, const std::string& key, const std::string& value)>;
 
-// Options without a value.
-const std::map<std::string, bool* (*)(Options&), std::less<>>& Switches() {
-  static const std::map<std::string, bool* (*)(Options&), std::less<>> switches = {
-      {"ro", [](Options& o) { return &o.catalog.read_only; }},
-      {"allow_other", [](Options& o) { return &o.allow_other; }},
-      {"direct_io", [](Options& o) { return &o.direct_io; }},
-      {"writeback_cache", [](Options& o) { return &o.writeback_cache; }},
-      {"list_xattrs", [](Options& o) { return &o.list_xattrs; }},
-  };
-  return switches;
+Status SetTrue(bool& option) {
+  option = true;
+  return {};
 }
 
 constexpr uint64_t kLeastMemory = 1 << 20;
 constexpr uint64_t kMostMemory = uint64_t{1} << 40;
 
-// Options with a value.
-const std::map<std::string, Setter, std::less<>>& Settings() {
+// What each option of the table does that is meant for the daemon.
+const std::map<std::string_view, Setter>& Setters() {
   using Text = const std::string&;
-  static const std::map<std::string, Setter, std::less<>> settings = {
+  static const std::map<std::string_view, Setter> setters = {
+      {"ro", [](Options& o, Text, Text) { return SetTrue(o.catalog.read_only); }},
+      {"rw",
+       [](Options& o, Text, Text) -> Status {
+         o.catalog.read_only = false;
+         return {};
+       }},
+      {"allow_other", [](Options& o, Text, Text) { return SetTrue(o.allow_other); }},
+      {"direct_io", [](Options& o, Text, Text) { return SetTrue(o.direct_io); }},
+      {"writeback_cache", [](Options& o, Text, Text) { return SetTrue(o.writeback_cache); }},
+      {"list_xattrs", [](Options& o, Text, Text) { return SetTrue(o.list_xattrs); }},
       {"uid",
        [](Options& o, Text key, Text value) -> Status {
          CHAINFS_ASSIGN(o.uid, ParseId(key, value));
@@ -210,7 +178,16 @@ const std::map<std::string, Setter, std::less<>>& Settings() {
          return {};
        }},
   };
-  return settings;
+  return setters;
+}
+
+std::unexpected<Error> RefuseUnknownOption(const std::string& key) {
+  if (key == "remount") {
+    return Bad(
+        "remounting is not supported; to change options, unmount (chainctl umount MOUNTPOINT) and "
+        "mount again");
+  }
+  return Bad(fmt::format("unknown option -o {}; see chainfs --help", key));
 }
 
 Status ApplyWord(const std::string& word, Options* options) {
@@ -218,35 +195,23 @@ Status ApplyWord(const std::string& word, Options* options) {
   const std::string key = word.substr(0, equals);
   const bool has_value = equals != std::string::npos;
   const std::string value = has_value ? word.substr(equals + 1) : "";
-  if (IsOneOf(kMountWords, word) || (has_value && IsOneOf(kMountKeys, key))) {
-    options->mount_words.push_back(word);
-    return {};
-  }
   if (key.starts_with("x-") || key.starts_with("X-")) return {};
-  if (key == "comment" || (has_value && IsOneOf(kIgnoredKeys, key))) return {};
-  if (const auto found = Switches().find(key); found != Switches().end()) {
-    if (has_value) return Bad(fmt::format("option {} takes no value", key));
-    *found->second(*options) = true;
-    return {};
-  }
-  if (const auto found = Settings().find(key); found != Settings().end()) {
-    if (!has_value || value.empty()) return Bad(fmt::format("option {} needs a value", key));
-    return found->second(*options, key, value);
-  }
-  if (IsOneOf(kIgnoredWords, word)) {
-    if (key == "rw") options->catalog.read_only = false;
-    return {};
-  }
-  if (IsOneOf(kIgnoredWords, key) || IsOneOf(kMountWords, key)) {
+  const verbs::MountOption* const row = verbs::FindMountOption(key);
+  if (row == nullptr) return RefuseUnknownOption(key);
+  const bool ours = row->meant_for == verbs::OptionFor::kDaemon;
+  if (has_value && row->value == verbs::OptionValue::kNone) {
     return Bad(fmt::format("option {} takes no value", key));
   }
-  if (IsOneOf(kMountKeys, key)) return Bad(fmt::format("option {} needs a value", key));
-  if (key == "remount") {
-    return Bad(
-        "remounting is not supported; to change options, unmount (chainctl umount MOUNTPOINT) and "
-        "mount again");
+  if (row->value == verbs::OptionValue::kRequired && (!has_value || (ours && value.empty()))) {
+    return Bad(fmt::format("option {} needs a value", key));
   }
-  return Bad(fmt::format("unknown option -o {}; see chainfs --help", key));
+  if (ours) {
+    const auto setter = Setters().find(key);
+    return setter == Setters().end() ? RefuseUnknownOption(key)
+                                     : setter->second(*options, key, value);
+  }
+  if (row->meant_for == verbs::OptionFor::kKernel) options->mount_words.push_back(word);
+  return {};
 }
 
 struct CommandLine {
@@ -265,7 +230,7 @@ class Help : public CLI::Formatter {
 
 void Describe(CLI::App* app, CommandLine* line, Options* options) {
   app->name("chainfs");
-  app->footer(kFooter);
+  app->footer(fmt::format("{}{}{}", kSources, verbs::MountOptionsHelp(), kMore));
   app->formatter(std::make_shared<Help>());
   app->set_help_flag("-h,--help", "Print this help and exit");
   app->add_flag("-V,--version", line->version, "Print the version and exit");

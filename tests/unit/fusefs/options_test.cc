@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "blocklayer/base/version/version.h"
+#include "ctl/verbs/mount_options.h"
 
 namespace chainfs::fusefs {
 namespace {
@@ -117,6 +118,22 @@ TEST(Options, BadValuesAreNamed) {
 TEST(Options, WithoutAMountpointTheUsageIsShown) {
   EXPECT_NE(Refusal({"/img"}).find("MOUNTPOINT"), std::string::npos);
   EXPECT_NE(Refusal({}).find("MOUNTPOINT"), std::string::npos);
+}
+
+// A row of the table without a setter would be refused as unknown.
+TEST(Options, EveryOptionOfTheTableIsTaken) {
+  for (const verbs::MountOption& option : verbs::MountOptions()) {
+    const std::string name(option.name);
+    std::string value;
+    for (const char* candidate : {"", "=64M", "=7", "=raw", "=root", "=/dir"}) {
+      value = candidate;
+      if (Parse({"/img", "/mnt", "-o", name + value})) break;
+    }
+    EXPECT_TRUE(Parse({"/img", "/mnt", "-o", name + value})) << name;
+    EXPECT_EQ(value.empty(), option.value != verbs::OptionValue::kRequired) << name;
+    const bool passed_on = !Parse({"/img", "/mnt", "-o", name + value})->mount_words.empty();
+    EXPECT_EQ(passed_on, option.meant_for == verbs::OptionFor::kKernel) << name;
+  }
 }
 
 TEST(Options, HelpAndVersionNeedNothingElse) {

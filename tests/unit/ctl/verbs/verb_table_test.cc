@@ -38,7 +38,7 @@ void ExpectKeys(std::span<const Key> keys) {
     EXPECT_TRUE(names.insert(key.name).second) << key.name;
     ExpectHelp(key.help);
     EXPECT_EQ(key.type == KeyType::kWord, !key.words.empty()) << key.name;
-    if (key.required) EXPECT_TRUE(key.otherwise.empty()) << key.name;
+    EXPECT_TRUE(!key.required || key.otherwise.empty()) << key.name;
   }
 }
 
