@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "blocklayer/base/timestamp.h"
 #include "ctl/control/errno_map.h"
 #include "ctl/control/status_json.h"
 #include "fusefs/disk_mode.h"
@@ -20,12 +21,6 @@ namespace chainfs::fusefs {
 namespace {
 
 constexpr size_t kMostLostErrors = 256;
-
-timespec Now() {
-  timespec now = {};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return now;
-}
 
 bool SameTime(const timespec& a, const timespec& b) {
   return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
@@ -51,7 +46,7 @@ std::string ErrorJson(std::string_view attribute, const Error& error) {
 }
 
 const timespec& StartTime() {
-  static const timespec start = Now();
+  static const timespec start = RealTimeNow();
   return start;
 }
 
@@ -297,7 +292,7 @@ void MountState::DiskError(const Disk& disk, std::string_view operation, const E
   const NodePtr node = inodes.FindDisk(disk);
   if (node != nullptr) Failed(*node, operation, error);
   // A guest that keeps trying must not fill the log: one report a second and disk is enough.
-  const int64_t now = Now().tv_sec;
+  const int64_t now = RealTimeNow().tv_sec;
   if (node != nullptr && node->last_error_report.exchange(now) == now) return;
   spdlog::error("disk {}: {} failed: {}", disk.name(), operation, error.message);
   if (const std::string why = disk.ReadOnlyReason(); !why.empty() && operation != "read") {

@@ -5,6 +5,7 @@
 // mount (libvirt sets and restores them), not in the images.
 #include <fmt/format.h>
 
+#include "blocklayer/base/timestamp.h"
 #include "fusefs/fuse_ops.h"
 
 namespace chainfs::fusefs {
@@ -40,12 +41,6 @@ int ChangeSize(MountState& mount, fuse_req_t req, Node& node, off_t wanted) {
   return grown ? 0 : mount.Failed(node, "truncate", grown.error());
 }
 
-timespec Now() {
-  timespec now = {};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return now;
-}
-
 int CheckMode(MountState& mount, Node& node, mode_t wanted) {
   if (node.kind != NodeKind::kDisk) return 0;
   if (node.disk->read_only() && (wanted & 0222) != 0) {
@@ -71,9 +66,9 @@ int ChangeKept(MountState& mount, Node& node, const struct stat& wanted, int wha
   if ((what & FUSE_SET_ATTR_UID) != 0) set.uid = wanted.st_uid;
   if ((what & FUSE_SET_ATTR_GID) != 0) set.gid = wanted.st_gid;
   if ((what & FUSE_SET_ATTR_ATIME) != 0) set.accessed = wanted.st_atim;
-  if ((what & FUSE_SET_ATTR_ATIME_NOW) != 0) set.accessed = Now();
+  if ((what & FUSE_SET_ATTR_ATIME_NOW) != 0) set.accessed = RealTimeNow();
   if ((what & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) != 0) {
-    set.modified = (what & FUSE_SET_ATTR_MTIME_NOW) != 0 ? Now() : wanted.st_mtim;
+    set.modified = (what & FUSE_SET_ATTR_MTIME_NOW) != 0 ? RealTimeNow() : wanted.st_mtim;
     if (node.disk != nullptr) set.modified_when_set = node.disk->modified();
   }
   return 0;

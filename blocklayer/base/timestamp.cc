@@ -16,4 +16,10 @@ std::string FormatUtc(std::chrono::system_clock::time_point time) {
                      clock.subseconds().count());
 }
 
+timespec RealTimeNow() {
+  timespec now = {};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return now;
+}
+
 }  // namespace chainfs

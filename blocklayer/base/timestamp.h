@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Times as events and jobs show them: RFC 3339, UTC, microseconds, always 27 characters.
+// Times as events and jobs show them (RFC 3339, UTC, microseconds, always 27 characters), and as
+// files carry them.
 #pragma once
+
+#include <time.h>
 
 #include <chrono>
 #include <string>
@@ -10,5 +13,7 @@ namespace chainfs {
 
 // "2024-05-01T12:00:00.000001Z"
 std::string FormatUtc(std::chrono::system_clock::time_point time);
+// The host's clock.
+timespec RealTimeNow();
 
 }  // namespace chainfs

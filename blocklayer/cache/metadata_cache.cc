@@ -13,14 +13,13 @@ namespace {
 // What one entry costs beyond its bytes: map node, list node, vector and control block.
 constexpr uint64_t kEntryOverhead = 200;
 
-struct LruKey {
-  uint64_t owner;
-  uint64_t offset;
-};
-
 }  // namespace
 
 struct MetadataCache::Shard {
+  struct LruKey {
+    uint64_t owner;
+    uint64_t offset;
+  };
   struct Entry {
     SlicePtr slice;  // null while loading
     uint32_t bytes = 0;

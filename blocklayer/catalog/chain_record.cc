@@ -12,9 +12,6 @@
 namespace chainfs {
 namespace {
 
-// Longer chain names are cut and told apart by a hash; the record itself has the whole name.
-constexpr size_t kMaxNameInFileName = 180;
-
 // One line a value: the escapes of README.md.
 std::string EscapeValue(std::string_view value) {
   std::string escaped;

@@ -16,6 +16,9 @@
 namespace chainfs {
 
 inline constexpr std::string_view kChainRecordPrefix = "chain-";
+// Bytes of a name that go into a record's file name. A longer one is cut, and told apart by a hash
+// or an inode; the record itself has the whole name.
+inline constexpr size_t kMaxNameInFileName = 180;
 
 // Paths are absolute and normal here; on disk those beneath the source are relative to it, so that
 // the whole directory can move. None has "..": where such a path leads, its text does not tell.

@@ -10,7 +10,6 @@
 namespace chainfs {
 namespace {
 
-constexpr size_t kMaxNameInFileName = 180;
 constexpr std::string_view kInodeKey = "\ninode=";
 
 }  // namespace

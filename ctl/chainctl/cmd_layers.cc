@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "blocklayer/base/paths.h"
 #include "ctl/chainctl/client.h"
 #include "ctl/chainctl/command_value.h"
 #include "ctl/chainctl/commands.h"
@@ -29,8 +30,6 @@ namespace {
 
 using nlohmann::json;
 using Align = Table::Align;
-
-std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 // "vm1.qcow2, vm2.qcow2" or "17 images".
 std::string OverlaysText(const std::vector<std::string>& overlays) {

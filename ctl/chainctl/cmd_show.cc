@@ -7,6 +7,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "blocklayer/base/paths.h"
 #include "ctl/chainctl/client.h"
 #include "ctl/chainctl/commands.h"
 #include "ctl/chainctl/holders.h"
@@ -21,11 +22,6 @@ namespace {
 
 using nlohmann::json;
 using Align = Table::Align;
-
-std::string BaseName(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? path : path.substr(slash + 1);
-}
 
 struct Listing {
   std::string mount;

@@ -8,6 +8,7 @@
 #include <array>
 #include <cmath>
 
+#include "blocklayer/base/paths.h"
 #include "ctl/chainctl/picture.h"
 #include "ctl/chainctl/size.h"
 
@@ -75,11 +76,6 @@ std::string Lane(const std::vector<MapCell>& raster, size_t depth, size_t y) {
   return text;
 }
 
-std::string BaseName(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? path : path.substr(slash + 1);
-}
-
 }  // namespace
 
 std::string DrawSvg(const DiskMap& map) {
@@ -95,8 +91,8 @@ std::string DrawSvg(const DiskMap& map) {
       width, height, EscapeXml(map.name), FormatSize(map.size));
   for (size_t depth = 0; depth < use.layers.size(); ++depth) {
     const size_t y = kHead + depth * kRow;
-    const std::string name =
-        depth < map.layers.size() ? BaseName(map.layers[depth]) : fmt::format("layer {}", depth);
+    const std::string name = depth < map.layers.size() ? std::string(BaseName(map.layers[depth]))
+                                                       : fmt::format("layer {}", depth);
     text += fmt::format(
         "<text x=\"8\" y=\"{}\">{}</text>\n<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" "
         "fill=\"#eeeeee\"/>\n{}<text x=\"{}\" y=\"{}\">{}</text>\n",

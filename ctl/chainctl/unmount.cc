@@ -21,7 +21,7 @@
 namespace chainfs::chainctl {
 namespace {
 
-std::optional<std::string> RealPath(const std::string& path) {
+std::optional<std::string> PathWithoutLinks(const std::string& path) {
   const std::unique_ptr<char, decltype(&std::free)> real(realpath(path.c_str(), nullptr),
                                                          &std::free);
   if (!real) return std::nullopt;
@@ -78,13 +78,13 @@ Result<std::string> FindMountPoint(const std::string& given) {
   const size_t slash = path.rfind('/');
   const std::string above =
       slash == std::string::npos ? "." : path.substr(0, std::max<size_t>(slash, 1));
-  if (const std::optional<std::string> real = RealPath(above)) {
+  if (const std::optional<std::string> real = PathWithoutLinks(above)) {
     const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
     std::string candidate = (*real == "/" ? "" : *real) + "/" + name;
     if (listed(candidate)) return candidate;
   }
   // A link to the mount point, or "." in it.
-  if (std::optional<std::string> real = RealPath(path); real && listed(*real)) {
+  if (std::optional<std::string> real = PathWithoutLinks(path); real && listed(*real)) {
     return *std::move(real);
   }
   return FailMounted(ENODATA, given + ": is not a chainfs mount point");

@@ -63,16 +63,16 @@ Status FixCopiedFlags(File& file, const Geometry& geometry, const Qcow2Header& h
 }
 
 // Where the new table and blocks go: behind everything, the table first.
-struct Layout {
+struct RebuiltLayout {
   uint64_t start = 0;  // cluster
   uint64_t table_clusters = 1;
   std::vector<uint64_t> blocks;  // the numbers of those that count anything
   uint64_t end() const { return start + table_clusters + blocks.size(); }
 };
 
-Layout PlanLayout(const Geometry& geometry, const References& references) {
-  Layout layout{.start = references.clusters(),
-                .blocks = references.counts().Quotients(geometry.refblock_entries())};
+RebuiltLayout PlanRebuiltLayout(const Geometry& geometry, const References& references) {
+  RebuiltLayout layout{.start = references.clusters(),
+                       .blocks = references.counts().Quotients(geometry.refblock_entries())};
   // What counts the new clusters needs blocks, too.
   for (uint64_t known_end = 0; known_end != layout.end();) {
     known_end = layout.end();
@@ -88,7 +88,7 @@ Layout PlanLayout(const Geometry& geometry, const References& references) {
 }
 
 Status WriteTables(File& file, const Geometry& geometry, const References& references,
-                   const Layout& layout, const Qcow2RepairControl& control) {
+                   const RebuiltLayout& layout, const Qcow2RepairControl& control) {
   std::vector<std::byte> table(layout.table_clusters * geometry.cluster_size());
   std::vector<std::byte> block(geometry.cluster_size());
   for (uint64_t b = 0; b < layout.blocks.size(); ++b) {
@@ -146,7 +146,7 @@ Status RebuildRefcounts(File& file, const Qcow2RepairControl& control) {
   };
   if (references.problem_count() > 0) return unrepairable(references.problems().front());
   const Geometry geometry = header.geometry();
-  const Layout layout = PlanLayout(geometry, references);
+  const RebuiltLayout layout = PlanRebuiltLayout(geometry, references);
   const uint64_t table_bytes = layout.table_clusters << geometry.cluster_bits;
   if (table_bytes > std::max(kMaxHeaderRefcountTableBytes, geometry.cluster_size()) ||
       layout.end() > kEntryOffsetMask >> geometry.cluster_bits ||
