@@ -81,8 +81,7 @@ class Daemon {
         catalog_(catalog),
         // Jobs begin in Run, when state_ is there, and end before it goes.
         jobs_(catalog, event_log_,
-              {.foreground_busy = [this](const auto& disk) { return state_.UsersWait(disk); },
-               .failed = [this](const auto& disk, const auto& type,
+              {.failed = [this](const auto& disk, const auto& type,
                                 const Error& error) { state_.JobFailed(disk, type, error); }}),
         state_(options, catalog, event_log_, jobs_,
                options.threads != 0 ? options.threads : DefaultThreads()) {}

@@ -23,7 +23,8 @@ namespace chainfs::fusefs {
 // table.
 struct OpenFile {
   NodePtr node;
-  bool writes = false;                          // kDisk: counted in Disk::writers
+  bool writes = false;                          // kDisk
+  DiskAccess::Ticket ticket;                    // kDisk
   WayIn way = WayIn::kCached;                   // kDisk: counted in Node::pages
   std::unique_ptr<EventsFile::Reader> reader;   // kEvents
   std::unique_ptr<control::TextStream> stream;  // the other virtual files

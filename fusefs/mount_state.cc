@@ -235,11 +235,6 @@ void MountState::RememberJson(Node& node, const std::string& json) {
   root->last_error = json;
 }
 
-bool MountState::UsersWait(std::string_view disk) const {
-  const control::ServedDiskPtr found = served.Find(disk);
-  return found != nullptr && found->metrics.SlowLately(std::chrono::steady_clock::now());
-}
-
 void MountState::AnnounceChangedModes() {
   for (const NodePtr& node : inodes.List(NodeKind::kRoot)) {
     if (node->shown_mode != 0 && node->shown_mode != ModeOf(*node)) {

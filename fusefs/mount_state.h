@@ -56,8 +56,6 @@ class MountState final : public CatalogObserver {
   // Remembers why a job failed or stands still; for a disk that is not there, until it comes back.
   // Takes only the inode table's lock, nodes' and lost_mu_.
   void JobFailed(const std::string& disk, const std::string& type, const Error& error);
-  // Whether users of the disk wait noticeably just now. Takes only the inode table's lock.
-  bool UsersWait(std::string_view disk) const;
   // Looks at every disk for changes that no observer call announces (read-only or not; modes of
   // images and directories).
   void AnnounceChangedModes();

@@ -48,7 +48,7 @@ std::byte* ThreadBuffer() {
 // The errno of a failed disk operation, counted and remembered.
 int Failed(MountState& mount, OpenFile& file, std::string_view operation, const Error& error) {
   if (error.kind == ErrorKind::kCancelled) return EINTR;
-  file.node->served->metrics.errors.fetch_add(1, std::memory_order_relaxed);
+  file.node->disk->load().errors.fetch_add(1, std::memory_order_relaxed);
   return mount.Failed(*file.node, operation, error);
 }
 
@@ -59,11 +59,7 @@ int ReadDisk(MountState& mount, fuse_req_t req, OpenFile& file, size_t size, off
              const fuse_file_info& info) {
   if (!IsDirect(info)) file.node->pages.Filled();
   const std::span<std::byte> out(ThreadBuffer(), size);
-  const Result<size_t> got = [&] {
-    const control::LatencyTimer timer(file.node->served->metrics, &control::DiskMetrics::reads,
-                                      size);
-    return file.node->disk->Read(GuestOffset(static_cast<uint64_t>(offset)), out);
-  }();
+  const Result<size_t> got = file.node->disk->Read(GuestOffset(static_cast<uint64_t>(offset)), out);
   if (!got) return Failed(mount, file, "read", got.error());
   fuse_reply_buf(req, reinterpret_cast<const char*>(out.data()), *got);
   return kReplied;
@@ -83,7 +79,6 @@ int Read(MountState& mount, fuse_req_t req, size_t size, off_t offset, const fus
 }
 
 int FlushDisk(MountState& mount, OpenFile& file) {
-  const control::LatencyTimer timer(file.node->served->metrics, &control::DiskMetrics::flushes, 0);
   const Status flushed = file.node->disk->Flush();
   return flushed ? 0 : Failed(mount, file, "flush", flushed.error());
 }
@@ -106,11 +101,7 @@ int Write(MountState& mount, fuse_req_t req, const char* bytes, size_t size, off
   }
   size = std::min<uint64_t>(size, end - start);
   if (!IsDirect(info)) file.node->pages.Filled();
-  const Status written = [&] {
-    const control::LatencyTimer timer(file.node->served->metrics, &control::DiskMetrics::writes,
-                                      size);
-    return disk.Write(GuestOffset(start), std::as_bytes(std::span(bytes, size)));
-  }();
+  const Status written = disk.Write(GuestOffset(start), std::as_bytes(std::span(bytes, size)));
   int error = written ? 0 : Failed(mount, file, "write", written.error());
   // O_SYNC includes O_DSYNC; the kernel leaves both to us, also when they come with one write only.
   if (error == 0 && (info.flags & O_DSYNC) != 0) error = FlushDisk(mount, file);
@@ -128,12 +119,12 @@ int Write(MountState& mount, fuse_req_t req, const char* bytes, size_t size, off
 // once more.
 int Flush(MountState& mount, const OpenFile& file) {
   if (file.node->kind != NodeKind::kDisk || !file.writes) return 0;
-  const ChainPtr chain = file.node->disk->chain();
-  if (!chain->active->image->file().poisoned()) return 0;
+  const Disk& disk = *file.node->disk;
+  if (!disk.failed()) return 0;
   return mount.Refuse(*file.node, "close", EIO,
                       fmt::format("{}: an earlier flush failed, so its contents are not certain; "
                                   "unmount, check the image and mount again",
-                                  chain->active->path));
+                                  disk.chain()->active->path));
 }
 
 int Allocate(MountState& mount, fuse_req_t req, OpenFile& file, int mode, off_t offset,

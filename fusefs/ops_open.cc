@@ -11,6 +11,8 @@
 #include <sys/uio.h>
 
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "blocklayer/cache/metadata_cache.h"
 #include "ctl/control/map_stream.h"
@@ -43,14 +45,7 @@ bool ReplyOpen(fuse_req_t req, uint64_t handle, uint32_t flags) {
 void Release(MountState& mount, uint64_t fh) {
   const std::unique_ptr<OpenFile> file = mount.open_files.Take(fh);
   if (file == nullptr) return;
-  if (file->node->kind == NodeKind::kDisk) {
-    file->node->pages.Leave(file->way, file->writes);
-    if (file->writes) {
-      file->node->disk->RemoveWriter();
-    } else {
-      file->node->disk->RemoveReader();
-    }
-  }
+  if (file->node->kind == NodeKind::kDisk) file->node->pages.Leave(file->way, file->writes);
   if (file->reader != nullptr) mount.events.Close(std::move(file->reader));
 }
 
@@ -76,14 +71,14 @@ int OpenDisk(MountState& mount, fuse_req_t req, const NodePtr& node, int flags) 
   auto file = std::make_unique<OpenFile>();
   file->node = node;
   file->writes = (flags & O_ACCMODE) != O_RDONLY;
-  // Counted before the check: the catalog makes a disk read-only only while nobody is counted.
-  if (file->writes) disk.AddWriter();
-  const bool wipes = (flags & O_TRUNC) != 0;
-  if (wipes || (file->writes && disk.read_only())) {
-    if (file->writes) disk.RemoveWriter();
-    return RefuseOpening(mount, *node);
+  if ((flags & O_TRUNC) != 0) return RefuseOpening(mount, *node);
+  if (file->writes) {
+    std::optional<DiskAccess::Ticket> ticket = disk.AdmitWriter();
+    if (!ticket) return RefuseOpening(mount, *node);
+    file->ticket = *std::move(ticket);
+  } else {
+    file->ticket = disk.access().CountReader();
   }
-  if (!file->writes) disk.AddReader();
   if (mount.options.direct_io) {
     file->way = WayIn::kDirect;
     node->pages.EnterDirect();

@@ -72,8 +72,8 @@ std::string Catalog::Impl::NeededByItself(const Entry& entry) {
   if (entry.candidate.named_by_user) return "it is named as a source";
   if (!entry.candidate.record.empty()) return "active layer of " + entry.name;
   if (entry.disk == nullptr) return {};
-  if (entry.disk->writers() > 0) return "it is open for writing";
-  if (entry.disk->readers() > 0) return "its disk is open";
+  if (entry.disk->access().writers() > 0) return "it is open for writing";
+  if (entry.disk->access().readers() > 0) return "its disk is open";
   const bool locked = entry.disk->chain()->active->image->file().LockedByOthers();
   return locked ? "another process uses it" : "";
 }

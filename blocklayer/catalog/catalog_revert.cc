@@ -107,7 +107,8 @@ Status Catalog::Impl::SwitchBack(Entry& entry, const RevertPlan& plan, const Kno
   (void)pool_.SetRole(plan.to, LayerRole::kBacking);
   if (!written || RestoreRecord(entry, known)) return switched;
   // The record may name the older layer as active, and cannot be changed.
-  entry.disk->ForbidWriting("a revert failed and its record could not be taken back; mount again");
+  entry.disk->access().Forbid(
+      "a revert failed and its record could not be taken back; mount again");
   return switched;
 }
 

@@ -199,7 +199,7 @@ void Catalog::Impl::Retire(Entry& entry) {
   if (entry.disk == nullptr) return;
   // Whoever has it open keeps it; nobody else may start to write.
   (void)entry.disk->StopWriting();
-  entry.disk->SetReadOnlyReason("its image was renamed, removed or replaced");
+  entry.disk->access().SetReason("its image was renamed, removed or replaced");
   ghosts_.push_back(entry.disk);
   Queue([disk = std::move(entry.disk)](CatalogObserver& observer) { observer.DiskRemoved(disk); });
   entry.disk = nullptr;
@@ -416,9 +416,9 @@ std::string Catalog::Impl::FateOf(const Layer& layer) {
 void Catalog::Impl::TellReason(const Entry& entry) const {
   const std::string because = EscapeText(entry.frozen_because);
   if (because.starts_with(kReadOnly)) {
-    entry.disk->SetReadOnlyReason(because.substr(kReadOnly.size()));
+    entry.disk->access().SetReason(because.substr(kReadOnly.size()));
   } else if (options_.read_only) {
-    entry.disk->SetReadOnlyReason(std::string(kMountReadOnly));
+    entry.disk->access().SetReason(std::string(kMountReadOnly));
   }
 }
 

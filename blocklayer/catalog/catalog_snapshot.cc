@@ -276,7 +276,7 @@ void Catalog::Impl::UndoSnapshot(Entry& entry, const Place& target, const FileId
   }
   // The record may name the overlay as active, and cannot be changed. So the overlay stays, and
   // nothing must be written beneath it.
-  entry.disk->ForbidWriting(
+  entry.disk->access().Forbid(
       "a snapshot failed and its record could not be taken back; mount again");
   PublishLists();
 }

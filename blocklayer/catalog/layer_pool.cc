@@ -17,7 +17,7 @@ namespace {
 // Leaves the image cleanly closed before the file goes. Nobody is left to hear of an error; what
 // mattered was flushed before the layer was let go.
 void CloseLayer(Layer* layer) {
-  if (layer->image != nullptr && layer->image->writable()) (void)layer->image->Close();
+  if (layer->image != nullptr && layer->image->writable()) (void)layer->image->writer()->Close();
   delete layer;
 }
 
@@ -65,7 +65,9 @@ LayerRole LayerPool::RoleOf(const LayerPtr& layer) const {
 // even for a moment. That it can be written does not mean that it is.
 Status LayerPool::MakeWritable(Layer& layer) const {
   if (read_only_) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
-  Status made = layer.image->MakeWritable();
+  WritableImage* const image = layer.image->writer();
+  if (image == nullptr) return Fail(ErrorKind::kReadOnly, layer.ReadOnlyReason());
+  Status made = image->MakeWritable();
   layer.SetWriteRefusal({});
   if (made) return made;
   made.error().message = EscapeText(made.error().message);
@@ -251,7 +253,7 @@ Status LayerPool::CloseAll() {
     const LayerPtr layer = entry.layer.lock();
     if (layer == nullptr) continue;
     if (layer->image->writable()) {
-      Status closed = layer->image->Close();
+      Status closed = layer->image->writer()->Close();
       if (!closed && first) {
         first = std::unexpected(WithContext(std::move(closed).error(), EscapeText(layer->path)));
       }

@@ -46,6 +46,12 @@ uint64_t BackingSize(const Chain& chain) {
   return longest;
 }
 
+// One that is never written has nothing to flush.
+Status FlushImage(Image& image) {
+  WritableImage* const writer = image.writer();
+  return writer != nullptr ? writer->Flush() : Status();
+}
+
 // The caller asked for what cannot be; nobody else needs to hear of it.
 bool IsCallersFault(ErrorKind kind) {
   switch (kind) {
@@ -95,7 +101,7 @@ Layers Chain::AllLayers() const {
 }
 
 Disk::Disk(std::string name, std::shared_ptr<Chain> chain, BlockContext& context)
-    : name_(std::move(name)), context_(context) {
+    : name_(std::move(name)), context_(context), access_(context.wake_up()) {
   const Result<FileStat> stat = chain->active->image->file().Stat();
   if (stat) modified_ns_.store(ToNanoseconds(stat->modified), std::memory_order_relaxed);
   Publish(std::move(chain));
@@ -114,25 +120,31 @@ Disk::~Disk() {
 bool Disk::AllowWriting() {
   const GateCloser gate(*this);
   if (!writes_) writes_ = context_.stacks().BeginWriting(*chain()->active);
-  read_only_.store(!writes_);
+  access_.SetStopped(!writes_);
   return writes_;
 }
 
 bool Disk::StopWriting() {
-  const bool was_read_only = read_only_.exchange(true);
-  close_awaited_.store(true);
-  if (writers_.load() != 0) {
-    read_only_.store(was_read_only);
-    return false;
-  }
-  close_awaited_.store(false);
+  if (!access_.Stop()) return false;
   const GateCloser gate(*this);
   if (std::exchange(writes_, false)) context_.stacks().EndWriting(*chain()->active);
   return true;
 }
 
-void Disk::RemoveWriter() {
-  if (writers_.fetch_sub(1) == 1 && close_awaited_.exchange(false)) context_.wake_up().Call();
+std::optional<DiskAccess::Ticket> Disk::AdmitWriter() {
+  // Counted before the question, see disk_access.h.
+  DiskAccess::Ticket ticket = access_.CountWriter();
+  if (read_only()) return std::nullopt;
+  return ticket;
+}
+
+bool Disk::read_only() const { return !access_.permitted() || !chain()->active->image->writable(); }
+
+std::string Disk::ReadOnlyReason() const {
+  if (!read_only()) return {};
+  if (std::string why = access_.Reason(); !why.empty()) return why;
+  std::string why = chain()->active->ReadOnlyReason();
+  return why.empty() ? "it is just being made so, or writable again" : why;
 }
 
 ChainPtr Disk::chain() const {
@@ -186,6 +198,7 @@ Status Disk::Observed(std::string_view operation, Status status) const {
 }
 
 Result<size_t> Disk::Read(GuestOffset offset, std::span<std::byte> out) {
+  const LatencyTimer timer(load_, &DiskLoad::reads, out.size());
   const ChainPtr chain = this->chain();
   Result<size_t> read = ReadFrom(*chain, offset, out);
   if (!read) Observe("read", read.error());
@@ -223,6 +236,26 @@ void Disk::WaitForOpenGate() {
   while (closing_.load(std::memory_order_seq_cst) != 0) gate_opened_.Wait(gate_mu_);
 }
 
+Result<WritableImage*> Disk::ImageToChange(const Chain& chain, GuestOffset offset,
+                                           uint64_t length) const {
+  WritableImage* const active = chain.active->image->writer();
+  if (!access_.permitted() || active == nullptr || !active->writable()) {
+    const std::string why = ReadOnlyReason();
+    const bool has_overlay = why.ends_with(" is built on it");
+    return Fail(ErrorKind::kReadOnly,
+                fmt::format("{} is read-only: {}{}", name_, why,
+                            has_overlay ? "; to write, create an overlay of it and use that" : ""));
+  }
+  const uint64_t size = active->virtual_size();
+  if (offset.value > size || length > size - offset.value) {
+    return Fail(
+        ErrorKind::kNoSpace,
+        fmt::format("{}: {} bytes at {} pass the end of the disk ({} bytes); resize it first",
+                    name_, length, offset.value, size));
+  }
+  return active;
+}
+
 template <typename Change>
 Status Disk::ChangeActive(std::string_view operation, GuestOffset offset, uint64_t length,
                           const Change& change) {
@@ -231,9 +264,9 @@ Status Disk::ChangeActive(std::string_view operation, GuestOffset offset, uint64
     WaitForOpenGate();
     ReaderLock gate(write_gate_);
     const ChainPtr chain = this->chain();
-    CHAINFS_TRY(CheckChange(*chain, offset, length));
+    CHAINFS_ASSIGN(WritableImage* const active, ImageToChange(*chain, offset, length));
     if (length == 0) return {};
-    status = change(*chain);
+    status = change(*chain, *active);
     changes_.fetch_add(1, std::memory_order_release);
   }
   if (status) modified_ns_.store(Now(), std::memory_order_relaxed);
@@ -241,8 +274,9 @@ Status Disk::ChangeActive(std::string_view operation, GuestOffset offset, uint64
 }
 
 Status Disk::Write(GuestOffset offset, std::span<const std::byte> data) {
-  return ChangeActive("write", offset, data.size(), [&](const Chain& chain) {
-    return chain.active->image->Write(offset, data, chain.below.get());
+  const LatencyTimer timer(load_, &DiskLoad::writes, data.size());
+  return ChangeActive("write", offset, data.size(), [&](const Chain& chain, WritableImage& active) {
+    return active.Write(offset, data, chain.below.get());
   });
 }
 
@@ -273,10 +307,11 @@ Status Disk::ZeroInParts(std::string_view operation, GuestOffset offset, uint64_
   do {
     const GuestOffset at = offset + done;
     ZeroPart part;
-    CHAINFS_TRY(ChangeActive(operation, at, length - done, [&](const Chain& chain) -> Status {
+    const auto change_part = [&](const Chain& chain, WritableImage& active) -> Status {
       part = NextZeroPart(chain, at, length - done);
-      return part.is_zero ? Status() : change(chain, at, part.length);
-    }));
+      return part.is_zero ? Status() : change(chain, active, at, part.length);
+    };
+    CHAINFS_TRY(ChangeActive(operation, at, length - done, change_part));
     done += part.length;
     if (done < length && stop && stop()) {
       return Fail(ErrorKind::kCancelled, fmt::format("{}: {} was interrupted after {} of {} bytes",
@@ -288,24 +323,28 @@ Status Disk::ZeroInParts(std::string_view operation, GuestOffset offset, uint64_
 
 Status Disk::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated,
                          const StopFunction& stop) {
-  return ZeroInParts("write-zeroes", offset, length, stop,
-                     [&](const Chain& chain, GuestOffset at, uint64_t bytes) {
-                       return chain.active->image->WriteZeroes(at, bytes, keep_allocated,
-                                                               chain.below.get());
-                     });
+  const auto zero = [&](const Chain& chain, WritableImage& active, GuestOffset at, uint64_t bytes) {
+    return active.WriteZeroes(at, bytes, keep_allocated, chain.below.get());
+  };
+  return ZeroInParts("write-zeroes", offset, length, stop, zero);
 }
 
 Status Disk::Discard(GuestOffset offset, uint64_t length, const StopFunction& stop) {
-  return ZeroInParts("discard", offset, length, stop,
-                     [&](const Chain& chain, GuestOffset at, uint64_t bytes) {
-                       return chain.active->image->Discard(at, bytes);
-                     });
+  const auto discard = [](const Chain&, WritableImage& active, GuestOffset at, uint64_t bytes) {
+    return active.Discard(at, bytes);
+  };
+  return ZeroInParts("discard", offset, length, stop, discard);
+}
+
+Status Disk::Flush() {
+  const LatencyTimer timer(load_, &DiskLoad::flushes, 0);
+  return FlushActive();
 }
 
 // What was written before a switch was flushed by it; the active layer has all the rest.
-Status Disk::Flush() {
+Status Disk::FlushActive() {
   const uint64_t changes = changes_.load(std::memory_order_acquire);
-  Status flushed = chain()->active->image->Flush();
+  Status flushed = FlushImage(*chain()->active->image);
   if (flushed) {
     uint64_t covered = flushed_changes_.load(std::memory_order_relaxed);
     while (covered < changes && !flushed_changes_.compare_exchange_weak(covered, changes)) {
@@ -323,8 +362,7 @@ bool Disk::NeedsFlush() const {
   const ChainPtr chain = this->chain();
   Image& active = *chain->active->image;
   if (!active.writable()) return false;
-  return HasUnflushedChanges() ||
-         (!read_only_.load(std::memory_order_acquire) && active.HasPending());
+  return HasUnflushedChanges() || (!access_.stopped() && active.writer()->HasPending());
 }
 
 Status Disk::Settle() {
@@ -333,8 +371,9 @@ Status Disk::Settle() {
   constexpr int kMostFlushes = 4;
   for (int i = 0; i < kMostFlushes; ++i) {
     const ChainPtr chain = this->chain();
-    if (!HasUnflushedChanges() && !chain->active->image->HasPending()) break;
-    CHAINFS_TRY(Flush());
+    WritableImage* const active = chain->active->image->writer();
+    if (!HasUnflushedChanges() && (active == nullptr || !active->HasPending())) break;
+    CHAINFS_TRY(FlushActive());
   }
   return {};
 }
@@ -359,9 +398,8 @@ Result<bool> Disk::GrowPart(uint64_t new_size) {
   {
     GateCloser gate(*this);
     const ChainPtr chain = this->chain();
-    CHAINFS_TRY(CheckChange(*chain, GuestOffset(), 0));
-    Image& active = *chain->active->image;
-    const uint64_t size = active.virtual_size();
+    CHAINFS_ASSIGN(WritableImage* const active, ImageToChange(*chain, GuestOffset(), 0));
+    const uint64_t size = active->virtual_size();
     if (new_size < size) {
       return Fail(
           ErrorKind::kInvalidArgument,
@@ -374,7 +412,7 @@ Result<bool> Disk::GrowPart(uint64_t new_size) {
     if (backing_size > size && new_size - size > kPart) target = RoundUp(size + kPart, kPart);
     target = std::min(target, new_size);
     all = target == new_size;
-    status = active.Grow(target, chain->below.get(), backing_size);
+    status = active->Grow(target, chain->below.get(), backing_size);
     changes_.fetch_add(1, std::memory_order_release);
   }
   if (status) modified_ns_.store(Now(), std::memory_order_relaxed);
@@ -427,13 +465,13 @@ Status Disk::SwitchQuietly(const LayerPtr& overlay, const std::function<Status()
   stacks.EndWriting(*overlay);
   // The stack that was made is gone, and nobody else had the layer.
   writes_ = stacks.BeginWriting(*old->active);
-  if (!writes_) ForbidWriting("a snapshot failed, and somebody reads its layer now; mount again");
+  if (!writes_) access_.Forbid("a snapshot failed, and somebody reads its layer now; mount again");
   return switched;
 }
 
 Status Disk::SwitchActive(const LayerPtr& overlay, const std::function<Status()>& make_durable) {
   // The long part of the flush, while guests go on writing. Nobody flushes this layer afterwards.
-  CHAINFS_TRY(Flush());
+  CHAINFS_TRY(FlushActive());
   CHAINFS_TRY(Settle());
   Status flushed;
   {
@@ -442,7 +480,7 @@ Status Disk::SwitchActive(const LayerPtr& overlay, const std::function<Status()>
     if (overlay->image->virtual_size() != old->active->image->virtual_size()) {
       return Fail(ErrorKind::kStale, fmt::format("{}: the disk was resized meanwhile", name_));
     }
-    flushed = old->active->image->Flush();
+    flushed = FlushImage(*old->active->image);
     if (flushed) CHAINFS_TRY(SwitchQuietly(overlay, make_durable));
   }
   return Observed("flush", std::move(flushed));
@@ -456,7 +494,7 @@ Status Disk::ReplaceLayers(Layers layers) {
 
 Status Disk::GoBack(Layers layers, const std::function<Status()>& make_durable) {
   const GateCloser gate(*this);
-  if (writes_ || !read_only_.load()) {
+  if (writes_ || !access_.stopped()) {
     return Fail(ErrorKind::kBusy, fmt::format("{}: the disk is being written", name_));
   }
   // Everything that can fail comes before make_durable; nothing can after it.

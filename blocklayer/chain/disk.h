@@ -10,8 +10,8 @@
 // frozen has no write under way. Who wants the gate exclusively says so first (GateCloser): new
 // writers then wait, because the lock itself would let readers pass for ever.
 //
-// Lock order: gate_mu_ alone; write_gate_ before everything that writing an image takes; chain_mu_,
-// reason_mu_ and observer_mu_ are leaves, never held across I/O.
+// Lock order: gate_mu_ alone; write_gate_ before everything that writing an image takes; chain_mu_
+// and observer_mu_ are leaves, never held across I/O.
 //
 // Threads: all methods, any thread; SwitchActive and ReplaceLayers one caller at a time (the
 // catalog serializes them).
@@ -21,10 +21,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "blocklayer/base/sync.h"
+#include "blocklayer/chain/disk_access.h"
+#include "blocklayer/chain/disk_load.h"
 #include "blocklayer/chain/layer_stack.h"
 
 namespace chainfs {
@@ -63,10 +66,15 @@ class Disk {
   // True also when the active layer cannot be written (any more).
   bool read_only() const;
   // Why, one phrase for people ("mid is built on it"); empty while it can be written.
-  std::string ReadOnlyReason() const EXCLUDES(reason_mu_);
-  // What to say while it is the owner's will that the disk is read-only. Reasons of the image, such
-  // as a failed flush, are known here without that.
-  void SetReadOnlyReason(std::string why) EXCLUDES(reason_mu_);
+  std::string ReadOnlyReason() const;
+  // Whether a flush has failed, so that what the disk shows is not certain to last.
+  bool failed() const { return chain()->active->image->file().poisoned(); }
+  // Who has it open, and what its owner says of writing.
+  DiskAccess& access() { return access_; }
+  // The ticket of a handle that may write; nothing while the disk is read-only.
+  std::optional<DiskAccess::Ticket> AdmitWriter();
+  // What its users do, counted here but for the errors.
+  DiskLoad& load() { return load_; }
   // False, and the disk stays read-only, while anybody reads the active layer beneath others
   // (stack_registry.h); the catalog is woken up when that has ended.
   bool AllowWriting() EXCLUDES(write_gate_, gate_mu_);
@@ -74,8 +82,6 @@ class Disk {
   // active layer. False, and nothing changes, while somebody has it open for writing; the catalog
   // is woken up by the last one who closes it.
   bool StopWriting() EXCLUDES(write_gate_, gate_mu_);
-  // Nothing is written any more, whoever has it open, until the disk is opened anew.
-  void ForbidWriting(std::string why) EXCLUDES(reason_mu_);
   // Seconds and nanoseconds of the last guest write, or of the active file before the first.
   timespec modified() const;
   // Bytes that the layers which only this chain's files make up occupy: the sum over all layers.
@@ -123,16 +129,6 @@ class Disk {
   Status GoBack(Layers layers, const std::function<Status()>& make_durable)
       EXCLUDES(write_gate_, gate_mu_);
 
-  // Open handles that may write, counted by the presentation: first it counts, then it asks for
-  // read_only(). StopWriting first makes the disk read-only, then looks at the count.
-  void AddWriter() { writers_.fetch_add(1); }
-  void RemoveWriter();
-  uint32_t writers() const { return writers_.load(); }
-  // The others: while there are any, its active layer is not removed as one that nobody needs.
-  void AddReader() { readers_.fetch_add(1); }
-  void RemoveReader() { readers_.fetch_sub(1); }
-  uint32_t readers() const { return readers_.load(); }
-
  private:
   class GateCloser;
   Disk(std::string name, std::shared_ptr<Chain> chain, BlockContext& context);
@@ -142,14 +138,17 @@ class Disk {
   Status ZeroInParts(std::string_view operation, GuestOffset offset, uint64_t length,
                      const StopFunction& stop, const Change& change);
 
-  // Writes go through here: `change` is called as Status(const Chain&) with writing permitted and
-  // the range within the disk, and the active layer cannot change meanwhile.
+  // Writes go through here: `change` is called as Status(const Chain&, WritableImage& active) with
+  // writing permitted and the range within the disk, and the active layer cannot change meanwhile.
   template <typename Change>
   Status ChangeActive(std::string_view operation, GuestOffset offset, uint64_t length,
                       const Change& change);
   void WaitForOpenGate() EXCLUDES(gate_mu_);
   bool HasUnflushedChanges() const;
-  Status CheckChange(const Chain& chain, GuestOffset offset, uint64_t length) const;
+  // The image to write, if the range may be.
+  Result<WritableImage*> ImageToChange(const Chain& chain, GuestOffset offset,
+                                       uint64_t length) const;
+  Status FlushActive();
   Result<size_t> ReadFrom(const Chain& chain, GuestOffset offset, std::span<std::byte> out) const;
   // The part of SwitchActive that holds the gate.
   Status SwitchQuietly(const LayerPtr& overlay, const std::function<Status()>& make_durable)
@@ -161,18 +160,11 @@ class Disk {
 
   const std::string name_;
   BlockContext& context_;
-  std::atomic<bool> read_only_ = true;
-  std::atomic<bool> forbidden_ = false;
-  std::atomic<uint32_t> writers_ = 0;
-  std::atomic<uint32_t> readers_ = 0;
-  std::atomic<bool> close_awaited_ = false;  // StopWriting was refused
+  DiskAccess access_;
+  DiskLoad load_;
   std::atomic<int64_t> modified_ns_ = 0;
   std::atomic<uint64_t> changes_ = 0;          // of the contents, each counted after it was made
   std::atomic<uint64_t> flushed_changes_ = 0;  // how many of them a flush has covered
-
-  mutable Mutex reason_mu_;
-  std::string reason_ GUARDED_BY(reason_mu_);
-  std::string forbidden_reason_ GUARDED_BY(reason_mu_);
 
   mutable Mutex observer_mu_;
   std::shared_ptr<const ErrorObserver> observer_ GUARDED_BY(observer_mu_);

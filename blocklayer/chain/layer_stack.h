@@ -26,6 +26,7 @@
 #include "blocklayer/chain/block_context.h"
 #include "blocklayer/chain/flat_index.h"
 #include "blocklayer/chain/layer.h"
+#include "blocklayer/image/writable_image.h"
 
 namespace chainfs {
 

@@ -15,10 +15,11 @@ std::optional<ImageFormat> ParseImageFormat(std::string_view word) {
   return std::nullopt;
 }
 
-Status Image::MakeWritable() {
-  if (writable()) return {};
-  return Fail(ErrorKind::kReadOnly,
-              fmt::format("{}: cannot be written: {}", file().path(), read_only_reason()));
+std::string Image::read_only_reason() const { return "chainfs only reads this format"; }
+
+Status Image::ReadCompressed(const Extent& /*extent*/, std::span<std::byte> /*out*/) {
+  return Fail(ErrorKind::kUnsupported, fmt::format("{}: {} images have no compressed clusters",
+                                                   file().path(), ImageFormatName(format())));
 }
 
 }  // namespace chainfs

@@ -28,7 +28,7 @@ void Head(std::string* out, std::string_view name, std::string_view type, std::s
   *out += fmt::format("# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
 }
 
-using CountsOf = const LatencyCounts& (*)(const DiskMetrics&);
+using CountsOf = const LatencyCounts& (*)(const DiskLoad&);
 
 void PutBytes(std::string* out, const std::vector<ServedDiskPtr>& disks, std::string_view what,
               CountsOf counts_of) {
@@ -36,7 +36,7 @@ void PutBytes(std::string* out, const std::vector<ServedDiskPtr>& disks, std::st
   Head(out, bytes, "counter", fmt::format("Bytes of {} requests.", what));
   for (const ServedDiskPtr& served : disks) {
     *out += fmt::format("{}{{disk=\"{}\"}} {}\n", bytes, LabelText(served->disk->name()),
-                        counts_of(served->metrics).bytes());
+                        counts_of(served->disk->load()).bytes());
   }
 }
 
@@ -45,7 +45,7 @@ void PutLatencies(std::string* out, const std::vector<ServedDiskPtr>& disks, std
   const std::string seconds = fmt::format("chainfs_{}_seconds", what);
   Head(out, seconds, "histogram", fmt::format("Latency of {} requests inside the daemon.", what));
   for (const ServedDiskPtr& served : disks) {
-    const LatencyCounts& counts = counts_of(served->metrics);
+    const LatencyCounts& counts = counts_of(served->disk->load());
     const std::string label = LabelText(served->disk->name());
     uint64_t sum = 0;
     for (size_t i = 0; i < LatencyCounts::kBuckets; ++i) {
@@ -109,9 +109,9 @@ void PutOne(std::string* out, std::string_view name, std::string_view type, std:
 }  // namespace
 
 std::string MetricsText(const MetricsView& view) {
-  const CountsOf reads = [](const DiskMetrics& m) -> const LatencyCounts& { return m.reads; };
-  const CountsOf writes = [](const DiskMetrics& m) -> const LatencyCounts& { return m.writes; };
-  const CountsOf flushes = [](const DiskMetrics& m) -> const LatencyCounts& { return m.flushes; };
+  const CountsOf reads = [](const DiskLoad& m) -> const LatencyCounts& { return m.reads; };
+  const CountsOf writes = [](const DiskLoad& m) -> const LatencyCounts& { return m.writes; };
+  const CountsOf flushes = [](const DiskLoad& m) -> const LatencyCounts& { return m.flushes; };
   std::string out;
   PutBytes(&out, view.disks, "read", reads);
   PutLatencies(&out, view.disks, "read", reads);
@@ -121,7 +121,7 @@ std::string MetricsText(const MetricsView& view) {
   Head(&out, "chainfs_errors_total", "counter", "Failed reads, writes and flushes.");
   for (const ServedDiskPtr& served : view.disks) {
     out += fmt::format("chainfs_errors_total{{disk=\"{}\"}} {}\n", LabelText(served->disk->name()),
-                       served->metrics.errors.load());
+                       served->disk->load().errors.load());
   }
   PutJobs(&out, view.jobs);
   PutOne(&out, "chainfs_metadata_cache_hits_total", "counter", "Table slices found in memory.",

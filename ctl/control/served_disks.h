@@ -18,7 +18,6 @@
 
 #include "blocklayer/base/sync.h"
 #include "blocklayer/chain/disk.h"
-#include "ctl/control/disk_metrics.h"
 
 namespace chainfs::control {
 
@@ -26,7 +25,6 @@ struct ServedDisk {
   explicit ServedDisk(DiskPtr which) : disk(std::move(which)) {}
 
   const DiskPtr disk;
-  DiskMetrics metrics;
 };
 using ServedDiskPtr = std::shared_ptr<ServedDisk>;
 

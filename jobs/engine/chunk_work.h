@@ -47,6 +47,10 @@ class ChunkWork {
   // begun is for Pivot to see to.
   virtual bool gets_ready() const { return false; }
 
+  // Whether those whom the work may keep waiting wait just now: it then goes on with one chunk in
+  // flight. Cheap, any thread, called with a lock held.
+  virtual bool UsersWait() const { return false; }
+
   // Doing a chunk again is harmless.
   virtual ChunkResult Process(uint64_t offset, uint64_t length) = 0;
   // Makes what was processed durable, so that the process may end here and be taken up again.

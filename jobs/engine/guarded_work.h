@@ -23,6 +23,7 @@ class GuardedWork {
 
   // Until Destroy.
   ChunkWork& work() { return *work_; }
+  const ChunkWork& work() const { return *work_; }
   ChunkResult Process(ChunkRange chunk);
   Status Settle();
   Status Pivot();

@@ -117,7 +117,7 @@ Result<std::string> JobManager::Impl::StartStream(const DiskPtr& disk,
   if (request.dry_run) {
     LeftOutLayers left_out{
         .unneeded = catalog_.Unneeded(*plan.top, plan.between), .removed = {}, .problem = {}};
-    work = std::make_unique<StreamEstimate>(std::move(plan), std::move(left_out));
+    work = std::make_unique<StreamEstimate>(disk, std::move(plan), std::move(left_out));
   } else {
     auto stream =
         std::make_unique<StreamWork>(catalog_, events_, disk, std::move(plan), record, false);

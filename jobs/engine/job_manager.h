@@ -22,9 +22,6 @@ namespace chainfs::jobs {
 
 struct JobManagerOptions {
   int threads = 0;  // of the arena; 0: one a core, at least 2
-  // Whether the users of a disk are busy just now: its jobs then go on with one chunk in flight.
-  // Cheap, any thread, called with locks of the jobs held. Empty: never.
-  std::function<bool(const std::string& disk)> foreground_busy = {};
   // A job of the disk failed, or stands still until somebody resumes it. Quick, any thread, called
   // with locks of the jobs held.
   std::function<void(const std::string& disk, const std::string& type, const Error& error)> failed =

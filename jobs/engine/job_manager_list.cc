@@ -120,7 +120,6 @@ std::shared_ptr<JobRun> JobManager::Impl::MakeRun(const Reservation& reservation
   const uint64_t sequence = reservation.sequence();
   settings.sequence = sequence;
   JobRunHooks hooks{.failed = options_.failed,
-                    .foreground_busy = options_.foreground_busy,
                     .released = [this, sequence] { LayersReleased(sequence); },
                     .concluded = [this, sequence] { Concluded(sequence); }};
   return std::make_shared<JobRun>(arena_, events_, std::move(settings), std::move(work),

@@ -48,8 +48,6 @@ struct JobRunHooks {
   // not call back into jobs.
   std::function<void(const std::string& disk, const std::string& type, const Error& error)> failed =
       {};
-  // Whether the disk's own users are busy: the job then goes on with one lane. Cheap, any thread.
-  std::function<bool(const std::string& disk)> foreground_busy;
   // The job holds nothing any more; its last events come next. Called like `concluded`.
   std::function<void()> released;
   // The job has concluded. Called once, on a thread of the arena, with no lock held.
@@ -100,7 +98,7 @@ class JobRun final : public LaneOwner {
     return !cancel_ && !stop_ && !failure_ && !user_paused_ && !error_paused_;
   }
   bool UsersWait() const override REQUIRES(lanes_.mu) {
-    return hooks_.foreground_busy && hooks_.foreground_busy(settings_.disk);
+    return UnderWay() && work_.work().UsersWait();  // the work lives until its end
   }
   void ChunkEnded(ChunkRange chunk, const ChunkResult& result, Time began) override
       REQUIRES(lanes_.mu);

@@ -39,7 +39,8 @@ std::optional<uint64_t> BaseSize(const LayerStack& below, uint32_t between) {
 
 }  // namespace
 
-StreamCopier::StreamCopier(Image& top, std::shared_ptr<const LayerStack> below, uint32_t between)
+StreamCopier::StreamCopier(WritableImage& top, std::shared_ptr<const LayerStack> below,
+                           uint32_t between)
     : top_(top),
       below_(std::move(below)),
       between_(between),

@@ -37,7 +37,7 @@ class StreamCopier {
  public:
   // `below` is everything beneath `top`, of which the first `between` layers are to be left out;
   // its next layer, if there is one, is the base. `top` outlives the copier.
-  StreamCopier(Image& top, std::shared_ptr<const LayerStack> below, uint32_t between);
+  StreamCopier(WritableImage& top, std::shared_ptr<const LayerStack> below, uint32_t between);
 
   uint64_t cluster_size() const { return cluster_size_; }
   // Both ends cluster-aligned, or the end of top. Returns the bytes copied, zeros not counted.
@@ -81,7 +81,7 @@ class StreamCopier {
   ChunkResult Copy(uint64_t begin, uint64_t end);
   Status CopyLoaded(uint64_t begin, std::span<const std::byte> data, uint64_t& copied);
 
-  Image& top_;
+  WritableImage& top_;
   const std::shared_ptr<const LayerStack> below_;
   const uint32_t between_;
   const std::optional<uint64_t> base_size_;  // nothing when no base stays

@@ -56,6 +56,11 @@ Result<StreamPlan> PlanStream(Catalog& catalog, const Disk& disk,
                                        "stream",
                                        plan.top->path)));
   }
+  if (plan.top->image->writer() == nullptr) {
+    return Fail(ErrorKind::kReadOnly,
+                EscapeText(fmt::format("{}: cannot be filled: {}", plan.top->path,
+                                       plan.top->image->read_only_reason())));
+  }
   plan.between.assign(top_at + 1, base_at);
   if (top_at + 1 != layers.end()) {
     plan.below = chain->below;

@@ -22,7 +22,8 @@ uint64_t LengthOf(const StreamPlan& plan) {
 
 void MakeCopier(const StreamPlan& plan, std::optional<StreamCopier>& copier) {
   if (plan.nothing_to_do()) return;
-  copier.emplace(*plan.top->image, plan.below, static_cast<uint32_t>(plan.between.size()));
+  copier.emplace(*plan.top->image->writer(), plan.below,
+                 static_cast<uint32_t>(plan.between.size()));
 }
 
 }  // namespace
@@ -33,7 +34,7 @@ StreamWork::StreamWork(Catalog& catalog, EventLog& events, DiskPtr disk, StreamP
       events_(events),
       disk_(std::move(disk)),
       plan_(std::move(plan)),
-      top_(*plan_.top->image),
+      top_(*plan_.top->image->writer()),
       cluster_size_(top_.cluster_size()),
       length_(LengthOf(plan_)),
       source_(length_),
@@ -62,9 +63,6 @@ Status StreamWork::CheckTop() const {
 Status StreamWork::Prepare() {
   CHAINFS_ASSIGN(LayerLease lease, catalog_.leases().Take(plan_.top));
   lease_.emplace(std::move(lease));
-  // What the disk gains from now on must not show the base, which may be longer than what it will
-  // replace. What it gained before is covered at the end.
-  if (plan_.base) top_.SetGrowthCover(plan_.base->image->virtual_size());
   Status status = CheckTop();
   if (status) {
     MutexLock lock(mu_);
@@ -78,11 +76,7 @@ Status StreamWork::Prepare() {
   return status;
 }
 
-void StreamWork::Unlock() {
-  if (!lease_) return;
-  top_.SetGrowthCover(0);
-  lease_.reset();
-}
+void StreamWork::Unlock() { lease_.reset(); }
 
 Status StreamWork::WriteRecord() {
   return catalog_.records().Write(*disk_, JobRecordName(record_.id), FormatJobRecord(record_));
@@ -187,8 +181,11 @@ void StreamWork::SaveParameters(const JobParameters& parameters) {
   }
 }
 
-StreamEstimate::StreamEstimate(StreamPlan plan, LeftOutLayers left_out)
-    : plan_(std::move(plan)), left_out_(std::move(left_out)), source_(LengthOf(plan_)) {
+StreamEstimate::StreamEstimate(DiskPtr disk, StreamPlan plan, LeftOutLayers left_out)
+    : disk_(std::move(disk)),
+      plan_(std::move(plan)),
+      left_out_(std::move(left_out)),
+      source_(LengthOf(plan_)) {
   MakeCopier(plan_, copier_);
 }
 

@@ -49,6 +49,7 @@ class StreamWork final : public ChunkWork {
   WorkSource& source() override { return source_; }
   uint64_t unit() const override { return cluster_size_; }
   uint64_t chunk_size() const override;
+  bool UsersWait() const override { return disk_->load().UsersWait(DiskLoad::Clock::now()); }
   ChunkResult Process(uint64_t offset, uint64_t length) override;
   Status Settle() override;
   Status Pivot() override;
@@ -70,7 +71,7 @@ class StreamWork final : public ChunkWork {
   EventLog& events_;
   const DiskPtr disk_;
   const StreamPlan plan_;
-  Image& top_;
+  WritableImage& top_;
   const uint64_t cluster_size_;
   const uint64_t length_;  // of what is walked, from 0
   CursorSource source_;
@@ -87,16 +88,18 @@ class StreamWork final : public ChunkWork {
 class StreamEstimate final : public ChunkWork {
  public:
   // `left_out`: what the stream would leave behind.
-  StreamEstimate(StreamPlan plan, LeftOutLayers left_out);
+  StreamEstimate(DiskPtr disk, StreamPlan plan, LeftOutLayers left_out);
 
   WorkSource& source() override { return source_; }
   uint64_t unit() const override { return plan_.top->image->cluster_size(); }
   uint64_t chunk_size() const override;
   bool estimates() const override { return true; }
+  bool UsersWait() const override { return disk_->load().UsersWait(DiskLoad::Clock::now()); }
   LeftOutLayers LeftOut() override { return left_out_; }
   ChunkResult Process(uint64_t offset, uint64_t length) override;
 
  private:
+  const DiskPtr disk_;
   const StreamPlan plan_;
   const LeftOutLayers left_out_;
   CursorSource source_;

@@ -93,7 +93,7 @@ inline Result<Bytes> FlatByHand(Directory& directory, const std::string& name, I
   }
   MetadataCache cache(1 << 20);
   CHAINFS_ASSIGN(
-      const std::unique_ptr<Image> image,
+      const std::unique_ptr<WritableImage> image,
       OpenQcow2Image(std::move(file), cache, {.read_only = true, .owner = cache.NewOwner()}));
   return ReadWholeImage(*image, below.get());
 }

@@ -108,7 +108,7 @@ std::vector<size_t> StepsOf(const std::vector<HostCall>& calls) {
 
 class GrowthCrash : public ::testing::Test {
  protected:
-  std::unique_ptr<Image> Open(const std::shared_ptr<MemHost>& host) {
+  std::unique_ptr<WritableImage> Open(const std::shared_ptr<MemHost>& host) {
     auto file = host->OpenRoot()->Open("a.qcow2", OpenMode::kReadWrite);
     if (!file) return nullptr;
     auto image = OpenQcow2Image(*std::move(file), cache_, {.owner = cache_.NewOwner()});
@@ -118,7 +118,7 @@ class GrowthCrash : public ::testing::Test {
     }
     return *std::move(image);
   }
-  static Status WritePiece(Image& image, uint64_t piece) {
+  static Status WritePiece(WritableImage& image, uint64_t piece) {
     const std::vector<std::byte> data(kPiece, std::byte{0x5a});
     return image.Write(GuestOffset(piece * kPiece), data, nullptr);
   }
@@ -134,7 +134,7 @@ class GrowthCrash : public ::testing::Test {
     const auto host = MemHost::Create();
     ASSERT_TRUE(CreateQcow2(*host->OpenRoot(), "a.qcow2",
                             {.virtual_size = kSize, .cluster_bits = 9, .refcount_order = 6}));
-    const std::unique_ptr<Image> image = Open(host);
+    const std::unique_ptr<WritableImage> image = Open(host);
     for (uint64_t i = 0; i < pieces; ++i) {
       ASSERT_TRUE(WritePiece(*image, i));
       if (i % 16 == 0) {
@@ -148,7 +148,7 @@ class GrowthCrash : public ::testing::Test {
   // How many pieces fit before the refcount table grows.
   uint64_t PiecesUntilTableGrows() {
     const auto host = MemHost::FromTree(base_);
-    const std::unique_ptr<Image> image = Open(host);
+    const std::unique_ptr<WritableImage> image = Open(host);
     const uint64_t table = RefcountTable(host);
     uint64_t count = 0;
     while (!HasFailure() && RefcountTable(host) == table) {
@@ -162,10 +162,10 @@ class GrowthCrash : public ::testing::Test {
     std::vector<HostCall> growth;
   };
   // `dirty` pieces, then a commit held at `commit_stop`, and `grow` as far as `growth_stop`.
-  Run Race(uint64_t dirty, const std::function<Status(Image&)>& grow, size_t commit_stop,
+  Run Race(uint64_t dirty, const std::function<Status(WritableImage&)>& grow, size_t commit_stop,
            size_t growth_stop, size_t commit_calls, bool check) {
     const auto host = MemHost::FromTree(base_);
-    const std::unique_ptr<Image> image = Open(host);
+    const std::unique_ptr<WritableImage> image = Open(host);
     for (uint64_t i = 0; i < dirty; ++i) EXPECT_TRUE(WritePiece(*image, pieces_ + i));
     host->StartRecording();
     Actor commit([&] { return image->Flush(); }, commit_stop);
@@ -208,7 +208,7 @@ class GrowthCrash : public ::testing::Test {
     states_ += crash.visited();
   }
 
-  void RaceAll(uint64_t dirty, const std::function<Status(Image&)>& grow) {
+  void RaceAll(uint64_t dirty, const std::function<Status(WritableImage&)>& grow) {
     // What the two do when they do not meet tells where they can be held.
     const Run plain = Race(dirty, grow, 0, SIZE_MAX, SIZE_MAX, false);
     ASSERT_FALSE(plain.commit.empty());
@@ -240,7 +240,7 @@ TEST_F(GrowthCrash, OfTheRefcountTable) {
   Prepare(400 + until - kUncommitted);
   const uint64_t left = PiecesUntilTableGrows();
   ASSERT_GT(left, 4u);
-  RaceAll(left - 1, [&](Image& image) -> Status {
+  RaceAll(left - 1, [&](WritableImage& image) -> Status {
     CHAINFS_TRY(WritePiece(image, pieces_ + left - 1));
     return WritePiece(image, pieces_ + left);
   });
@@ -248,7 +248,7 @@ TEST_F(GrowthCrash, OfTheRefcountTable) {
 
 TEST_F(GrowthCrash, OfRefcountBlocksAndL2Tables) {
   Prepare(100);
-  RaceAll(20, [&](Image& image) -> Status {
+  RaceAll(20, [&](WritableImage& image) -> Status {
     for (uint64_t i = 20; i < 36; ++i) CHAINFS_TRY(WritePiece(image, pieces_ + i));
     return Status();
   });
@@ -257,7 +257,7 @@ TEST_F(GrowthCrash, OfRefcountBlocksAndL2Tables) {
 TEST_F(GrowthCrash, OfTheL1Table) {
   Prepare(100);
   growth_waits_ = true;
-  RaceAll(20, [&](Image& image) { return image.Grow(4 * kSize, nullptr, 0); });
+  RaceAll(20, [&](WritableImage& image) { return image.Grow(4 * kSize, nullptr, 0); });
 }
 
 TEST_F(GrowthCrash, OfTheL1TableWithTheRefcountTable) {
@@ -266,7 +266,7 @@ TEST_F(GrowthCrash, OfTheL1TableWithTheRefcountTable) {
   ASSERT_GT(until, kUncommitted);
   Prepare(400 + until - 10);
   growth_waits_ = true;
-  RaceAll(4, [&](Image& image) { return image.Grow(16 * kSize, nullptr, 0); });
+  RaceAll(4, [&](WritableImage& image) { return image.Grow(16 * kSize, nullptr, 0); });
 }
 
 }  // namespace

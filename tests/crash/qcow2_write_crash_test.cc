@@ -43,7 +43,7 @@ uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
 
 class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
  protected:
-  std::unique_ptr<Image> Open(const std::shared_ptr<MemHost>& host) {
+  std::unique_ptr<WritableImage> Open(const std::shared_ptr<MemHost>& host) {
     auto file = host->OpenRoot()->Open("a.qcow2", OpenMode::kReadWrite);
     if (!file) {
       ADD_FAILURE() << file.error().message;
@@ -95,7 +95,7 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
     host->PutFile("a.qcow2", bytes);
   }
 
-  Status RandomOperation(Image& image, SectorModel& model, Random& random) {
+  Status RandomOperation(WritableImage& image, SectorModel& model, Random& random) {
     const uint64_t sectors = model.sectors();
     const uint64_t cluster_sectors = image.cluster_size() / 512;
     const uint64_t lba = random.Below(sectors);
@@ -149,7 +149,7 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
     const auto report = CheckQcow2(**file);
     ASSERT_TRUE(report) << report.error().message;
     ASSERT_EQ(report->corruptions, 0u) << report->messages.front();
-    std::unique_ptr<Image> image = Open(host);
+    std::unique_ptr<WritableImage> image = Open(host);
     ASSERT_NE(image, nullptr);
     const auto contents = ReadWholeImage(*image, below_.get());
     ASSERT_TRUE(contents) << contents.error().message;
@@ -192,7 +192,7 @@ TEST_P(Qcow2WriteCrash, EveryStateIsOldOrNew) {
     });
     std::vector<std::byte> initial(GetParam().size);
     model.Preload(0, initial);
-    std::unique_ptr<Image> image = Open(host);
+    std::unique_ptr<WritableImage> image = Open(host);
     ASSERT_NE(image, nullptr);
     if (GetParam().backing) {
       below_ = std::make_unique<BufferBelow>(initial);

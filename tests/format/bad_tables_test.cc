@@ -111,7 +111,7 @@ class BadTables : public ::testing::Test {
 
   std::shared_ptr<MemHost> host_ = MemHost::Create();
   MetadataCache cache_{1 << 20};
-  std::unique_ptr<Image> image_;
+  std::unique_ptr<WritableImage> image_;
   Bytes expected_;
 };
 
@@ -202,7 +202,7 @@ struct Target {
 };
 struct Verb {
   std::string name;
-  std::function<Status(Image&)> change;  // of kVictim
+  std::function<Status(WritableImage&)> change;  // of kVictim
 };
 
 const Target kTargets[] = {
@@ -225,15 +225,19 @@ const Target kTargets[] = {
 };
 
 const Verb kVerbs[] = {
-    {"Write", [](Image& i) { return i.Write(GuestOffset(kVictim), Bytes(kCluster), nullptr); }},
+    {"Write",
+     [](WritableImage& i) { return i.Write(GuestOffset(kVictim), Bytes(kCluster), nullptr); }},
     {"WritePart",
-     [](Image& i) { return i.Write(GuestOffset(kVictim + 512), Bytes(512), nullptr); }},
+     [](WritableImage& i) { return i.Write(GuestOffset(kVictim + 512), Bytes(512), nullptr); }},
     {"Zero",
-     [](Image& i) { return i.WriteZeroes(GuestOffset(kVictim), kCluster, false, nullptr); }},
+     [](WritableImage& i) {
+       return i.WriteZeroes(GuestOffset(kVictim), kCluster, false, nullptr);
+     }},
     {"ZeroKeeping",
-     [](Image& i) { return i.WriteZeroes(GuestOffset(kVictim), kCluster, true, nullptr); }},
-    {"ZeroPart", [](Image& i) { return i.WriteZeroes(GuestOffset(kVictim), 512, false, nullptr); }},
-    {"Discard", [](Image& i) { return i.Discard(GuestOffset(kVictim), kCluster); }},
+     [](WritableImage& i) { return i.WriteZeroes(GuestOffset(kVictim), kCluster, true, nullptr); }},
+    {"ZeroPart",
+     [](WritableImage& i) { return i.WriteZeroes(GuestOffset(kVictim), 512, false, nullptr); }},
+    {"Discard", [](WritableImage& i) { return i.Discard(GuestOffset(kVictim), kCluster); }},
 };
 
 enum class EntryKind : uint8_t { kShared, kUnshared, kZeroShared, kZeroUnshared, kCompressed };

@@ -58,7 +58,7 @@ class Qcow2Concurrency : public ::testing::TestWithParam<const char*> {
 
   std::shared_ptr<MemHost> host_ = MemHost::Create();
   MetadataCache cache_{256 << 10};
-  std::unique_ptr<Image> image_;
+  std::unique_ptr<WritableImage> image_;
 };
 
 TEST_P(Qcow2Concurrency, InterleavedSectorsKeepTheirOwnersValues) {

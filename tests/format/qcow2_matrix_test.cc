@@ -77,7 +77,7 @@ class Qcow2Matrix : public ::testing::TestWithParam<Case> {
     Run(command);
   }
 
-  std::unique_ptr<Image> Open(const std::string& name) {
+  std::unique_ptr<WritableImage> Open(const std::string& name) {
     auto file = directory_->Open(name, OpenMode::kReadWrite);
     EXPECT_TRUE(file) << file.error().message;
     if (!file) return nullptr;
@@ -112,14 +112,14 @@ TEST_P(Qcow2Matrix, ReadsWhatQemuWroteAndQemuReadsWhatWeWrote) {
   }
   uint64_t cluster = 0;
   {
-    const std::unique_ptr<Image> image = Open("a.qcow2");
+    const std::unique_ptr<WritableImage> image = Open("a.qcow2");
     ASSERT_NE(image, nullptr);
     cluster = image->cluster_size();
   }
   QemuWrites("a.qcow2", c.compressed, cluster);
   Run({"qemu-img", "convert", "-O", "raw", "a.qcow2", "before.raw"});
 
-  std::unique_ptr<Image> image = Open("a.qcow2");
+  std::unique_ptr<WritableImage> image = Open("a.qcow2");
   ASSERT_NE(image, nullptr);
   ASSERT_TRUE(image->writable()) << image->read_only_reason();
   ImageModel model(*image, below.get(), ReadBytes(dir_ / "before.raw"));

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "blocklayer/image/image.h"
+#include "blocklayer/image/writable_image.h"
 #include "tests/support/random.h"
 
 namespace chainfs {
@@ -34,11 +34,11 @@ std::string Difference(std::span<const std::byte> expected, std::span<const std:
 class ImageModel {
  public:
   // Both must outlive the model. `expected` is what the image shows now.
-  ImageModel(Image& image, const BackingReader* below, std::vector<std::byte> expected)
+  ImageModel(WritableImage& image, const BackingReader* below, std::vector<std::byte> expected)
       : image_(&image), below_(below), expected_(std::move(expected)) {}
 
   const std::vector<std::byte>& expected() const { return expected_; }
-  void Reopened(Image& image) { image_ = &image; }
+  void Reopened(WritableImage& image) { image_ = &image; }
 
   // One random write, write-zeroes, discard, populate or flush; sizes around `scale` bytes.
   Status RandomOperation(Random& random, uint64_t scale);
@@ -49,7 +49,7 @@ class ImageModel {
   Status RandomPopulate(Random& random, uint64_t offset, uint64_t length);
   Status DoDiscard(uint64_t offset, uint64_t length);
 
-  Image* image_;
+  WritableImage* image_;
   const BackingReader* below_;
   std::vector<std::byte> expected_;
 };

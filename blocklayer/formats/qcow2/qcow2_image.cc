@@ -13,8 +13,9 @@
 
 namespace chainfs {
 
-Result<std::unique_ptr<Image>> OpenQcow2Image(std::unique_ptr<File> file, MetadataCache& cache,
-                                              const Qcow2OpenOptions& options) {
+Result<std::unique_ptr<WritableImage>> OpenQcow2Image(std::unique_ptr<File> file,
+                                                      MetadataCache& cache,
+                                                      const Qcow2OpenOptions& options) {
   CHAINFS_ASSIGN(Qcow2Header header, ReadQcow2Header(*file));
   const bool may_write = !options.read_only && file->writable();
   const bool dirty = (header.incompatible & kIncompatibleDirty) != 0;

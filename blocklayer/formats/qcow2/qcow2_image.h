@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "blocklayer/cache/metadata_cache.h"
-#include "blocklayer/image/image.h"
+#include "blocklayer/image/writable_image.h"
 
 namespace chainfs {
 
@@ -29,8 +29,9 @@ struct Qcow2OpenOptions {
 };
 
 // Takes the file over. kInvalidFormat, kUnsupported (naming the feature), kCorrupt, kIo.
-Result<std::unique_ptr<Image>> OpenQcow2Image(std::unique_ptr<File> file, MetadataCache& cache,
-                                              const Qcow2OpenOptions& options);
+Result<std::unique_ptr<WritableImage>> OpenQcow2Image(std::unique_ptr<File> file,
+                                                      MetadataCache& cache,
+                                                      const Qcow2OpenOptions& options);
 
 struct Qcow2RepairControl {
   const std::atomic<bool>* stop = nullptr;          // true: ends soon, with kCancelled

@@ -22,12 +22,12 @@
 
 #include "blocklayer/formats/qcow2/metadata.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
-#include "blocklayer/image/image.h"
 #include "blocklayer/image/range_lock.h"
+#include "blocklayer/image/writable_image.h"
 
 namespace chainfs::qcow2 {
 
-class Qcow2Image final : public Image {
+class Qcow2Image final : public WritableImage {
  public:
   Qcow2Image(std::unique_ptr<File> file, MetadataCache& cache, const Qcow2OpenOptions& options,
              Qcow2Header header);

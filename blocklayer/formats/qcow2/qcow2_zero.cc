@@ -157,7 +157,6 @@ Status Qcow2Image::Grow(uint64_t new_size, const BackingReader* below, uint64_t 
   if (new_size == old_size) return {};
   CHAINFS_TRY(PrepareToChange());
   CHAINFS_TRY(Finish(metadata_.GrowL1For(new_size)));
-  backing_size = std::max(backing_size, growth_cover_.load(std::memory_order_acquire));
   // The rest of the last cluster was never visible; it may hold anything, or the backing's bytes.
   const uint64_t cluster_size = metadata_.geometry().cluster_size();
   const uint64_t last_end = RoundUp(old_size, cluster_size);

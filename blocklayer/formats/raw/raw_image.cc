@@ -16,7 +16,7 @@ namespace {
 constexpr uint64_t kSectorSize = 512;
 constexpr uint32_t kClusterSize = 4096;
 
-class RawImage final : public Image {
+class RawImage final : public WritableImage {
  public:
   RawImage(std::unique_ptr<File> file, bool read_only, uint64_t file_size)
       : file_(std::move(file)),
@@ -36,7 +36,6 @@ class RawImage final : public Image {
   Result<uint64_t> AllocatedBytes() override;
 
   Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail detail) override;
-  Status ReadCompressed(const Extent& extent, std::span<std::byte> out) override;
 
   Status Write(GuestOffset offset, std::span<const std::byte> data,
                const BackingReader* below) override;
@@ -132,10 +131,6 @@ Result<Extent> RawImage::Map(GuestOffset offset, uint64_t length, MapDetail deta
   return extent;
 }
 
-Status RawImage::ReadCompressed(const Extent& /*extent*/, std::span<std::byte> /*out*/) {
-  return Fail(ErrorKind::kUnsupported, file_->path() + ": a raw image has no compressed clusters");
-}
-
 Status RawImage::Write(GuestOffset offset, std::span<const std::byte> data,
                        const BackingReader* /*below*/) {
   CHAINFS_TRY(CheckChange(offset, data.size()));
@@ -199,7 +194,7 @@ Status RawImage::Close() {
 
 }  // namespace
 
-Result<std::unique_ptr<Image>> OpenRawImage(std::unique_ptr<File> file, bool read_only) {
+Result<std::unique_ptr<WritableImage>> OpenRawImage(std::unique_ptr<File> file, bool read_only) {
   CHAINFS_ASSIGN(const uint64_t size, file->Size());
   if (size > UINT64_MAX / 2) {
     return Fail(ErrorKind::kInvalidFormat, file->path() + ": the file is too large for a disk");

@@ -7,11 +7,11 @@
 
 #include <memory>
 
-#include "blocklayer/image/image.h"
+#include "blocklayer/image/writable_image.h"
 
 namespace chainfs::raw {
 
 // Takes the file over. `read_only`: never write, whatever the file was opened for.
-Result<std::unique_ptr<Image>> OpenRawImage(std::unique_ptr<File> file, bool read_only);
+Result<std::unique_ptr<WritableImage>> OpenRawImage(std::unique_ptr<File> file, bool read_only);
 
 }  // namespace chainfs::raw

@@ -93,9 +93,9 @@ TEST_F(CatalogAccessTest, AJobMayFillALayerThatWasOpenedForReading) {
   EXPECT_EQ(Of("mid.qcow2"), Modes{O_RDWR});
   EXPECT_EQ(Of("base.qcow2"), Modes{O_RDONLY});
   const std::string data(65536, 'b');
-  ASSERT_TRUE(mid->image->Populate(GuestOffset(0), std::as_bytes(std::span(data))));
-  ASSERT_TRUE(mid->image->Flush());
-  ASSERT_TRUE(mid->image->SetBacking(std::nullopt));
+  ASSERT_TRUE(mid->image->writer()->Populate(GuestOffset(0), std::as_bytes(std::span(data))));
+  ASSERT_TRUE(mid->image->writer()->Flush());
+  ASSERT_TRUE(mid->image->writer()->SetBacking(std::nullopt));
   // Somebody else may not even read it meanwhile.
   EXPECT_FALSE(RunCommand({"qemu-img", "check", At("mid.qcow2")}).ok());
   lease.reset();

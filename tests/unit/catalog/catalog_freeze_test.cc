@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "tests/unit/catalog/catalog_fixture.h"
 
@@ -77,7 +78,8 @@ TEST_F(CatalogFreezeTest, ItComesAndGoesLikeOneThatIsShown) {
   Listener listener;
   catalog_->SetObserver(&listener);
   DiskPtr vm1 = catalog_->Find("vm1");
-  vm1->AddWriter();
+  std::optional<DiskAccess::Ticket> ticket = vm1->AdmitWriter();
+  ASSERT_TRUE(ticket);
   MakeOverlay("vm1.snap1", "vm1.qcow2");
   ASSERT_TRUE(catalog_->Rescan());
   EXPECT_FALSE(vm1->read_only());
@@ -85,7 +87,7 @@ TEST_F(CatalogFreezeTest, ItComesAndGoesLikeOneThatIsShown) {
             std::string::npos)
       << NoteOf("vm1");
   Fill(vm1, 0, 512, 'x');
-  vm1->RemoveWriter();
+  ticket.reset();
   ASSERT_TRUE(catalog_->Rescan());
   EXPECT_TRUE(vm1->read_only());
   ASSERT_TRUE(catalog_->Rescan());
@@ -222,7 +224,8 @@ TEST_F(CatalogFreezeTest, ABaseThatWasReplacedByRenameCountsTwice) {
   ASSERT_EQ(::mkdir(At("sub").c_str(), 0700), 0);
   ASSERT_TRUE(OpenAll());
   DiskPtr top = catalog_->Find("top");
-  top->AddWriter();
+  std::optional<DiskAccess::Ticket> ticket = top->AdmitWriter();
+  ASSERT_TRUE(ticket);
   EXPECT_FALSE(ReadOnly("new"));
   ASSERT_EQ(::rename(At("base.qcow2").c_str(), At("old.qcow2").c_str()), 0);
   ASSERT_EQ(::rename(At("new.qcow2").c_str(), At("base.qcow2").c_str()), 0);
@@ -231,7 +234,7 @@ TEST_F(CatalogFreezeTest, ABaseThatWasReplacedByRenameCountsTwice) {
     EXPECT_TRUE(ReadOnly("old")) << "the one in use";
     EXPECT_TRUE(ReadOnly("base")) << "the one that the header names now";
   }
-  top->RemoveWriter();
+  ticket.reset();
 }
 
 TEST_F(CatalogFreezeTest, HostileFilesFreezeNothingElseAndHarmNobody) {

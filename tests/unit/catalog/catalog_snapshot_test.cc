@@ -286,7 +286,7 @@ TEST_F(CatalogSnapshotTest, AnImageSourceWhoseFirstLayerIsGoneFollowsItsRecord) 
   TakeSnapshot("disk");
   {
     const LayerPtr active = catalog_->Find("disk")->chain()->active;
-    ASSERT_TRUE(active->image->SetBacking(std::nullopt));
+    ASSERT_TRUE(active->image->writer()->SetBacking(std::nullopt));
     catalog_->DropLayersBetween(active, nullptr);
   }
   catalog_.reset();

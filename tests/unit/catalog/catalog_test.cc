@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "blocklayer/io/posix.h"
 #include "tests/unit/catalog/catalog_fixture.h"
@@ -150,14 +151,15 @@ TEST_F(CatalogTest, AnImageThatIsOpenForWritingTurnsReadOnlyOnlyWhenItIsClosed) 
   MakeQcow2("base.qcow2");
   ASSERT_TRUE(OpenAll());
   const DiskPtr base = catalog_->Find("base");
-  base->AddWriter();
+  std::optional<DiskAccess::Ticket> ticket = base->AdmitWriter();
+  ASSERT_TRUE(ticket);
   MakeOverlay("top.qcow2", "base.qcow2");
   ASSERT_TRUE(catalog_->Rescan());
   EXPECT_FALSE(base->read_only());
   EXPECT_EQ(BrokenError("top").kind, ErrorKind::kBusy);
   EXPECT_NE(NoteOf("base").find("open for writing"), std::string::npos) << NoteOf("base");
   Fill(base, 0, 512, 'x');
-  base->RemoveWriter();
+  ticket.reset();
   ASSERT_TRUE(catalog_->Rescan());
   EXPECT_TRUE(base->read_only());
   ASSERT_NE(catalog_->Find("top"), nullptr) << BrokenError("top").message;
@@ -168,12 +170,13 @@ TEST_F(CatalogTest, ARenamedImageThatIsStillWrittenWaits) {
   MakeQcow2("a.qcow2");
   ASSERT_TRUE(OpenAll());
   const DiskPtr a = catalog_->Find("a");
-  a->AddWriter();
+  std::optional<DiskAccess::Ticket> ticket = a->AdmitWriter();
+  ASSERT_TRUE(ticket);
   ASSERT_EQ(::rename(At("a.qcow2").c_str(), At("b.qcow2").c_str()), 0);
   ASSERT_TRUE(catalog_->Rescan());
   EXPECT_EQ(BrokenError("b").kind, ErrorKind::kBusy) << BrokenError("b").message;
   Fill(a, 0, 512, 'a');
-  a->RemoveWriter();
+  ticket.reset();
   ASSERT_TRUE(catalog_->Rescan());
   ASSERT_NE(catalog_->Find("b"), nullptr) << BrokenError("b").message;
   EXPECT_TRUE(a->read_only());
@@ -414,7 +417,8 @@ TEST_F(CatalogTest, DroppedLayersThatNobodyIsBuiltOnAreWritableAgain) {
   {
     const Result<LayerLease> lease = catalog_->leases().Take(layers[0]);
     ASSERT_TRUE(lease);
-    ASSERT_TRUE(layers[0]->image->SetBacking(*catalog_->ReferenceTo(*top, *layers[0], *layers[2])));
+    const BackingReference base = *catalog_->ReferenceTo(*top, *layers[0], *layers[2]);
+    ASSERT_TRUE(layers[0]->image->writer()->SetBacking(base));
     catalog_->DropLayersBetween(layers[0], layers[2]);
   }
   EXPECT_EQ(top->chain()->depth(), 2u);
@@ -423,7 +427,7 @@ TEST_F(CatalogTest, DroppedLayersThatNobodyIsBuiltOnAreWritableAgain) {
   EXPECT_TRUE(catalog_->Find("base")->read_only());
   EXPECT_EQ(recorder.log, (Names{"rw mid", "~top"}));
   // Onto nothing.
-  ASSERT_TRUE(layers[0]->image->SetBacking(std::nullopt));
+  ASSERT_TRUE(layers[0]->image->writer()->SetBacking(std::nullopt));
   catalog_->DropLayersBetween(layers[0], nullptr);
   EXPECT_EQ(top->chain()->depth(), 1u);
   EXPECT_TRUE(catalog_->Find("base")->read_only()) << "mid is built on it";

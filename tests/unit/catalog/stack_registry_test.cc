@@ -94,7 +94,7 @@ class StillBackedTest : public CatalogTest {
   void LeaveOutMiddle() {
     const Layers layers = top_->chain()->AllLayers();
     const BackingReference base{.name = "base.qcow2", .format = "qcow2"};
-    ASSERT_TRUE(layers[0]->image->SetBacking(base));
+    ASSERT_TRUE(layers[0]->image->writer()->SetBacking(base));
     catalog_->DropLayersBetween(layers[0], layers[2]);
   }
 

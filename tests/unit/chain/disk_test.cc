@@ -69,7 +69,7 @@ TEST_F(DiskTest, RandomReadsWritesSnapshotsAndMergesShowTheModel) {
         break;
       case 1: {
         // A stream of everything above a random layer into the active one.
-        Image& active = *disk_->chain()->active->image;
+        WritableImage& active = *disk_->chain()->active->image->writer();
         for (uint64_t i = 0; i < shown_.size(); i += kCluster) {
           ASSERT_TRUE(active.Populate(GuestOffset(i), std::span(shown_).subspan(i, kCluster)));
         }
@@ -437,7 +437,7 @@ TEST_F(DiskTest, ReadersAndWritersWhileTheListChanges) {
     if (round % 4 != 3) continue;
     // Streams the frozen layers into the uppermost of them and drops the others.
     const ChainPtr chain = disk_->chain();
-    Image& target = *chain->below->layers()[0]->image;
+    WritableImage& target = *chain->below->layers()[0]->image->writer();
     Buffer data(kCluster);
     for (uint64_t at = 0; at < kSize; at += kCluster) {
       ASSERT_TRUE(chain->below->ReadBelow(GuestOffset(at), data));

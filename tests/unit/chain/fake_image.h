@@ -35,7 +35,7 @@ inline std::unique_ptr<File> NewMemFile(MemHost& host, const std::string& name) 
   return host.OpenRoot()->Create(name, 0644).value();
 }
 
-class FakeImage final : public Image {
+class FakeImage final : public WritableImage {
  public:
   static constexpr std::byte kScramble{0x5A};
 
@@ -87,6 +87,9 @@ class FakeImage final : public Image {
   uint32_t cluster_size() const override { return cluster_size_; }
   bool writable() const override { return !read_only; }
   std::string read_only_reason() const override { return read_only ? "the test says so" : ""; }
+  Status MakeWritable() override {
+    return read_only ? Fail(ErrorKind::kReadOnly, "the test says so") : Status();
+  }
   std::optional<BackingReference> backing() const override { return std::nullopt; }
   Result<uint64_t> AllocatedBytes() override { return file_->Stat().value().allocated_bytes; }
 

@@ -313,7 +313,7 @@ TEST(LayerStackTest, PopulatingALayerChangesNothing) {
       while (!stop) VerifyReads(*stack, chain.shown(), mine, 5);
     });
   }
-  Image& top = *chain.layers()[0]->image;
+  WritableImage& top = *chain.layers()[0]->image->writer();
   for (uint64_t at = 0; at < kSize; at += kCluster) {
     ASSERT_TRUE(top.Populate(GuestOffset(at), std::span(chain.shown()).subspan(at, kCluster)));
   }

@@ -44,7 +44,7 @@ class TableMemory : public ::testing::Test {
     // The refcounts of the table: as many blocks as it takes are left out; its clusters lie beyond
     // what is counted and are protected by the places of tables alone.
   }
-  Result<std::unique_ptr<Image>> Open() {
+  Result<std::unique_ptr<WritableImage>> Open() {
     auto file = host_->OpenRoot()->Open("a.qcow2", OpenMode::kReadWrite);
     if (!file) return std::unexpected(file.error());
     return OpenQcow2Image(*std::move(file), cache_, {.owner = cache_.NewOwner()});
@@ -148,7 +148,7 @@ TEST_F(TableMemory, LargeL1TablesShowTheSame) {
     EXPECT_TRUE(image) << image.error().message;
     return *std::move(image);
   };
-  std::unique_ptr<Image> image = open();
+  std::unique_ptr<WritableImage> image = open();
   std::vector<std::byte> expected(size);
   for (int round = 0; round < 6; ++round) {
     ImageModel model(*image, nullptr, expected);

@@ -17,7 +17,7 @@ using Buffer = std::vector<std::byte>;
 
 class RawImageTest : public testing::Test {
  protected:
-  std::unique_ptr<Image> Open(uint64_t size, bool read_only = false) {
+  std::unique_ptr<WritableImage> Open(uint64_t size, bool read_only = false) {
     host_->PutFile("a.raw", Buffer(size, std::byte{1}));
     return OpenRawImage(directory_->Open("a.raw", OpenMode::kReadWrite).value(), read_only).value();
   }

@@ -56,6 +56,7 @@ struct Script {
       [](uint64_t, uint64_t bytes) -> ChunkResult { return bytes; };
   std::function<Status()> settle = [] { return Status(); };
   std::function<Status()> pivot = [] { return Status(); };
+  std::function<bool()> users_wait = [] { return false; };
 };
 
 class FakeWork final : public ChunkWork {
@@ -71,6 +72,7 @@ class FakeWork final : public ChunkWork {
   uint64_t unit() const override { return kUnit; }
   uint64_t chunk_size() const override { return script_.chunk; }
   bool estimates() const override { return script_.estimates; }
+  bool UsersWait() const override { return script_.users_wait(); }
   ChunkResult Process(uint64_t offset, uint64_t length) override {
     const int now = ++trace_->in_flight;
     int most = trace_->most_in_flight;
@@ -151,6 +153,7 @@ class JobRunTest : public testing::Test {
   Job Make(Script script, OnError on_error = OnError::kReport, JobParameters parameters = {}) {
     Job job;
     job.trace = std::make_shared<Trace>();
+    script.users_wait = [this] { return busy_.load(); };
     JobSettings settings;
     settings.id = "job-" + std::to_string(++made_);
     settings.type = "stream";
@@ -164,7 +167,6 @@ class JobRunTest : public testing::Test {
       if (hook_throws_) throw std::bad_alloc();
       last_failure_ = error.message;
     };
-    hooks.foreground_busy = [this](const std::string&) { return busy_.load(); };
     job.run = std::make_shared<JobRun>(arena_, events_, std::move(settings),
                                        std::make_unique<FakeWork>(job.trace, std::move(script)),
                                        std::move(hooks));

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <optional>
 
 #include "tests/unit/jobs/stream/stream_fixture.h"
 
@@ -125,10 +126,11 @@ TEST_F(RevertTest, IsRefusedWithTheReason) {
   EXPECT_EQ(Refused("none.qcow2").kind, ErrorKind::kNotFound);
   EXPECT_EQ(jobs_->Revert({.disk = "vm", .to = "vm.qcow2", .generation = 77}).error().kind,
             ErrorKind::kStale);
-  Disk("vm")->AddWriter();
+  std::optional<DiskAccess::Ticket> ticket = Disk("vm")->AdmitWriter();
+  ASSERT_TRUE(ticket);
   EXPECT_NE(Refused("vm.qcow2").message.find("is open for writing"), std::string::npos);
   Write(5);  // and goes on
-  Disk("vm")->RemoveWriter();
+  ticket.reset();
   const std::string job = Accepted({.disk = "vm", .speed = 1});
   EXPECT_NE(Refused("vm.qcow2").message.find(job), std::string::npos);
   ASSERT_TRUE(jobs_->Cancel("vm", job));

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "tests/unit/jobs/stream/stream_fixture.h"
 
@@ -213,11 +214,11 @@ TEST_F(LeftOutTest, NothingIsMergedIntoAFileThatIsGone) {
 TEST_F(LeftOutTest, AnOpenDiskCounts) {
   MakeFive();
   OpenAll();
-  Disk("d")->AddReader();
+  std::optional<DiskAccess::Ticket> ticket = Disk("d")->access().CountReader();
   EXPECT_TRUE(Removing({.disk = "e"}).removed.empty());
   EXPECT_TRUE(Exists("d.qcow2"));
   EXPECT_EQ(ReportOf("d.qcow2").reason, "its disk is open");
-  Disk("d")->RemoveReader();
+  ticket.reset();
   EXPECT_FALSE(ReportOf("d.qcow2").needed);
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// DiskMetrics: what was done to one disk since the mount began. Counters only; relaxed atomics, so
-// a reader sees each number right but not all of one instant.
+// DiskLoad: what the users of one disk did to it since it was opened, and whether they had to wait
+// lately: background work then keeps out of the way. Counters only; relaxed atomics, so a reader
+// sees each number right but not all of one instant.
+//
+// Threads: any.
 #pragma once
 
 #include <array>
@@ -10,7 +13,7 @@
 #include <chrono>
 #include <cstdint>
 
-namespace chainfs::control {
+namespace chainfs {
 
 // Latencies in buckets of powers of two: bucket i counts what took less than 2^i microseconds, the
 // last one everything longer.
@@ -41,15 +44,16 @@ class LatencyCounts {
   std::atomic<uint64_t> bytes_ = 0;
 };
 
-struct DiskMetrics {
-  using Time = std::chrono::steady_clock::time_point;
+struct DiskLoad {
+  using Clock = std::chrono::steady_clock;
+  using Time = Clock::time_point;
   // A read or write that takes longer than this makes a guest wait noticeably.
   static constexpr std::chrono::milliseconds kSlow{10};
   // How long one of them counts.
   static constexpr std::chrono::milliseconds kLately{250};
 
-  // Whether a user of the disk had to wait lately: background work then keeps out of the way.
-  bool SlowLately(Time now) const {
+  // Whether a user of the disk had to wait lately.
+  bool UsersWait(Time now) const {
     return now.time_since_epoch().count() < slow_until.load(std::memory_order_relaxed);
   }
   void NoteLatency(Time began, Time ended) {
@@ -60,29 +64,29 @@ struct DiskMetrics {
   alignas(64) LatencyCounts reads;
   alignas(64) LatencyCounts writes;
   alignas(64) LatencyCounts flushes;
-  std::atomic<uint64_t> errors = 0;
+  std::atomic<uint64_t> errors = 0;  // requests that failed, counted by who answers them
   std::atomic<Time::rep> slow_until = Time::min().time_since_epoch().count();
 };
 
-// Adds the time of its own life to one of the counts of `metrics`.
+// Adds the time of its own life to one of the counts of `load`.
 class LatencyTimer {
  public:
-  LatencyTimer(DiskMetrics& metrics, LatencyCounts DiskMetrics::* counts, uint64_t bytes)
-      : metrics_(metrics), counts_(counts), bytes_(bytes) {}
+  LatencyTimer(DiskLoad& load, LatencyCounts DiskLoad::* counts, uint64_t bytes)
+      : load_(load), counts_(counts), bytes_(bytes) {}
   ~LatencyTimer() {
-    const DiskMetrics::Time end = std::chrono::steady_clock::now();
-    (metrics_.*counts_).Add(end - start_, bytes_);
+    const DiskLoad::Time end = DiskLoad::Clock::now();
+    (load_.*counts_).Add(end - start_, bytes_);
     // A flush is slow by nature.
-    if (counts_ != &DiskMetrics::flushes) metrics_.NoteLatency(start_, end);
+    if (counts_ != &DiskLoad::flushes) load_.NoteLatency(start_, end);
   }
   LatencyTimer(const LatencyTimer&) = delete;
   LatencyTimer& operator=(const LatencyTimer&) = delete;
 
  private:
-  DiskMetrics& metrics_;
-  LatencyCounts DiskMetrics::* const counts_;
+  DiskLoad& load_;
+  LatencyCounts DiskLoad::* const counts_;
   const uint64_t bytes_;
-  const DiskMetrics::Time start_ = std::chrono::steady_clock::now();
+  const DiskLoad::Time start_ = DiskLoad::Clock::now();
 };
 
-}  // namespace chainfs::control
+}  // namespace chainfs
