@@ -2,14 +2,10 @@
 //
 // The rules of the sources that a machine can check: which folder may include what, how long files,
 // functions and lines may be, and a few words that have no place here. A violation is printed as
-// FILE:LINE: what. The rules see text, not C++: code is as clang-format leaves it, so a function
-// starts and ends in the first column.
+// FILE:LINE: what.
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <regex>
@@ -17,44 +13,10 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/support/source_tree.h"
+
 namespace chainfs {
 namespace {
-
-struct Source {
-  std::string path;  // from the top of the tree
-  std::vector<std::string> lines;
-
-  bool In(std::string_view folder) const { return path.starts_with(folder); }
-  bool IsHeader() const { return path.ends_with(".h"); }
-};
-
-std::vector<Source> ReadSources() {
-  namespace fs = std::filesystem;
-  const char* top = std::getenv("CHAINFS_SOURCE_DIR");
-  if (top == nullptr) return {};
-  std::vector<Source> sources;
-  for (const char* folder : {"blocklayer", "jobs", "fusefs", "ctl", "tests"}) {
-    for (const auto& entry : fs::recursive_directory_iterator(fs::path(top) / folder)) {
-      const std::string extension = entry.path().extension();
-      if (extension != ".cc" && extension != ".h") continue;
-      Source source = {fs::relative(entry.path(), top), {}};
-      std::ifstream in(entry.path());
-      for (std::string line; std::getline(in, line);) source.lines.push_back(line);
-      sources.push_back(std::move(source));
-    }
-  }
-  std::ranges::sort(sources, {}, &Source::path);
-  return sources;
-}
-
-const std::vector<Source>& Sources() {
-  static const std::vector<Source> sources = ReadSources();
-  return sources;
-}
-
-void Report(const Source& source, size_t line, const std::string& what) {
-  ADD_FAILURE() << source.path << ":" << line << ": " << what;
-}
 
 bool StartsWithAny(std::string_view text, const std::vector<std::string_view>& prefixes) {
   return std::ranges::any_of(prefixes,
@@ -62,10 +24,10 @@ bool StartsWithAny(std::string_view text, const std::vector<std::string_view>& p
 }
 
 // Calls `visit` with every include: the name and whether it is one of ours.
-using IncludeVisitor = std::function<void(const Source&, size_t, const std::string&, bool)>;
+using IncludeVisitor = std::function<void(const SourceFile&, size_t, const std::string&, bool)>;
 void ForEachInclude(const IncludeVisitor& visit) {
   static const std::regex include(R"(^\s*#\s*include\s+([<"])([^>"]+)[>"])");
-  for (const Source& source : Sources()) {
+  for (const SourceFile& source : Sources()) {
     for (size_t i = 0; i < source.lines.size(); ++i) {
       std::smatch match;
       if (std::regex_search(source.lines[i], match, include)) {
@@ -112,12 +74,12 @@ const std::vector<Rule>& DependencyRules() {
 TEST(SourceRules, SourcesAreFound) { ASSERT_GT(Sources().size(), 50U) << "CHAINFS_SOURCE_DIR?"; }
 
 TEST(SourceRules, DependenciesPointOneWay) {
-  ForEachInclude([](const Source& source, size_t line, const std::string& name, bool ours) {
+  ForEachInclude([](const SourceFile& source, size_t line, const std::string& name, bool ours) {
     if (!ours) return;
     for (const Rule& rule : DependencyRules()) {
       if (!source.In(rule.folder)) continue;
       if (!name.starts_with(rule.folder) && !StartsWithAny(name, rule.allowed)) {
-        Report(source, line, std::string(rule.folder) + " may not include " + name);
+        ReportLine(source, line, std::string(rule.folder) + " may not include " + name);
       }
       return;
     }
@@ -126,7 +88,7 @@ TEST(SourceRules, DependenciesPointOneWay) {
 
 // The format's structures stay in its folder; others see an Image, and how to create one.
 TEST(SourceRules, Qcow2StructuresStayInTheirFolder) {
-  ForEachInclude([](const Source& source, size_t line, const std::string& name, bool) {
+  ForEachInclude([](const SourceFile& source, size_t line, const std::string& name, bool) {
     if (!name.starts_with("blocklayer/formats/qcow2/") ||
         StartsWithAny(source.path, {"blocklayer/formats/qcow2/", "tests/"})) {
       return;
@@ -134,7 +96,7 @@ TEST(SourceRules, Qcow2StructuresStayInTheirFolder) {
     if (name != "blocklayer/formats/qcow2/qcow2_image.h" &&
         name != "blocklayer/formats/qcow2/header_peek.h" &&
         name != "blocklayer/formats/qcow2/create.h") {
-      Report(source, line, name + " is private to blocklayer/formats/qcow2");
+      ReportLine(source, line, name + " is private to blocklayer/formats/qcow2");
     }
   });
 }
@@ -152,11 +114,11 @@ TEST(SourceRules, LibrariesStayInTheirFolders) {
       {std::regex("^CLI/"), {"fusefs/", "ctl/", "tests/bench/"}},
       {std::regex("^(zlib|zstd|libdeflate)\\.h"), {"blocklayer/formats/qcow2/", "tests/"}},
   };
-  ForEachInclude([&](const Source& source, size_t line, const std::string& name, bool ours) {
+  ForEachInclude([&](const SourceFile& source, size_t line, const std::string& name, bool ours) {
     if (ours && name.find("fuse") == std::string::npos) return;
     for (const Library& library : libraries) {
       if (std::regex_search(name, library.header) && !StartsWithAny(source.path, library.folders)) {
-        Report(source, line, name + " does not belong in this folder");
+        ReportLine(source, line, name + " does not belong in this folder");
       }
     }
   });
@@ -165,35 +127,35 @@ TEST(SourceRules, LibrariesStayInTheirFolders) {
 // They cost every file that includes ours a second or more.
 TEST(SourceRules, HeavyHeadersStayOutOfOurHeaders) {
   static const std::regex heavy("^(nlohmann/json\\.hpp|spdlog/|(oneapi/)?tbb/|CLI/)");
-  ForEachInclude([](const Source& source, size_t line, const std::string& name, bool) {
+  ForEachInclude([](const SourceFile& source, size_t line, const std::string& name, bool) {
     // Headers of tests serve a file or two.
     if (source.IsHeader() && !source.In("tests/") && std::regex_search(name, heavy)) {
-      Report(source, line, name + " belongs in a .cc file");
+      ReportLine(source, line, name + " belongs in a .cc file");
     }
   });
 }
 
 TEST(SourceRules, EveryFileStartsWithItsLicenceAndSaysWhatItIs) {
-  for (const Source& source : Sources()) {
+  for (const SourceFile& source : Sources()) {
     if (source.lines.empty() || source.lines[0] != "// SPDX-License-Identifier: Apache-2.0") {
-      Report(source, 1, "the first line is not the SPDX line");
+      ReportLine(source, 1, "the first line is not the SPDX line");
     }
     if (!source.IsHeader()) continue;
     if (source.lines.size() < 3 || !source.lines[2].starts_with("// ")) {
-      Report(source, 3, "a header starts with a comment that says what it is");
+      ReportLine(source, 3, "a header starts with a comment that says what it is");
     }
     if (std::ranges::find(source.lines, "#pragma once") == source.lines.end()) {
-      Report(source, 1, "no #pragma once");
+      ReportLine(source, 1, "no #pragma once");
     }
   }
 }
 
 TEST(SourceRules, FilesAreShort) {
   constexpr size_t kSoft = 500;
-  for (const Source& source : Sources()) {
+  for (const SourceFile& source : Sources()) {
     const size_t cap = source.In("tests/") ? 1000 : 800;
     const size_t count = source.lines.size();
-    if (count > cap) Report(source, count, "longer than " + std::to_string(cap) + " lines");
+    if (count > cap) ReportLine(source, count, "longer than " + std::to_string(cap) + " lines");
     if (count > kSoft && count <= cap) {
       std::cout << "warning: " << source.path << " has " << count << " lines; time to split it\n";
     }
@@ -203,12 +165,12 @@ TEST(SourceRules, FilesAreShort) {
 // A function of a class body is indented and is not seen; those are short.
 TEST(SourceRules, FunctionsAreShort) {
   constexpr size_t kCap = 70;
-  for (const Source& source : Sources()) {
+  for (const SourceFile& source : Sources()) {
     size_t start = 0;
     for (size_t i = 0; i < source.lines.size(); ++i) {
       const std::string& line = source.lines[i];
       if (line == "}" && i - start + 1 > kCap && !source.In("tests/")) {
-        Report(source, start + 1, "a function of " + std::to_string(i - start + 1) + " lines");
+        ReportLine(source, start + 1, "a function of " + std::to_string(i - start + 1) + " lines");
       }
       const bool starts = !line.empty() && std::isalpha(static_cast<unsigned char>(line[0])) != 0;
       if (starts) start = i;
@@ -217,13 +179,11 @@ TEST(SourceRules, FunctionsAreShort) {
 }
 
 TEST(SourceRules, LinesAreShort) {
-  constexpr long kColumns = 100;
-  for (const Source& source : Sources()) {
+  constexpr size_t kColumns = 100;
+  for (const SourceFile& source : Sources()) {
     for (size_t i = 0; i < source.lines.size(); ++i) {
-      // Characters, not bytes: the continuation bytes of UTF-8 are left out.
-      const long columns = std::ranges::count_if(
-          source.lines[i], [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
-      if (columns > kColumns) Report(source, i + 1, "longer than 100 columns");
+      if (ColumnsOf(source.lines[i]) > kColumns)
+        ReportLine(source, i + 1, "longer than 100 columns");
     }
   }
 }
@@ -232,11 +192,11 @@ TEST(SourceRules, LocksAreTheAnnotatedOnes) {
   static const std::regex plain(
       "std::(mutex|shared_mutex|recursive_mutex|timed_mutex|lock_guard|unique_lock|shared_lock|"
       "scoped_lock|condition_variable)\\b");
-  for (const Source& source : Sources()) {
+  for (const SourceFile& source : Sources()) {
     if (source.path == "blocklayer/base/sync.h" || source.In("tests/tidy/")) continue;
     for (size_t i = 0; i < source.lines.size(); ++i) {
       const std::string code = source.lines[i].substr(0, source.lines[i].find("//"));
-      if (std::regex_search(code, plain)) Report(source, i + 1, "use blocklayer/base/sync.h");
+      if (std::regex_search(code, plain)) ReportLine(source, i + 1, "use blocklayer/base/sync.h");
     }
   }
 }
@@ -248,10 +208,10 @@ TEST(SourceRules, NothingIsLeftForLater) {
       "DO|FIX"
       "ME|XX"
       "X)\\b");
-  for (const Source& source : Sources()) {
+  for (const SourceFile& source : Sources()) {
     for (size_t i = 0; i < source.lines.size(); ++i) {
       if (std::regex_search(source.lines[i], later)) {
-        Report(source, i + 1, "do it, or say in the documentation what is not done");
+        ReportLine(source, i + 1, "do it, or say in the documentation what is not done");
       }
     }
   }
