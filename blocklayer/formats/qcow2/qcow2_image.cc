@@ -42,28 +42,25 @@ Qcow2Image::Qcow2Image(std::unique_ptr<File> file, MetadataCache& cache,
       feature_reason_(header.read_only_reason.value_or(options.unrepaired.value_or(""))),
       opened_with_backing_(header.backing.has_value()),
       opened_read_only_(options.read_only || !file_->writable()),
-      metadata_(*file_, cache, options.owner, io_epoch_, std::move(header)) {}
+      tables_(*file_, cache, options.owner, io_epoch_, std::move(header)) {}
 
 Qcow2Image::~Qcow2Image() { cache_.DropOwner(owner_); }
 
-Status Qcow2Image::Load() {
-  metadata_.Load();
-  return writable() ? metadata_.LearnEarly() : Status();
-}
+Status Qcow2Image::Load() { return writable() ? tables_.inventory().LearnEarly() : Status(); }
 
 bool Qcow2Image::writable() const {
-  return !opened_read_only_ && feature_reason_.empty() && !metadata_.corrupt() &&
-         !metadata_.failed() && !closed_.load(std::memory_order_acquire);
+  return !opened_read_only_ && feature_reason_.empty() && !tables_.corruption().found() &&
+         !tables_.failed() && !closed_.load(std::memory_order_acquire);
 }
 
 std::string Qcow2Image::read_only_reason() const {
   if (!feature_reason_.empty()) return feature_reason_;
-  if (opened_read_only_ && metadata_.header().dirty()) {
+  if (opened_read_only_ && tables_.header().header().dirty()) {
     return "it was not closed cleanly; unmount, and repair it with: qemu-img check -r all";
   }
   if (opened_read_only_) return "it was opened for reading only";
-  if (metadata_.corrupt()) return metadata_.corrupt_reason();
-  if (metadata_.failed()) return "an earlier flush failed; unmount, check it and mount again";
+  if (tables_.corruption().found()) return tables_.corruption().reason();
+  if (tables_.failed()) return "an earlier flush failed; unmount, check it and mount again";
   if (closed_.load(std::memory_order_acquire)) return "it was closed";
   return "";
 }
@@ -74,12 +71,12 @@ Status Qcow2Image::MakeWritable() {
     return Fail(ErrorKind::kReadOnly,
                 fmt::format("{}: cannot be written: {}", file_->path(), read_only_reason()));
   };
-  const bool for_good = !feature_reason_.empty() || metadata_.header().dirty() ||
-                        metadata_.corrupt() || metadata_.failed() ||
+  const bool for_good = !feature_reason_.empty() || tables_.header().header().dirty() ||
+                        tables_.corruption().found() || tables_.failed() ||
                         closed_.load(std::memory_order_acquire);
   if (for_good) return refuse();
   CHAINFS_TRY(file_->ReopenForWriting());
-  CHAINFS_TRY(metadata_.LearnEarly());
+  CHAINFS_TRY(tables_.inventory().LearnEarly());
   opened_read_only_.store(false, std::memory_order_release);
   // Tables that lie on one another are found now, if the image is small.
   if (!writable()) return refuse();
@@ -131,7 +128,7 @@ Extent ExtentOf(const ClusterMapping& mapping, uint64_t within, uint64_t length)
 
 Result<Extent> Qcow2Image::Map(GuestOffset offset, uint64_t length, MapDetail /*detail*/) {
   CHAINFS_TRY(CheckRange(offset, length));
-  const Geometry& geometry = metadata_.geometry();
+  const Geometry& geometry = tables_.geometry();
   const uint64_t slice_span = geometry.l2_slice_span();
   std::optional<Extent> found;
   GuestOffset position = offset;
@@ -139,9 +136,9 @@ Result<Extent> Qcow2Image::Map(GuestOffset offset, uint64_t length, MapDetail /*
   uint64_t slice_end = 0;  // guest bytes up to which `slice` serves
   for (uint32_t steps = 0; length > 0 && steps < kMaxMapSteps; ++steps) {
     if (position.value >= slice_end) {
-      CHAINFS_ASSIGN(slice, metadata_.L2Slice(position));
+      CHAINFS_ASSIGN(slice, tables_.l2().Slice(position));
       if (slice == nullptr) {
-        CHAINFS_ASSIGN(const uint64_t empty, metadata_.BytesWithoutL2(position));
+        CHAINFS_ASSIGN(const uint64_t empty, tables_.l1().BytesWithoutL2(position));
         slice_end = position.value + empty;
       } else {
         slice_end = position.AlignDown(slice_span).value + slice_span;
@@ -150,10 +147,10 @@ Result<Extent> Qcow2Image::Map(GuestOffset offset, uint64_t length, MapDetail /*
     const uint64_t within = position.Within(geometry.cluster_size());
     const uint64_t piece = std::min(
         length, slice == nullptr ? slice_end - position.value : geometry.cluster_size() - within);
-    const ClusterMapping mapping = metadata_.Decode(slice, position);
+    const ClusterMapping mapping = tables_.l2().Decode(slice, position);
     if (mapping.kind == ClusterKind::kInvalid) {
       if (found) break;  // what comes before is sound
-      CHAINFS_TRY(metadata_.Lookup(position));
+      CHAINFS_TRY(tables_.l2().Lookup(position));
       return Fail(ErrorKind::kCorrupt, fmt::format("{}: bad L2 entry", file_->path()));
     }
     const Extent next = ExtentOf(mapping, within, piece);
@@ -216,12 +213,12 @@ Status Qcow2Image::ReadBefore(const ClusterMapping& mapping, GuestOffset offset,
   std::ranges::fill(out.subspan(shown), std::byte{0});
   out = out.first(shown);
   if (out.empty()) return {};
-  const uint64_t within = offset.Within(metadata_.geometry().cluster_size());
+  const uint64_t within = offset.Within(tables_.geometry().cluster_size());
   switch (mapping.kind) {
     case ClusterKind::kNormal:
       return file_->ReadZeroFilled(mapping.host + within, out);
     case ClusterKind::kCompressed: {
-      std::vector<std::byte> cluster(metadata_.geometry().cluster_size());
+      std::vector<std::byte> cluster(tables_.geometry().cluster_size());
       CHAINFS_TRY(ReadCompressedCluster(mapping.host, mapping.compressed_bytes, cluster));
       std::ranges::copy(std::span(cluster).subspan(within, out.size()), out.begin());
       return {};
@@ -236,33 +233,34 @@ Status Qcow2Image::ReadBefore(const ClusterMapping& mapping, GuestOffset offset,
 }
 
 Status Qcow2Image::Flush() {
-  if (metadata_.failed()) return metadata_.Commit();  // says why
+  if (tables_.failed()) return tables_.ledger().Commit();  // says why
   // An image that turned out to be corrupt keeps what it acknowledged before.
   if (closed_.load(std::memory_order_acquire) || opened_read_only_ || !feature_reason_.empty() ||
-      (metadata_.corrupt() && !metadata_.prepared())) {
+      (tables_.corruption().found() && !tables_.inventory().prepared())) {
     return {};
   }
-  return metadata_.Commit();
+  return tables_.ledger().Commit();
 }
 
 Status Qcow2Image::Close() {
   if (closed_.load(std::memory_order_acquire)) return {};
   Status status;
-  if (metadata_.prepared() && !metadata_.failed()) {
+  if (tables_.inventory().prepared() && !tables_.failed()) {
     // Nothing of a corrupt image is freed.
-    status = metadata_.corrupt() ? metadata_.Commit() : metadata_.CommitAndRelease();
+    status = tables_.corruption().found() ? tables_.ledger().Commit()
+                                          : tables_.ledger().CommitAndRelease();
   }
   closed_.store(true, std::memory_order_release);
   return status;
 }
 
 Status Qcow2Image::CanSetBacking(const std::optional<BackingReference>& backing) {
-  return metadata_.CanSetBacking(backing);
+  return tables_.header().CanSetBacking(backing);
 }
 
 Status Qcow2Image::SetBacking(const std::optional<BackingReference>& backing) {
   CHAINFS_TRY(PrepareToChange());
-  return metadata_.SetBacking(backing);
+  return tables_.header().SetBacking(backing);
 }
 
 }  // namespace qcow2

@@ -20,7 +20,7 @@
 #include <memory>
 #include <string>
 
-#include "blocklayer/formats/qcow2/metadata.h"
+#include "blocklayer/formats/qcow2/image_tables.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "blocklayer/image/range_lock.h"
 #include "blocklayer/image/writable_image.h"
@@ -36,14 +36,14 @@ class Qcow2Image final : public WritableImage {
 
   ImageFormat format() const override { return ImageFormat::kQcow2; }
   File& file() override { return *file_; }
-  uint64_t virtual_size() const override { return metadata_.virtual_size(); }
+  uint64_t virtual_size() const override { return tables_.header().virtual_size(); }
   uint32_t cluster_size() const override {
-    return static_cast<uint32_t>(metadata_.geometry().cluster_size());
+    return static_cast<uint32_t>(tables_.geometry().cluster_size());
   }
   bool writable() const override;
   std::string read_only_reason() const override;
   Status MakeWritable() override;
-  std::optional<BackingReference> backing() const override { return metadata_.backing(); }
+  std::optional<BackingReference> backing() const override { return tables_.header().backing(); }
   Result<uint64_t> AllocatedBytes() override;
 
   Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail detail) override;
@@ -61,7 +61,7 @@ class Qcow2Image final : public WritableImage {
                           HostOffset source_offset) override;
 
   Status Flush() override;
-  bool HasPending() override { return metadata_.HasPending(); }
+  bool HasPending() override { return tables_.ledger().HasPending(); }
   Status Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) override;
   Status CanSetBacking(const std::optional<BackingReference>& backing) override;
   Status SetBacking(const std::optional<BackingReference>& backing) override;
@@ -110,8 +110,8 @@ class Qcow2Image final : public WritableImage {
   // are zeros by then, but version 2 has no other way to zero an allocated cluster than to make it
   // unallocated, and what it was copied from would show again.
   bool HasBelow() const {
-    return metadata_.backing().has_value() ||
-           (opened_with_backing_ && metadata_.geometry().version < 3);
+    return tables_.header().backing().has_value() ||
+           (opened_with_backing_ && tables_.geometry().version < 3);
   }
   Status ZeroClusters(GuestOffset first, uint64_t clusters, ZeroWish wish);
   Status ZeroWholeClusters(GuestOffset first, uint64_t clusters, ZeroWish wish);
@@ -130,7 +130,7 @@ class Qcow2Image final : public WritableImage {
 
   // Own synchronization.
   std::atomic<bool> opened_read_only_;
-  Metadata metadata_;
+  ImageTables tables_;
   RangeLock range_lock_;
   std::atomic<bool> closed_ = false;
 };

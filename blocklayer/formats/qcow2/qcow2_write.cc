@@ -37,7 +37,7 @@ std::vector<L2Entry> NormalEntries(const Geometry& geometry, const ClusterRun& r
 
 Status Qcow2Image::PrepareToChange() {
   Status prepared;
-  if (writable()) prepared = metadata_.PrepareForWriting();
+  if (writable()) prepared = tables_.inventory().PrepareForWriting();
   // Tables that lie on one another are found then, at the latest.
   if (!writable()) {
     return Fail(ErrorKind::kReadOnly,
@@ -48,21 +48,21 @@ Status Qcow2Image::PrepareToChange() {
 
 Status Qcow2Image::Finish(Status status) {
   if (!status && status.error().kind == ErrorKind::kCorrupt) {
-    metadata_.MarkCorrupt(status.error().message);
+    tables_.MarkCorrupt(status.error().message);
   }
   return status;
 }
 
 Status Qcow2Image::CommitIfMuchIsDirty() {
-  return metadata_.WantsCommit() ? metadata_.Commit() : Status();
+  return tables_.ledger().WantsCommit() ? tables_.ledger().Commit() : Status();
 }
 
 Result<Qcow2Image::InPlaceRun> Qcow2Image::FindInPlace(GuestOffset offset, uint64_t length) {
-  const Geometry& geometry = metadata_.geometry();
+  const Geometry& geometry = tables_.geometry();
   InPlaceRun run;
   while (run.length < length) {
     const GuestOffset position = offset + run.length;
-    CHAINFS_ASSIGN(const ClusterMapping mapping, metadata_.Lookup(position));
+    CHAINFS_ASSIGN(const ClusterMapping mapping, tables_.l2().Lookup(position));
     if (mapping.kind != ClusterKind::kNormal || !mapping.copied) break;
     const HostOffset host = mapping.host + position.Within(geometry.cluster_size());
     if (run.length == 0) {
@@ -70,7 +70,7 @@ Result<Qcow2Image::InPlaceRun> Qcow2Image::FindInPlace(GuestOffset offset, uint6
     } else if (host != run.host + run.length) {
       break;
     }
-    CHAINFS_TRY(metadata_.CheckDataClusters(position, geometry.ClusterOf(mapping.host), 1));
+    CHAINFS_TRY(tables_.clusters().Check(position, geometry.ClusterOf(mapping.host), 1));
     run.length += std::min(length - run.length,
                            geometry.cluster_size() - position.Within(geometry.cluster_size()));
   }
@@ -87,7 +87,7 @@ Status Qcow2Image::Write(GuestOffset offset, std::span<const std::byte> data,
 
 Status Qcow2Image::WriteRange(GuestOffset offset, std::span<const std::byte> data,
                               const BackingReader* below) {
-  const uint64_t cluster_size = metadata_.geometry().cluster_size();
+  const uint64_t cluster_size = tables_.geometry().cluster_size();
   while (!data.empty()) {
     {
       const IoEpoch::Guard guard = io_epoch_.Enter();
@@ -116,7 +116,7 @@ Status Qcow2Image::WriteRange(GuestOffset offset, std::span<const std::byte> dat
 
 Result<uint64_t> Qcow2Image::WriteLinking(GuestOffset offset, std::span<const std::byte> data,
                                           const BackingReader* below) {
-  const Geometry& geometry = metadata_.geometry();
+  const Geometry& geometry = tables_.geometry();
   const IoEpoch::Guard guard = io_epoch_.Enter();
   // Somebody may have linked it while this thread waited for the lock.
   CHAINFS_ASSIGN(const InPlaceRun in_place, FindInPlace(offset, data.size()));
@@ -130,11 +130,11 @@ Result<uint64_t> Qcow2Image::WriteLinking(GuestOffset offset, std::span<const st
       DivRoundUp(offset.Within(geometry.cluster_size()) + data.size(), geometry.cluster_size());
   std::vector<ClusterMapping> before;
   before.reserve(wanted);
-  CHAINFS_ASSIGN(before.emplace_back(), metadata_.Lookup(first));
+  CHAINFS_ASSIGN(before.emplace_back(), tables_.l2().Lookup(first));
   const bool fresh = NeedsNewCluster(before[0]);
   while (before.size() < wanted) {
     const uint64_t next_bytes = before.size() << geometry.cluster_bits;
-    CHAINFS_ASSIGN(const ClusterMapping next, metadata_.Lookup(first + next_bytes));
+    CHAINFS_ASSIGN(const ClusterMapping next, tables_.l2().Lookup(first + next_bytes));
     if (NeedsNewCluster(next) != fresh) break;
     if (!fresh &&
         (next.kind != ClusterKind::kZeroAllocated || next.host != before[0].host + next_bytes)) {
@@ -145,19 +145,19 @@ Result<uint64_t> Qcow2Image::WriteLinking(GuestOffset offset, std::span<const st
 
   ClusterRun run{.first = geometry.ClusterOf(before[0].host), .count = before.size()};
   if (fresh) {
-    CHAINFS_ASSIGN(run, metadata_.Allocate(before.size()));
+    CHAINFS_ASSIGN(run, tables_.clusters().Allocate(before.size()));
   } else {
-    CHAINFS_TRY(metadata_.CheckDataClusters(first, run.first, run.count));
+    CHAINFS_TRY(tables_.clusters().Check(first, run.first, run.count));
   }
   const uint64_t bytes = std::min<uint64_t>(
       data.size(), (run.count << geometry.cluster_bits) - offset.Within(geometry.cluster_size()));
   Status status = FillClusters(offset, data.first(bytes), geometry.HostOf(run.first), run.count,
                                run.beyond_file, before[0], before[run.count - 1], below);
   if (status) {
-    status = metadata_.SetEntries(first, NormalEntries(geometry, run));
+    status = tables_.l2().SetEntries(first, NormalEntries(geometry, run));
   }
   if (!status) {
-    if (fresh) metadata_.ReleaseUnlinked(run);
+    if (fresh) tables_.clusters().ReleaseUnlinked(run);
     return std::unexpected(std::move(status).error());
   }
   return bytes;
@@ -167,7 +167,7 @@ Status Qcow2Image::FillClusters(GuestOffset offset, std::span<const std::byte> d
                                 HostOffset host, uint64_t clusters, bool beyond_file,
                                 const ClusterMapping& first_before,
                                 const ClusterMapping& last_before, const BackingReader* below) {
-  const uint64_t cluster_size = metadata_.geometry().cluster_size();
+  const uint64_t cluster_size = tables_.geometry().cluster_size();
   const uint64_t head = offset.Within(cluster_size);
   const uint64_t total = clusters * cluster_size;
   const uint64_t tail = total - head - data.size();
@@ -199,7 +199,7 @@ Status Qcow2Image::FillClusters(GuestOffset offset, std::span<const std::byte> d
 template <typename PopulateRun>
 Status Qcow2Image::ForUnallocated(GuestOffset offset, uint64_t length,
                                   const PopulateRun& populate) {
-  const Geometry& geometry = metadata_.geometry();
+  const Geometry& geometry = tables_.geometry();
   CHAINFS_TRY(CheckRange(offset, length));
   if (offset.Within(geometry.cluster_size()) != 0 ||
       ((offset.value + length) % geometry.cluster_size() != 0 &&
@@ -214,7 +214,7 @@ Status Qcow2Image::ForUnallocated(GuestOffset offset, uint64_t length,
     uint64_t j = i;
     for (; j < clusters; ++j) {
       CHAINFS_ASSIGN(const ClusterMapping mapping,
-                     metadata_.Lookup(offset + (j << geometry.cluster_bits)));
+                     tables_.l2().Lookup(offset + (j << geometry.cluster_bits)));
       if (mapping.kind != ClusterKind::kUnallocated) break;
     }
     while (i < j) {
@@ -227,10 +227,10 @@ Status Qcow2Image::ForUnallocated(GuestOffset offset, uint64_t length,
 }
 
 Status Qcow2Image::PopulateRuns(GuestOffset offset, uint64_t length, const FillRun& fill) {
-  const Geometry& geometry = metadata_.geometry();
+  const Geometry& geometry = tables_.geometry();
   CHAINFS_TRY(Finish(
       ForUnallocated(offset, length, [&](uint64_t index, uint64_t clusters) -> Result<uint64_t> {
-        CHAINFS_ASSIGN(const ClusterRun run, metadata_.Allocate(clusters));
+        CHAINFS_ASSIGN(const ClusterRun run, tables_.clusters().Allocate(clusters));
         const uint64_t skip = index << geometry.cluster_bits;
         const uint64_t bytes = std::min(run.count << geometry.cluster_bits, length - skip);
         Status status = fill(skip, bytes, geometry.HostOf(run.first));
@@ -239,10 +239,10 @@ Status Qcow2Image::PopulateRuns(GuestOffset offset, uint64_t length, const FillR
           status = file_->ZeroRange(geometry.HostOf(run.first) + bytes, padding);
         }
         if (status) {
-          status = metadata_.SetEntries(offset + skip, NormalEntries(geometry, run));
+          status = tables_.l2().SetEntries(offset + skip, NormalEntries(geometry, run));
         }
         if (!status) {
-          metadata_.ReleaseUnlinked(run);
+          tables_.clusters().ReleaseUnlinked(run);
           return std::unexpected(std::move(status).error());
         }
         return run.count;
@@ -264,7 +264,7 @@ Status Qcow2Image::PopulateFromFile(GuestOffset offset, uint64_t length, File& s
 }
 
 Status Qcow2Image::PopulateZeroes(GuestOffset offset, uint64_t length) {
-  if (metadata_.geometry().version < 3) {
+  if (tables_.geometry().version < 3) {
     // Version 2 cannot say "zero" over a backing file: real zeros.
     const std::vector<std::byte> zeros(std::min<uint64_t>(length, kLockSpan));
     for (uint64_t done = 0; done < length; done += zeros.size()) {
@@ -276,9 +276,9 @@ Status Qcow2Image::PopulateZeroes(GuestOffset offset, uint64_t length) {
   CHAINFS_TRY(Finish(
       ForUnallocated(offset, length, [&](uint64_t index, uint64_t clusters) -> Result<uint64_t> {
         const std::vector<L2Entry> entries(std::min<uint64_t>(clusters, 4096),
-                                           metadata_.geometry().l2().Zero());
+                                           tables_.geometry().l2().Zero());
         CHAINFS_TRY(
-            metadata_.SetEntries(offset + (index << metadata_.geometry().cluster_bits), entries));
+            tables_.l2().SetEntries(offset + (index << tables_.geometry().cluster_bits), entries));
         return entries.size();
       })));
   return CommitIfMuchIsDirty();

@@ -21,7 +21,7 @@ constexpr uint64_t kZeroBuffer = 1ull << 20;
 }  // namespace
 
 Status Qcow2Image::ZeroClusters(GuestOffset first, uint64_t clusters, ZeroWish wish) {
-  const Geometry& geometry = metadata_.geometry();
+  const Geometry& geometry = tables_.geometry();
   const bool has_backing = HasBelow();
   const L2Entry gone = geometry.l2().Zero();
   const RangeLock::Holder holder(range_lock_, first, clusters << geometry.cluster_bits);
@@ -29,13 +29,13 @@ Status Qcow2Image::ZeroClusters(GuestOffset first, uint64_t clusters, ZeroWish w
   const auto set_entries = [&](uint64_t end) -> Status {
     if (entries.empty()) return {};
     const GuestOffset at = first + ((end - entries.size()) << geometry.cluster_bits);
-    Status status = metadata_.SetEntries(at, entries);
+    Status status = tables_.l2().SetEntries(at, entries);
     entries.clear();
     return status;
   };
   for (uint64_t i = 0; i < clusters; ++i) {
     CHAINFS_ASSIGN(const ClusterMapping mapping,
-                   metadata_.Lookup(first + (i << geometry.cluster_bits)));
+                   tables_.l2().Lookup(first + (i << geometry.cluster_bits)));
     const bool may_keep = wish == ZeroWish::kKeepAllocated && geometry.version >= 3;
     std::optional<L2Entry> entry;
     if (mapping.kind == ClusterKind::kUnallocated) {
@@ -57,16 +57,16 @@ Status Qcow2Image::ZeroClusters(GuestOffset first, uint64_t clusters, ZeroWish w
 }
 
 Status Qcow2Image::ZeroWholeClusters(GuestOffset first, uint64_t clusters, ZeroWish wish) {
-  const Geometry& geometry = metadata_.geometry();
+  const Geometry& geometry = tables_.geometry();
   const bool has_backing = HasBelow();
   for (uint64_t done = 0; done < clusters;) {
     const GuestOffset position = first + (done << geometry.cluster_bits);
     uint64_t batch = std::min(clusters - done, kBatch);
     if (!has_backing) {
       // Where there is no L2 table there is nothing to take away.
-      CHAINFS_ASSIGN(const SlicePtr slice, metadata_.L2Slice(position));
+      CHAINFS_ASSIGN(const SlicePtr slice, tables_.l2().Slice(position));
       if (slice == nullptr) {
-        CHAINFS_ASSIGN(const uint64_t empty, metadata_.BytesWithoutL2(position));
+        CHAINFS_ASSIGN(const uint64_t empty, tables_.l1().BytesWithoutL2(position));
         done += std::min(clusters - done, empty >> geometry.cluster_bits);
         continue;
       }
@@ -92,7 +92,7 @@ Status Qcow2Image::WriteZeroBytes(GuestOffset offset, uint64_t length, const Bac
 // Within one cluster.
 Status Qcow2Image::ZeroPartial(GuestOffset offset, uint64_t length, const BackingReader* below) {
   if (length == 0) return {};
-  CHAINFS_ASSIGN(const ClusterMapping mapping, metadata_.Lookup(offset));
+  CHAINFS_ASSIGN(const ClusterMapping mapping, tables_.l2().Lookup(offset));
   const bool zero_already = mapping.kind == ClusterKind::kZeroPlain ||
                             mapping.kind == ClusterKind::kZeroAllocated ||
                             (mapping.kind == ClusterKind::kUnallocated && below == nullptr);
@@ -103,7 +103,7 @@ Status Qcow2Image::ZeroPartial(GuestOffset offset, uint64_t length, const Backin
 // `end` of the disk counts as the end of a cluster.
 Status Qcow2Image::ZeroRange(GuestOffset offset, uint64_t length, ZeroWish wish,
                              const BackingReader* below) {
-  const uint64_t cluster_size = metadata_.geometry().cluster_size();
+  const uint64_t cluster_size = tables_.geometry().cluster_size();
   const uint64_t end = offset.value + length;
   const uint64_t whole_begin = RoundUp(offset.value, cluster_size);
   const uint64_t whole_end =
@@ -126,7 +126,7 @@ Status Qcow2Image::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_al
   CHAINFS_TRY(CheckRange(offset, length));
   if (length == 0) return {};
   CHAINFS_TRY(PrepareToChange());
-  if (metadata_.geometry().version < 3 && HasBelow()) {
+  if (tables_.geometry().version < 3 && HasBelow()) {
     return Finish(WriteZeroBytes(offset, length, below));
   }
   return Finish(ZeroRange(offset, length,
@@ -136,8 +136,8 @@ Status Qcow2Image::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_al
 Status Qcow2Image::Discard(GuestOffset offset, uint64_t length) {
   CHAINFS_TRY(CheckRange(offset, length));
   CHAINFS_TRY(PrepareToChange());
-  if (metadata_.geometry().version < 3 && HasBelow()) return {};
-  const uint64_t cluster_size = metadata_.geometry().cluster_size();
+  if (tables_.geometry().version < 3 && HasBelow()) return {};
+  const uint64_t cluster_size = tables_.geometry().cluster_size();
   const uint64_t end = offset.value + length;
   const uint64_t whole_begin = RoundUp(offset.value, cluster_size);
   const uint64_t whole_end =
@@ -156,9 +156,9 @@ Status Qcow2Image::Grow(uint64_t new_size, const BackingReader* below, uint64_t 
   }
   if (new_size == old_size) return {};
   CHAINFS_TRY(PrepareToChange());
-  CHAINFS_TRY(Finish(metadata_.GrowL1For(new_size)));
+  CHAINFS_TRY(Finish(tables_.GrowL1For(new_size)));
   // The rest of the last cluster was never visible; it may hold anything, or the backing's bytes.
-  const uint64_t cluster_size = metadata_.geometry().cluster_size();
+  const uint64_t cluster_size = tables_.geometry().cluster_size();
   const uint64_t last_end = RoundUp(old_size, cluster_size);
   CHAINFS_TRY(Finish(ZeroPartial(GuestOffset(old_size), last_end - old_size,
                                  backing_size > old_size ? below : nullptr)));
@@ -167,14 +167,14 @@ Status Qcow2Image::Grow(uint64_t new_size, const BackingReader* below, uint64_t 
         std::min(RoundUp(backing_size, cluster_size), RoundUp(new_size, cluster_size));
     if (end > last_end) {
       const uint64_t exposed = end - last_end;
-      CHAINFS_TRY(Finish(metadata_.geometry().version < 3
+      CHAINFS_TRY(Finish(tables_.geometry().version < 3
                              ? WriteZeroBytes(GuestOffset(last_end), exposed, below)
                              : ZeroWholeClusters(GuestOffset(last_end), exposed / cluster_size,
                                                  ZeroWish::kGiveBack)));
     }
   }
-  CHAINFS_TRY(metadata_.Commit());
-  return Finish(metadata_.SetVirtualSize(new_size));
+  CHAINFS_TRY(tables_.ledger().Commit());
+  return Finish(tables_.header().SetVirtualSize(new_size));
 }
 
 }  // namespace chainfs::qcow2

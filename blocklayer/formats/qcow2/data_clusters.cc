@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/formats/qcow2/data_clusters.h"
+
+#include <fmt/format.h>
+
+namespace chainfs::qcow2 {
+
+Result<ClusterRun> DataClusters::Allocate(uint64_t want) {
+  MutexLock lock(tables_.mu);
+  return tables_.allocator.Allocate(want);
+}
+
+void DataClusters::ReleaseUnlinked(const ClusterRun& run) {
+  MutexLock lock(tables_.mu);
+  tables_.allocator.Release(run);
+}
+
+Status DataClusters::Check(GuestOffset guest, uint64_t first_cluster, uint64_t count) {
+  const Geometry& geometry = tables_.geometry;
+  const uint64_t end = geometry.HostOf(first_cluster + count).value;
+  bool sound = !tables_.overlap.Holds(first_cluster, count);
+  if (sound && end > tables_.written_end.Get()) {
+    // Legal for clusters that were allocated and never written; only then the file may grow there.
+    MutexLock lock(tables_.mu);
+    for (uint64_t i = 0; sound && i < count; ++i) {
+      CHAINFS_ASSIGN(const uint64_t refcount, tables_.refcounts.Get(first_cluster + i));
+      sound = refcount > 0;
+    }
+    if (sound) tables_.written_end.Note(end);
+  }
+  if (sound) return {};
+  return Fail(ErrorKind::kCorrupt,
+              fmt::format("{}: the image is corrupt: guest offset {:#x} is mapped onto metadata or "
+                          "a free cluster, at {:#x}; look at it with qemu-img check",
+                          tables_.file.path(), guest.value, geometry.HostOf(first_cluster).value));
+}
+
+}  // namespace chainfs::qcow2
