@@ -13,7 +13,7 @@
 #include <new>
 
 #include "fusefs/fuse_api.h"
-#include "fusefs/mount_state.h"
+#include "fusefs/mount_context.h"
 
 namespace chainfs::fusefs {
 
@@ -25,8 +25,8 @@ inline constexpr double kCacheSeconds = 3600;
 
 void LogEscaped(const char* operation, const char* what);
 
-inline MountState& MountOf(fuse_req_t req) {
-  return *static_cast<MountState*>(fuse_req_userdata(req));
+inline MountContext& MountOf(fuse_req_t req) {
+  return *static_cast<MountContext*>(fuse_req_userdata(req));
 }
 
 template <typename Body>
@@ -43,13 +43,5 @@ void Serve(fuse_req_t req, const char* operation, const Body& body) {
   }
   if (error != kReplied) fuse_reply_err(req, error);
 }
-
-// Each fills in the callbacks of its own file.
-void AddEntryOps(fuse_lowlevel_ops* ops);  // names, directories, statfs
-void AddAttrOps(fuse_lowlevel_ops* ops);
-void AddOpenOps(fuse_lowlevel_ops* ops);
-void AddDataOps(fuse_lowlevel_ops* ops);
-void AddXattrOps(fuse_lowlevel_ops* ops);
-void AddRefusedOps(fuse_lowlevel_ops* ops);  // what a mount of disks does not do
 
 }  // namespace chainfs::fusefs

@@ -64,20 +64,20 @@ struct AttributeOverrides {
 
 struct Node {
   Node(uint64_t number, uint64_t shown, NodeKind what, std::string file_name,
-       control::ServedDiskPtr shown_disk)
+       const control::ServedDiskPtr& shown_disk)
       : ino(number),
         shown_ino(shown),
         kind(what),
         name(std::move(file_name)),
-        served(std::move(shown_disk)),
-        disk(served == nullptr ? nullptr : served->disk) {}
+        served(what == NodeKind::kDisk ? shown_disk : nullptr),
+        disk(shown_disk == nullptr ? nullptr : shown_disk->disk) {}
 
   const uint64_t ino;
   const uint64_t shown_ino;
   const NodeKind kind;
   const std::string name;               // in its directory
-  const control::ServedDiskPtr served;  // kDisk and kMap
-  const DiskPtr disk;                   // the same; of served
+  const control::ServedDiskPtr served;  // kDisk
+  const DiskPtr disk;                   // kDisk and kMap
 
   PageCache pages;  // kDisk
   // What getattr last said, to notice changes that the kernel must be told of (kDisk).
@@ -85,11 +85,9 @@ struct Node {
   std::atomic<mode_t> shown_mode = 0;
   // Reverts after which the kernel still may have pages of what the disk showed before.
   std::atomic<int> stale_pages = 0;
-  std::atomic<int64_t> last_error_report = 0;  // second of the last I/O error that was reported
 
   mutable Mutex mu;
   AttributeOverrides overrides GUARDED_BY(mu);
-  std::string last_error GUARDED_BY(mu);  // JSON of the last refused command; kDisk and kRoot
 };
 using NodePtr = std::shared_ptr<Node>;
 

@@ -9,6 +9,8 @@
 // fallocate: punching and zeroing work on any range. Mode 0 would promise that later writes cannot
 // run out of space, which a chain cannot keep, so within the size it is refused (posix_fallocate
 // then writes by itself); past the end it means growing.
+#include "fusefs/ops_data.h"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/falloc.h>
@@ -46,16 +48,16 @@ std::byte* ThreadBuffer() {
 }
 
 // The errno of a failed disk operation, counted and remembered.
-int Failed(MountState& mount, OpenFile& file, std::string_view operation, const Error& error) {
+int Failed(MountContext& mount, OpenFile& file, std::string_view operation, const Error& error) {
   if (error.kind == ErrorKind::kCancelled) return EINTR;
   file.node->disk->load().errors.fetch_add(1, std::memory_order_relaxed);
-  return mount.Failed(*file.node, operation, error);
+  return mount.control.errors.OperationFailed(*file.node->served, operation, error);
 }
 
 // A read or write of a program that the page cache has no part in, see page_cache.h.
 bool IsDirect(const fuse_file_info& info) { return info.lock_owner != 0; }
 
-int ReadDisk(MountState& mount, fuse_req_t req, OpenFile& file, size_t size, off_t offset,
+int ReadDisk(MountContext& mount, fuse_req_t req, OpenFile& file, size_t size, off_t offset,
              const fuse_file_info& info) {
   if (!IsDirect(info)) file.node->pages.Filled();
   const std::span<std::byte> out(ThreadBuffer(), size);
@@ -65,7 +67,8 @@ int ReadDisk(MountState& mount, fuse_req_t req, OpenFile& file, size_t size, off
   return kReplied;
 }
 
-int Read(MountState& mount, fuse_req_t req, size_t size, off_t offset, const fuse_file_info& info) {
+int Read(MountContext& mount, fuse_req_t req, size_t size, off_t offset,
+         const fuse_file_info& info) {
   OpenFile& file = OpenFiles::At(info.fh);
   size = std::min(size, kMaxTransfer);
   if (file.node->kind == NodeKind::kDisk) return ReadDisk(mount, req, file, size, offset, info);
@@ -78,12 +81,12 @@ int Read(MountState& mount, fuse_req_t req, size_t size, off_t offset, const fus
   return kReplied;
 }
 
-int FlushDisk(MountState& mount, OpenFile& file) {
+int FlushDisk(MountContext& mount, OpenFile& file) {
   const Status flushed = file.node->disk->Flush();
   return flushed ? 0 : Failed(mount, file, "flush", flushed.error());
 }
 
-int Write(MountState& mount, fuse_req_t req, const char* bytes, size_t size, off_t offset,
+int Write(MountContext& mount, fuse_req_t req, const char* bytes, size_t size, off_t offset,
           const fuse_file_info& info) {
   OpenFile& file = OpenFiles::At(info.fh);
   Disk& disk = *file.node->disk;
@@ -94,10 +97,11 @@ int Write(MountState& mount, fuse_req_t req, const char* bytes, size_t size, off
     return kReplied;
   }
   if (start >= end) {
-    return mount.Refuse(*file.node, "write", ENOSPC,
-                        fmt::format("a write at {} begins past the end of {}, at {} bytes; "
-                                    "truncate -s grows it",
-                                    start, disk.name(), end));
+    return mount.control.errors.OperationRefused(
+        file.node->served.get(), "write", ENOSPC,
+        fmt::format("a write at {} begins past the end of {}, at {} bytes; "
+                    "truncate -s grows it",
+                    start, disk.name(), end));
   }
   size = std::min<uint64_t>(size, end - start);
   if (!IsDirect(info)) file.node->pages.Filled();
@@ -117,17 +121,18 @@ int Write(MountState& mount, fuse_req_t req, const char* bytes, size_t size, off
 
 // close(): nothing is written here, durability belongs to fsync; but a disk that has failed says so
 // once more.
-int Flush(MountState& mount, const OpenFile& file) {
+int Flush(MountContext& mount, const OpenFile& file) {
   if (file.node->kind != NodeKind::kDisk || !file.writes) return 0;
   const Disk& disk = *file.node->disk;
   if (!disk.failed()) return 0;
-  return mount.Refuse(*file.node, "close", EIO,
-                      fmt::format("{}: an earlier flush failed, so its contents are not certain; "
-                                  "unmount, check the image and mount again",
-                                  disk.chain()->active->path));
+  return mount.control.errors.OperationRefused(
+      file.node->served.get(), "close", EIO,
+      fmt::format("{}: an earlier flush failed, so its contents are not certain; "
+                  "unmount, check the image and mount again",
+                  disk.chain()->active->path));
 }
 
-int Allocate(MountState& mount, fuse_req_t req, OpenFile& file, int mode, off_t offset,
+int Allocate(MountContext& mount, fuse_req_t req, OpenFile& file, int mode, off_t offset,
              off_t length) {
   Disk& disk = *file.node->disk;
   constexpr int kPunch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
@@ -135,7 +140,7 @@ int Allocate(MountState& mount, fuse_req_t req, OpenFile& file, int mode, off_t 
       mode == FALLOC_FL_ZERO_RANGE || mode == (FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE);
   if (mode != kPunch && !zeroes && mode != 0) return EOPNOTSUPP;
   if (disk.read_only()) {
-    return mount.Refuse(*file.node, "fallocate", EROFS, mount.ReadOnlySentence(disk));
+    return mount.control.errors.ChangeRefused(*file.node->served, "fallocate");
   }
   const auto start = static_cast<uint64_t>(offset);
   const uint64_t end = start + static_cast<uint64_t>(length);
@@ -145,8 +150,9 @@ int Allocate(MountState& mount, fuse_req_t req, OpenFile& file, int mode, off_t 
   const auto interrupted = [req] { return fuse_req_interrupted(req) != 0; };
   if (grows) {
     if (end > INT64_MAX - 512) {
-      return mount.Refuse(*file.node, "fallocate", EFBIG,
-                          fmt::format("{} cannot become as large as that", disk.name()));
+      return mount.control.errors.OperationRefused(
+          file.node->served.get(), "fallocate", EFBIG,
+          fmt::format("{} cannot become as large as that", disk.name()));
     }
     if (const Status grown = disk.Grow(RoundUp(end, 512), interrupted); !grown) {
       return Failed(mount, file, "fallocate", grown.error());
@@ -164,7 +170,7 @@ int Allocate(MountState& mount, fuse_req_t req, OpenFile& file, int mode, off_t 
   return kReplied;
 }
 
-int Seek(MountState& mount, fuse_req_t req, OpenFile& file, off_t offset, int whence) {
+int Seek(MountContext& mount, fuse_req_t req, OpenFile& file, off_t offset, int whence) {
   if (whence != SEEK_DATA && whence != SEEK_HOLE) return EINVAL;
   const Disk& disk = *file.node->disk;
   const uint64_t size = disk.size();
@@ -189,7 +195,7 @@ int Seek(MountState& mount, fuse_req_t req, OpenFile& file, off_t offset, int wh
   return kReplied;
 }
 
-int Poll(MountState& mount, fuse_req_t req, const OpenFile& file, fuse_pollhandle* handle) {
+int Poll(MountContext& mount, fuse_req_t req, const OpenFile& file, fuse_pollhandle* handle) {
   unsigned ready = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM;
   if (file.reader != nullptr) {
     ready = mount.events.Poll(file.reader.get(), handle);
@@ -204,38 +210,38 @@ int Poll(MountState& mount, fuse_req_t req, const OpenFile& file, fuse_pollhandl
 
 void AddDataOps(fuse_lowlevel_ops* ops) {
   ops->read = [](fuse_req_t req, fuse_ino_t, size_t size, off_t offset, fuse_file_info* info) {
-    Serve(req, "read", [&](MountState& mount) { return Read(mount, req, size, offset, *info); });
+    Serve(req, "read", [&](MountContext& mount) { return Read(mount, req, size, offset, *info); });
   };
   // Only disks can be open for writing, so these need not ask what the file is.
   ops->write = [](fuse_req_t req, fuse_ino_t, const char* bytes, size_t size, off_t offset,
                   fuse_file_info* info) {
     Serve(req, "write",
-          [&](MountState& mount) { return Write(mount, req, bytes, size, offset, *info); });
+          [&](MountContext& mount) { return Write(mount, req, bytes, size, offset, *info); });
   };
   ops->fallocate = [](fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length,
                       fuse_file_info* info) {
-    Serve(req, "fallocate", [&](MountState& mount) {
+    Serve(req, "fallocate", [&](MountContext& mount) {
       return Allocate(mount, req, OpenFiles::At(info->fh), mode, offset, length);
     });
   };
   ops->flush = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
-    Serve(req, "flush", [&](MountState& mount) { return Flush(mount, OpenFiles::At(info->fh)); });
+    Serve(req, "flush", [&](MountContext& mount) { return Flush(mount, OpenFiles::At(info->fh)); });
   };
   ops->fsync = [](fuse_req_t req, fuse_ino_t, int, fuse_file_info* info) {
-    Serve(req, "fsync", [&](MountState& mount) {
+    Serve(req, "fsync", [&](MountContext& mount) {
       OpenFile& file = OpenFiles::At(info->fh);
       return file.node->kind == NodeKind::kDisk ? FlushDisk(mount, file) : 0;
     });
   };
   ops->lseek = [](fuse_req_t req, fuse_ino_t, off_t offset, int whence, fuse_file_info* info) {
-    Serve(req, "lseek", [&](MountState& mount) {
+    Serve(req, "lseek", [&](MountContext& mount) {
       OpenFile& file = OpenFiles::At(info->fh);
       return file.node->kind == NodeKind::kDisk ? Seek(mount, req, file, offset, whence) : EINVAL;
     });
   };
   ops->poll = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info, fuse_pollhandle* handle) {
     Serve(req, "poll",
-          [&](MountState& mount) { return Poll(mount, req, OpenFiles::At(info->fh), handle); });
+          [&](MountContext& mount) { return Poll(mount, req, OpenFiles::At(info->fh), handle); });
   };
 }
 

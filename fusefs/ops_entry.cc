@@ -3,6 +3,8 @@
 // Names and directories. A name that is unknown while the sources have news waits for the scan, for
 // a moment, so that an image is there for whoever made it; absence is never remembered by the
 // kernel.
+#include "fusefs/ops_entry.h"
+
 #include <sys/statvfs.h>
 
 #include <chrono>
@@ -15,17 +17,17 @@
 namespace chainfs::fusefs {
 namespace {
 
-fuse_entry_param EntryOf(const MountState& mount, Node& node) {
+fuse_entry_param EntryOf(const MountContext& mount, Node& node) {
   fuse_entry_param entry = {};
   entry.ino = node.ino;
   entry.generation = 1;
-  entry.attr = mount.StatOf(node);
+  entry.attr = mount.attributes.StatOf(node);
   entry.attr_timeout = kCacheSeconds;
   entry.entry_timeout = kCacheSeconds;
   return entry;
 }
 
-int ReplyEntry(MountState& mount, fuse_req_t req, const NodePtr& node) {
+int ReplyEntry(MountContext& mount, fuse_req_t req, const NodePtr& node) {
   if (node == nullptr) return ENOENT;
   fuse_entry_param entry = EntryOf(mount, *node);
   // Whoever unlinked it meanwhile did not see that the kernel would know it.
@@ -39,7 +41,7 @@ constexpr std::chrono::milliseconds kLookupPatience(2000);
 constexpr std::chrono::milliseconds kListPatience(500);
 
 // Who waits at the watcher: who is killed meanwhile is let go at once.
-uint64_t TicketOf(MountState& mount, fuse_req_t req) {
+uint64_t TicketOf(MountContext& mount, fuse_req_t req) {
   const uint64_t ticket = mount.watcher.NewTicket();
   // Before it waits: once it does, it may be answered, and gone, at any moment.
   fuse_req_interrupt_func(
@@ -52,7 +54,7 @@ uint64_t TicketOf(MountState& mount, fuse_req_t req) {
   return ticket;
 }
 
-int Lookup(MountState& mount, fuse_req_t req, fuse_ino_t directory, const char* name) {
+int Lookup(MountContext& mount, fuse_req_t req, fuse_ino_t directory, const char* name) {
   const NodePtr parent = mount.inodes.Find(directory);
   if (parent == nullptr) return ENOENT;
   if (!IsDirectory(parent->kind)) return ENOTDIR;
@@ -63,7 +65,7 @@ int Lookup(MountState& mount, fuse_req_t req, fuse_ino_t directory, const char* 
     return ReplyEntry(mount, req, node);
   }
   const auto answer = [req, wanted] {
-    Serve(req, "lookup", [&](MountState& after) {
+    Serve(req, "lookup", [&](MountContext& after) {
       return ReplyEntry(after, req, after.inodes.FindByName(NodeKind::kRoot, wanted));
     });
   };
@@ -79,7 +81,7 @@ int Lookup(MountState& mount, fuse_req_t req, fuse_ino_t directory, const char* 
                : ReplyEntry(mount, req, mount.inodes.FindByName(NodeKind::kRoot, wanted));
 }
 
-int ReplyOpenDirectory(MountState& mount, fuse_req_t req, const NodePtr& node,
+int ReplyOpenDirectory(MountContext& mount, fuse_req_t req, const NodePtr& node,
                        fuse_file_info info) {
   auto file = std::make_unique<OpenFile>();
   file->node = node;
@@ -89,7 +91,7 @@ int ReplyOpenDirectory(MountState& mount, fuse_req_t req, const NodePtr& node,
   return kReplied;
 }
 
-int OpenDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, const fuse_file_info& info) {
+int OpenDirectory(MountContext& mount, fuse_req_t req, fuse_ino_t ino, const fuse_file_info& info) {
   const NodePtr node = mount.inodes.Find(ino);
   if (node == nullptr) return ENOENT;
   if (node->kind == NodeKind::kRoot) {
@@ -97,7 +99,7 @@ int OpenDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, const fuse_
     const bool waits =
         mount.watcher.AfterScan(TicketOf(mount, req), kListPatience, [req, node, kept] {
           Serve(req, "opendir",
-                [&](MountState& after) { return ReplyOpenDirectory(after, req, node, kept); });
+                [&](MountContext& after) { return ReplyOpenDirectory(after, req, node, kept); });
         });
     if (waits) return kReplied;
   }
@@ -118,7 +120,7 @@ bool PutEntry(fuse_req_t req, std::string* out, size_t size, const char* name,
 }
 
 // Offsets: 0 and 1 are "." and "..", node i is i + 2; an entry carries the offset after it.
-int ReadDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+int ReadDirectory(MountContext& mount, fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                   const fuse_file_info* info, bool plus) {
   const std::vector<NodePtr>& nodes = OpenFiles::At(info->fh).listed;
   size = std::min(size, kMaxTransfer);
@@ -152,7 +154,7 @@ int ReadDirectory(MountState& mount, fuse_req_t req, fuse_ino_t ino, size_t size
   return kReplied;
 }
 
-int StatFs(const MountState& mount, fuse_req_t req) {
+int StatFs(const MountContext& mount, fuse_req_t req) {
   constexpr uint64_t kBlock = 4096;
   struct statvfs host = {};
   if (::fstatvfs(mount.first_source.get(), &host) != 0) return EIO;
@@ -171,7 +173,7 @@ int StatFs(const MountState& mount, fuse_req_t req) {
 
 void AddEntryOps(fuse_lowlevel_ops* ops) {
   ops->lookup = [](fuse_req_t req, fuse_ino_t directory, const char* name) {
-    Serve(req, "lookup", [&](MountState& mount) { return Lookup(mount, req, directory, name); });
+    Serve(req, "lookup", [&](MountContext& mount) { return Lookup(mount, req, directory, name); });
   };
   ops->forget = [](fuse_req_t req, fuse_ino_t ino, uint64_t count) {
     MountOf(req).inodes.Forget(ino, count);
@@ -184,28 +186,29 @@ void AddEntryOps(fuse_lowlevel_ops* ops) {
     fuse_reply_none(req);
   };
   ops->opendir = [](fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
-    Serve(req, "opendir", [&](MountState& mount) { return OpenDirectory(mount, req, ino, *info); });
+    Serve(req, "opendir",
+          [&](MountContext& mount) { return OpenDirectory(mount, req, ino, *info); });
   };
   ops->readdir = [](fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                     fuse_file_info* info) {
-    Serve(req, "readdir", [&](MountState& mount) {
+    Serve(req, "readdir", [&](MountContext& mount) {
       return ReadDirectory(mount, req, ino, size, offset, info, false);
     });
   };
   ops->readdirplus = [](fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
                         fuse_file_info* info) {
-    Serve(req, "readdirplus", [&](MountState& mount) {
+    Serve(req, "readdirplus", [&](MountContext& mount) {
       return ReadDirectory(mount, req, ino, size, offset, info, true);
     });
   };
   ops->releasedir = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
-    Serve(req, "releasedir", [&](MountState& mount) {
+    Serve(req, "releasedir", [&](MountContext& mount) {
       mount.open_files.Take(info->fh);
       return 0;
     });
   };
   ops->statfs = [](fuse_req_t req, fuse_ino_t) {
-    Serve(req, "statfs", [&](const MountState& mount) { return StatFs(mount, req); });
+    Serve(req, "statfs", [&](const MountContext& mount) { return StatFs(mount, req); });
   };
 }
 

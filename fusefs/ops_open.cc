@@ -5,6 +5,8 @@
 // the next (README.md, "Two ways in").
 //
 // Replies go out as the kernel's own struct: libfuse before 3.15 has no field for parallel writes.
+#include "fusefs/ops_open.h"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/fuse.h>
@@ -14,10 +16,7 @@
 #include <optional>
 #include <utility>
 
-#include "blocklayer/cache/metadata_cache.h"
 #include "ctl/control/map_stream.h"
-#include "ctl/control/metrics_text.h"
-#include "ctl/control/status_json.h"
 #include "fusefs/fuse_ops.h"
 #include "fusefs/handles.h"
 
@@ -42,31 +41,32 @@ bool ReplyOpen(fuse_req_t req, uint64_t handle, uint32_t flags) {
   return fuse_reply_iov(req, &reply, 1) == 0;
 }
 
-void Release(MountState& mount, uint64_t fh) {
+void Release(MountContext& mount, uint64_t fh) {
   const std::unique_ptr<OpenFile> file = mount.open_files.Take(fh);
   if (file == nullptr) return;
   if (file->node->kind == NodeKind::kDisk) file->node->pages.Leave(file->way, file->writes);
   if (file->reader != nullptr) mount.events.Close(std::move(file->reader));
 }
 
-void ReplyOpenFile(MountState& mount, fuse_req_t req, std::unique_ptr<OpenFile> file,
+void ReplyOpenFile(MountContext& mount, fuse_req_t req, std::unique_ptr<OpenFile> file,
                    uint32_t flags) {
   const uint64_t fh = mount.open_files.Add(std::move(file));
   if (!ReplyOpen(req, fh, flags)) Release(mount, fh);
 }
 
 // Opening for writing, or with O_TRUNC.
-int RefuseOpening(MountState& mount, Node& node) {
+int RefuseOpening(MountContext& mount, Node& node) {
   const Disk& disk = *node.disk;
-  if (disk.read_only()) return mount.Refuse(node, "open", EROFS, mount.ReadOnlySentence(disk));
-  return mount.Refuse(node, "open", EPERM,
-                      fmt::format("{} cannot be opened with O_TRUNC, as cp and > do, because that "
-                                  "would wipe it; write over it: dd conv=notrunc, or qemu-img "
-                                  "convert -n",
-                                  disk.name()));
+  if (disk.read_only()) return mount.control.errors.ChangeRefused(*node.served, "open");
+  return mount.control.errors.OperationRefused(
+      node.served.get(), "open", EPERM,
+      fmt::format("{} cannot be opened with O_TRUNC, as cp and > do, because that "
+                  "would wipe it; write over it: dd conv=notrunc, or qemu-img "
+                  "convert -n",
+                  disk.name()));
 }
 
-int OpenDisk(MountState& mount, fuse_req_t req, const NodePtr& node, int flags) {
+int OpenDisk(MountContext& mount, fuse_req_t req, const NodePtr& node, int flags) {
   Disk& disk = *node->disk;
   auto file = std::make_unique<OpenFile>();
   file->node = node;
@@ -93,41 +93,30 @@ int OpenDisk(MountState& mount, fuse_req_t req, const NodePtr& node, int flags) 
   return kReplied;
 }
 
-std::unique_ptr<control::TextStream> ContentsOf(MountState& mount, const Node& node) {
+std::unique_ptr<control::TextStream> ContentsOf(const MountContext& mount, const Node& node) {
+  const control::StatusFiles& files = mount.control.files;
   switch (node.kind) {
     case NodeKind::kMap:
       return control::MapStream(node.disk);
     case NodeKind::kJobs:
-      return std::make_unique<control::TextStream>(control::JobsFileJson(mount.jobs.Jobs("")) +
-                                                   "\n");
+      return std::make_unique<control::TextStream>(files.Jobs());
     case NodeKind::kLayers:
-      return std::make_unique<control::TextStream>(
-          control::LayersFileJson(mount.catalog.LayersReport()) + "\n");
-    case NodeKind::kMetrics: {
-      const MetadataCache& cache = mount.catalog.context().metadata();
-      return std::make_unique<control::TextStream>(
-          control::MetricsText({.disks = mount.served.List(),
-                                .jobs = mount.jobs.Jobs(""),
-                                .metadata_hits = cache.hits(),
-                                .metadata_misses = cache.misses(),
-                                .metadata_bytes = cache.UsedBytes()}));
-    }
+      return std::make_unique<control::TextStream>(files.Layers());
+    case NodeKind::kMetrics:
+      return std::make_unique<control::TextStream>(files.Metrics());
     default:
-      return std::make_unique<control::TextStream>(control::ChainsFileJson(mount.catalog.Disks(),
-                                                                           mount.catalog.Broken(),
-                                                                           mount.catalog.Notes()) +
-                                                   "\n");
+      return std::make_unique<control::TextStream>(files.Chains());
   }
 }
 
-int Open(MountState& mount, fuse_req_t req, fuse_ino_t ino, int flags) {
+int Open(MountContext& mount, fuse_req_t req, fuse_ino_t ino, int flags) {
   const NodePtr node = mount.inodes.Find(ino);
   if (node == nullptr) return ENOENT;
   if (IsDirectory(node->kind)) return EISDIR;
   if (node->kind == NodeKind::kDisk) return OpenDisk(mount, req, node, flags);
   if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) {
-    return mount.Refuse(*mount.inodes.root(), "open", EPERM,
-                        fmt::format("{} can only be read", node->name));
+    return mount.control.errors.OperationRefused(nullptr, "open", EPERM,
+                                                 fmt::format("{} can only be read", node->name));
   }
   auto file = std::make_unique<OpenFile>();
   file->node = node;
@@ -145,10 +134,10 @@ int Open(MountState& mount, fuse_req_t req, fuse_ino_t ino, int flags) {
 
 void AddOpenOps(fuse_lowlevel_ops* ops) {
   ops->open = [](fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
-    Serve(req, "open", [&](MountState& mount) { return Open(mount, req, ino, info->flags); });
+    Serve(req, "open", [&](MountContext& mount) { return Open(mount, req, ino, info->flags); });
   };
   ops->release = [](fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
-    Serve(req, "release", [&](MountState& mount) {
+    Serve(req, "release", [&](MountContext& mount) {
       Release(mount, info->fh);
       return 0;
     });

@@ -2,7 +2,7 @@
 //
 // What a mount of disks does not do: names are made and removed in the sources, not here. All
 // callbacks are defined, because a missing one answers ENOSYS.
-#include <spdlog/spdlog.h>
+#include "fusefs/ops_refused.h"
 
 #include "fusefs/fuse_ops.h"
 
@@ -10,19 +10,15 @@ namespace chainfs::fusefs {
 namespace {
 
 void Refuse(fuse_req_t req) {
-  Serve(req, "change of names", [](MountState& mount) {
-    return mount.Refuse(*mount.inodes.root(), "change of names",
-                        mount.options.catalog.read_only ? EROFS : EPERM,
-                        "no files are made, removed or renamed in a mount of disks; do it in the "
-                        "source directories, and the disks follow");
+  Serve(req, "change of names", [](MountContext& mount) {
+    return mount.control.errors.OperationRefused(
+        nullptr, "change of names", mount.options.catalog.read_only ? EROFS : EPERM,
+        "no files are made, removed or renamed in a mount of disks; do it in the "
+        "source directories, and the disks follow");
   });
 }
 
 }  // namespace
-
-void LogEscaped(const char* operation, const char* what) {
-  spdlog::error("internal error in {}: {}", operation, what);
-}
 
 void AddRefusedOps(fuse_lowlevel_ops* ops) {
   ops->mknod = [](fuse_req_t req, fuse_ino_t, const char*, mode_t, dev_t) { Refuse(req); };

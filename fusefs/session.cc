@@ -13,6 +13,12 @@
 #include <vector>
 
 #include "fusefs/fuse_ops.h"
+#include "fusefs/ops_attr.h"
+#include "fusefs/ops_data.h"
+#include "fusefs/ops_entry.h"
+#include "fusefs/ops_open.h"
+#include "fusefs/ops_refused.h"
+#include "fusefs/ops_xattr.h"
 
 namespace chainfs::fusefs {
 namespace {
@@ -36,7 +42,7 @@ void SetWanted(fuse_conn_info* conn, unsigned ability, bool wanted) {
 }
 
 void Init(void* user_data, fuse_conn_info* conn) {
-  const auto& state = *static_cast<const MountState*>(user_data);
+  const auto& context = *static_cast<const MountContext*>(user_data);
   conn->max_read = kMaxTransfer;
   conn->max_write = kMaxTransfer;
   conn->max_readahead = kMaxTransfer;
@@ -51,7 +57,7 @@ void Init(void* user_data, fuse_conn_info* conn) {
   SetWanted(conn, FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_PARALLEL_DIROPS, true);
   // O_TRUNC arrives with the open, so that it can be refused before anything happens.
   SetWanted(conn, FUSE_CAP_ATOMIC_O_TRUNC, true);
-  SetWanted(conn, FUSE_CAP_WRITEBACK_CACHE, state.options.writeback_cache);
+  SetWanted(conn, FUSE_CAP_WRITEBACK_CACHE, context.options.writeback_cache);
 #ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP
   SetWanted(conn, FUSE_CAP_DIRECT_IO_ALLOW_MMAP, true);
 #endif
@@ -134,51 +140,51 @@ std::string MountFailure(const Options& options, std::string said) {
 
 unsigned DefaultThreads() { return std::max(8u, 2 * std::thread::hardware_concurrency()); }
 
-Session::Session(MountState& state, fuse_session* session)
-    : state_(state), session_(session), loop_thread_(::pthread_self()) {}
+Session::Session(MountContext& context, fuse_session* session)
+    : context_(context), session_(session), loop_thread_(::pthread_self()) {}
 
 Session::~Session() {
   Unmount();
   fuse_session_destroy(session_);
 }
 
-Result<std::unique_ptr<Session>> Session::Mount(MountState& state) {
+Result<std::unique_ptr<Session>> Session::Mount(MountContext& context) {
   fuse_set_log_func(LogFromLibrary);
   struct sigaction action = {};
   action.sa_handler = Kicked;  // without SA_RESTART: it must interrupt
   ::sigaction(kKickSignal, &action, nullptr);
 
-  std::vector<std::string> words = {"chainfs", "-o", MountOptions(state.options)};
-  if (state.options.debug) words.emplace_back("-d");
+  std::vector<std::string> words = {"chainfs", "-o", MountOptions(context.options)};
+  if (context.options.debug) words.emplace_back("-d");
   std::vector<char*> argv;
   argv.reserve(words.size());
   for (std::string& word : words) argv.push_back(word.data());
   fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
   std::string said;
   mount_errors = &said;
-  fuse_session* raw = fuse_session_new(&args, &Operations(), sizeof(fuse_lowlevel_ops), &state);
+  fuse_session* raw = fuse_session_new(&args, &Operations(), sizeof(fuse_lowlevel_ops), &context);
   fuse_opt_free_args(&args);
   if (raw == nullptr) {
     mount_errors = nullptr;
     return Fail(ErrorKind::kInvalidArgument,
                 fmt::format("libfuse refuses the mount options ({})", said));
   }
-  std::unique_ptr<Session> session(new Session(state, raw));
-  const bool mounted = fuse_session_mount(raw, state.options.mountpoint.c_str()) == 0;
+  std::unique_ptr<Session> session(new Session(context, raw));
+  const bool mounted = fuse_session_mount(raw, context.options.mountpoint.c_str()) == 0;
   mount_errors = nullptr;
-  if (!mounted) return Fail(ErrorKind::kIo, MountFailure(state.options, std::move(said)));
+  if (!mounted) return Fail(ErrorKind::kIo, MountFailure(context.options, std::move(said)));
   return session;
 }
 
 bool Session::Loop() {
   int result = 0;
-  if (state_.threads <= 1) {
+  if (context_.threads <= 1) {
     result = fuse_session_loop(session_);
   } else {
     fuse_loop_config* config = fuse_loop_cfg_create();
     fuse_loop_cfg_set_clone_fd(config, 1);
-    fuse_loop_cfg_set_max_threads(config, state_.threads);
-    fuse_loop_cfg_set_idle_threads(config, state_.threads);
+    fuse_loop_cfg_set_max_threads(config, context_.threads);
+    fuse_loop_cfg_set_idle_threads(config, context_.threads);
     result = fuse_session_loop_mt(session_, config);
     fuse_loop_cfg_destroy(config);
   }

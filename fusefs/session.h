@@ -11,7 +11,7 @@
 #include <memory>
 
 #include "fusefs/fuse_api.h"
-#include "fusefs/mount_state.h"
+#include "fusefs/mount_context.h"
 
 namespace chainfs::fusefs {
 
@@ -20,8 +20,8 @@ unsigned DefaultThreads();
 
 class Session {
  public:
-  // `state` must outlive the session. Call on the main thread.
-  static Result<std::unique_ptr<Session>> Mount(MountState& state);
+  // `context` must outlive the session. Call on the main thread.
+  static Result<std::unique_ptr<Session>> Mount(MountContext& context);
   ~Session();
 
   // Serves until the file system is unmounted or Exit is called. False after a failure.
@@ -34,9 +34,9 @@ class Session {
   fuse_session* raw() { return session_; }
 
  private:
-  Session(MountState& state, fuse_session* session);
+  Session(MountContext& context, fuse_session* session);
 
-  MountState& state_;
+  MountContext& context_;
   fuse_session* const session_;
   const pthread_t loop_thread_;
   std::atomic<bool> loop_ended_ = false;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "ctl/control/status_attributes.h"
 #include "ctl/verbs/verb_table.h"
 
 namespace chainfs::control {
@@ -74,7 +75,14 @@ bool Commands::CarriesOut(std::string_view verb) {
 }
 
 Status Commands::Execute(std::string_view verb, std::string_view value, const DiskPtr& disk,
-                         bool privileged) {
+                         const Caller& caller) {
+  if (!access_.Permits(caller)) {
+    return Fail(ErrorKind::kPermission,
+                "commands are for root, the daemon's user and the group of -o control_gid");
+  }
+  if (StatusAttributes::IsName(verb)) {
+    return Fail(ErrorKind::kUnsupported, fmt::format("\"{}\" can only be read", verb));
+  }
   const verbs::Verb* const row = verbs::FindVerb(verbs::Verbs(), verb);
   const auto handler = std::ranges::find(Handlers(), verb, &Handler::verb);
   if (row == nullptr || handler == Handlers().end()) {
@@ -87,11 +95,11 @@ Status Commands::Execute(std::string_view verb, std::string_view value, const Di
                             disk == nullptr ? "a disk, not on the mount point"
                                             : "the mount point, not on a disk"));
   }
-  if (row->caller == verbs::Caller::kRoot && !privileged) {
+  if (row->caller == verbs::Caller::kRoot && !caller.IsRoot()) {
     return Fail(ErrorKind::kPermission, fmt::format("\"{}\" is for root", verb));
   }
   CHAINFS_ASSIGN(const verbs::Arguments arguments, verbs::Arguments::Parse(value, row->keys));
-  const Call call = {.arguments = arguments, .disk = disk, .privileged = privileged};
+  const Call call = {.arguments = arguments, .disk = disk, .privileged = caller.IsRoot()};
   CHAINFS_TRY(CheckGeneration(call));
   CHAINFS_ASSIGN(const bool dry_run, arguments.Switch("dry-run", false));
   if (dry_run && row->dry_run == verbs::DryRun::kChecks) return {};

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Commands: what a write to user.chainfs.VERB does. What a verb takes and where it may be given is
+// Commands: what is done when somebody gives a verb. What a verb takes and where it may be given is
 // in the table of verbs (ctl/verbs/verb_table.h), whose checks come first; a function here only
 // translates, the work is the job manager's.
 //
-// The kernel holds the inode lock of the file during setxattr, so a verb queues and returns. Some
-// do short I/O of necessity: `snapshot` and `revert` (files, the switch of the disk), `flush`,
-// `thaw`.
+// A verb queues and returns, because a transport may keep others from the disk meanwhile (a kernel
+// holds its inode lock during setxattr). Some do short I/O of necessity: `snapshot` and `revert`
+// (files, the switch of the disk), `flush`, `thaw`.
 //
 // Threads: all methods, any thread; no lock of its own.
 #pragma once
@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "blocklayer/catalog/catalog.h"
+#include "ctl/control/caller.h"
 #include "ctl/verbs/arguments.h"
 #include "jobs/engine/job_manager.h"
 
@@ -26,23 +27,26 @@ namespace chainfs::control {
 class Commands {
  public:
   // All must outlive this. `release_events` sends the readers of the events away.
-  Commands(Catalog& catalog, jobs::JobManager& jobs, std::function<void()> release_events)
-      : catalog_(catalog), jobs_(jobs), release_events_(std::move(release_events)) {}
+  Commands(Catalog& catalog, jobs::JobManager& jobs, CommandAccess access,
+           std::function<void()> release_events)
+      : catalog_(catalog),
+        jobs_(jobs),
+        access_(access),
+        release_events_(std::move(release_events)) {}
 
   // Whether it carries `verb` out; true for every row of the table.
   static bool CarriesOut(std::string_view verb);
 
-  // `disk` null: given on the root of the mount. `privileged`: targets may lie anywhere.
-  // kUnsupported for an unknown verb or one that does not belong there, kInvalidArgument for what
-  // its row does not permit.
+  // `disk` null: given on the mount. kPermission; kUnsupported for an unknown verb, one that does
+  // not belong there, and the name of a status; kInvalidArgument for what its row does not permit.
   Status Execute(std::string_view verb, std::string_view value, const DiskPtr& disk,
-                 bool privileged);
+                 const Caller& caller);
 
  private:
   struct Call {
     const verbs::Arguments& arguments;
-    DiskPtr disk;  // null on the root
-    bool privileged;
+    DiskPtr disk;     // null on the mount
+    bool privileged;  // what it names may lie anywhere
   };
   struct Handler {
     std::string_view verb;
@@ -69,6 +73,7 @@ class Commands {
 
   Catalog& catalog_;
   jobs::JobManager& jobs_;
+  const CommandAccess access_;
   const std::function<void()> release_events_;
 };
 

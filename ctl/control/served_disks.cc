@@ -3,22 +3,23 @@
 
 namespace chainfs::control {
 
-ServedDiskPtr ServedDisks::Add(const DiskPtr& disk) {
+ServedDisks::Added ServedDisks::Add(const DiskPtr& disk) {
   ServedDiskPtr replaced;  // destroyed, with its disk, after the lock is gone
   const MutexLock lock(mu_);
   ServedDiskPtr& entry = disks_[disk->name()];
-  if (entry != nullptr && entry->disk == disk) return entry;
+  if (entry != nullptr && entry->disk == disk) return {.served = entry, .is_new = false};
   replaced = std::exchange(entry, std::make_shared<ServedDisk>(disk));
-  return entry;
+  return {.served = entry, .is_new = true};
 }
 
-void ServedDisks::Remove(const Disk& disk) {
+bool ServedDisks::Remove(const Disk& disk) {
   ServedDiskPtr removed;  // destroyed after the lock is gone
   const MutexLock lock(mu_);
   const auto found = disks_.find(disk.name());
-  if (found == disks_.end() || found->second->disk.get() != &disk) return;
+  if (found == disks_.end() || found->second->disk.get() != &disk) return false;
   removed = std::move(found->second);
   disks_.erase(found);
+  return true;
 }
 
 ServedDiskPtr ServedDisks::Find(std::string_view name) const {

@@ -9,6 +9,8 @@
 // Threads: all methods, any thread. mu_ is held for map operations only; it is a leaf.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,15 +27,24 @@ struct ServedDisk {
   explicit ServedDisk(DiskPtr which) : disk(std::move(which)) {}
 
   const DiskPtr disk;
+  // The second (of any clock) of the last I/O error that was logged and published.
+  std::atomic<int64_t> last_report = -1;
+
+  mutable Mutex mu;
+  std::string last_error GUARDED_BY(mu);  // of LastErrors
 };
 using ServedDiskPtr = std::shared_ptr<ServedDisk>;
 
 class ServedDisks {
  public:
+  struct Added {
+    ServedDiskPtr served;
+    bool is_new;
+  };
   // The entry of `disk`, made when there is none; it takes the place of another of that name.
-  ServedDiskPtr Add(const DiskPtr& disk) EXCLUDES(mu_);
-  // Does nothing when its name leads to another one already.
-  void Remove(const Disk& disk) EXCLUDES(mu_);
+  Added Add(const DiskPtr& disk) EXCLUDES(mu_);
+  // False when it is not there; its name may lead to another one already.
+  bool Remove(const Disk& disk) EXCLUDES(mu_);
 
   // Null when there is none.
   ServedDiskPtr Find(std::string_view name) const EXCLUDES(mu_);

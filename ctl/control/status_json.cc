@@ -3,6 +3,7 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <ctime>
 #include <nlohmann/json.hpp>
@@ -97,22 +98,21 @@ std::string RefusalJson(std::chrono::system_clock::time_point time, std::string_
                    {"message", std::string(message)}});
 }
 
-std::string ConfigJson(const ConfigView& config) {
-  Json json = {{"pid", config.pid},
+std::string ConfigJson(const MountConfig& config, const CatalogOptions& catalog) {
+  Json json = {{"pid", ::getpid()},
                {"mountpoint", config.mountpoint},
-               {"sources", *config.sources},
-               {"read-only", config.catalog->read_only},
-               {"backing-dirs", config.catalog->backing_dirs},
-               {"max-depth", config.catalog->max_depth},
-               {"index-memory", config.catalog->memory.index_bytes},
-               {"metadata-memory", config.catalog->memory.metadata_bytes},
+               {"sources", config.sources},
+               {"read-only", catalog.read_only},
+               {"backing-dirs", catalog.backing_dirs},
+               {"max-depth", catalog.max_depth},
+               {"index-memory", catalog.memory.index_bytes},
+               {"metadata-memory", catalog.memory.metadata_bytes},
                {"threads", config.threads},
                {"direct-io", config.direct_io},
                {"writeback-cache", config.writeback_cache},
                {"allow-other", config.allow_other}};
-  if (config.catalog->assume_backing_format) {
-    json["assume-backing-format"] =
-        std::string(ImageFormatName(*config.catalog->assume_backing_format));
+  if (catalog.assume_backing_format) {
+    json["assume-backing-format"] = std::string(ImageFormatName(*catalog.assume_backing_format));
   }
   return Dump(json);
 }

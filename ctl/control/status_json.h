@@ -30,17 +30,16 @@ std::string JobsJson(const std::vector<jobs::JobInfo>& jobs, size_t limit);
 std::string RefusalJson(std::chrono::system_clock::time_point time, std::string_view attribute,
                         int error_number, std::string_view message);
 
-struct ConfigView {
-  int pid = 0;
-  std::string mountpoint;
-  const std::vector<std::string>* sources = nullptr;
-  const CatalogOptions* catalog = nullptr;
-  unsigned threads = 0;
+// How the transport is set up.
+struct MountConfig {
+  std::string mountpoint = {};
+  std::vector<std::string> sources = {};  // as given
+  unsigned threads = 0;                   // that serve requests
   bool direct_io = false;
   bool writeback_cache = false;
   bool allow_other = false;
 };
-std::string ConfigJson(const ConfigView& config);
+std::string ConfigJson(const MountConfig& config, const CatalogOptions& catalog);
 
 std::string ChainsFileJson(const std::vector<DiskPtr>& disks,
                            const std::vector<BrokenImage>& broken,

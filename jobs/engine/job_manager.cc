@@ -119,8 +119,7 @@ Result<std::string> JobManager::Impl::StartStream(const DiskPtr& disk,
         .unneeded = catalog_.Unneeded(*plan.top, plan.between), .removed = {}, .problem = {}};
     work = std::make_unique<StreamEstimate>(disk, std::move(plan), std::move(left_out));
   } else {
-    auto stream =
-        std::make_unique<StreamWork>(catalog_, events_, disk, std::move(plan), record, false);
+    auto stream = std::make_unique<StreamWork>(catalog_, disk, std::move(plan), record, false);
     CHAINFS_TRY(stream->Prepare());
     work = std::move(stream);
     if (warning) spdlog::warn("job {} of disk {}: {}", record.id, record.disk, *warning);
@@ -156,8 +155,6 @@ Status JobManager::Impl::Snapshot(const SnapshotCommand& command) {
     CHAINFS_TRY(catalog_.PlanSnapshot(disk, command.request));
   } else {
     CHAINFS_TRY(catalog_.Snapshot(disk, command.request));
-    events_.Publish("CHAIN_CHANGE", {TextField("disk", disk->name()),
-                                     NumberField("generation", disk->chain()->generation)});
   }
   if (command.id.empty()) return {};
   const std::shared_ptr<JobRun> run =
@@ -185,8 +182,6 @@ Status JobManager::Impl::Revert(const RevertCommand& command) {
     spdlog::warn("disk {}: a layer that it was reverted from is not removed yet: {}", command.disk,
                  dropped.problem);
   }
-  events_.Publish("CHAIN_CHANGE", {TextField("disk", disk->name()),
-                                   NumberField("generation", disk->chain()->generation)});
   return {};
 }
 

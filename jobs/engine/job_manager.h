@@ -45,8 +45,8 @@ class JobManager {
   // The id of the accepted job. kInvalidArgument, kExists (id), kNotFound (disk, layer), kBusy
   // (another job writes one of the layers), kStale, kReadOnly (read-only mount or top image).
   Result<std::string> Stream(const StreamRequest& request);
-  // Synchronous and short; still leaves a concluded job of type "snapshot" when `id` is given, and
-  // announces CHAIN_CHANGE. kExists, kAccess...
+  // Synchronous and short; still leaves a concluded job of type "snapshot" when `id` is given.
+  // kExists, kAccess...
   struct SnapshotCommand {
     std::string disk = {};
     std::string id = {};

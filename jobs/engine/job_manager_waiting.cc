@@ -173,7 +173,7 @@ Status JobManager::Impl::Resume(const Catalog::Record& found) {
   Reservation reservation(*this);
   CHAINFS_ASSIGN(StreamPlan plan, ReserveStream(*disk, request, reservation, true));
   std::optional<std::string> warning = SpaceWarning(plan);
-  auto work = std::make_unique<StreamWork>(catalog_, events_, disk, std::move(plan), record, true);
+  auto work = std::make_unique<StreamWork>(catalog_, disk, std::move(plan), record, true);
   CHAINFS_TRY(work->Prepare());
   spdlog::info("job {} of disk {} is taken up again", record.id, record.disk);
   if (warning) spdlog::warn("job {} of disk {}: {}", record.id, record.disk, *warning);

@@ -28,10 +28,9 @@ void MakeCopier(const StreamPlan& plan, std::optional<StreamCopier>& copier) {
 
 }  // namespace
 
-StreamWork::StreamWork(Catalog& catalog, EventLog& events, DiskPtr disk, StreamPlan plan,
-                       JobRecord record, bool taken_up)
+StreamWork::StreamWork(Catalog& catalog, DiskPtr disk, StreamPlan plan, JobRecord record,
+                       bool taken_up)
     : catalog_(catalog),
-      events_(events),
       disk_(std::move(disk)),
       plan_(std::move(plan)),
       top_(*plan_.top->image->writer()),
@@ -122,25 +121,8 @@ Status StreamWork::Pivot() {
   CHAINFS_TRY(top_.CanSetBacking(backing));
   CHAINFS_TRY(catalog_.MarkLeftOut(*disk_, *plan_.top, plan_.between));
   CHAINFS_TRY(top_.SetBacking(backing));
-  DropLayers();
-  return {};
-}
-
-void StreamWork::DropLayers() {
-  std::vector<std::pair<DiskPtr, uint64_t>> before;
-  for (const std::string& name : catalog_.DisksUsing(*plan_.top)) {
-    if (DiskPtr disk = catalog_.Find(name)) {
-      const uint64_t generation = disk->chain()->generation;
-      before.emplace_back(std::move(disk), generation);
-    }
-  }
   catalog_.DropLayersBetween(plan_.top, plan_.base);
-  for (const auto& [disk, generation] : before) {
-    const uint64_t now = disk->chain()->generation;
-    if (now == generation) continue;
-    events_.Publish("CHAIN_CHANGE",
-                    {TextField("disk", disk->name()), NumberField("generation", now)});
-  }
+  return {};
 }
 
 LeftOutLayers StreamWork::LeftOut() {

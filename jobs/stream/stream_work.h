@@ -28,7 +28,6 @@
 #include "blocklayer/catalog/catalog.h"
 #include "jobs/engine/chunk_work.h"
 #include "jobs/engine/cursor_source.h"
-#include "jobs/engine/event_log.h"
 #include "jobs/engine/job_record.h"
 #include "jobs/stream/stream_copier.h"
 #include "jobs/stream/stream_plan.h"
@@ -37,10 +36,9 @@ namespace chainfs::jobs {
 
 class StreamWork final : public ChunkWork {
  public:
-  // Catalog and events outlive the work. The record's fields are those of the request.
+  // The catalog outlives the work. The record's fields are those of the request.
   // `taken_up`: the record is there already.
-  StreamWork(Catalog& catalog, EventLog& events, DiskPtr disk, StreamPlan plan, JobRecord record,
-             bool taken_up);
+  StreamWork(Catalog& catalog, DiskPtr disk, StreamPlan plan, JobRecord record, bool taken_up);
 
   // Takes the locks, makes sure that the end will be possible, and writes the record. When it fails
   // nothing is held and no record was written by it. kExists: another job's record has that name.
@@ -65,10 +63,8 @@ class StreamWork final : public ChunkWork {
   void Unlock();
   Status WriteRecord() REQUIRES(mu_);
   // Publishes the shorter list and announces it for every disk that it changed.
-  void DropLayers();
 
   Catalog& catalog_;
-  EventLog& events_;
   const DiskPtr disk_;
   const StreamPlan plan_;
   WritableImage& top_;

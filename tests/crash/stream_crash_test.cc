@@ -84,7 +84,6 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
 
   // A stream as the scheduler runs it, with guest operations wherever they may come.
   void StreamByHand() {
-    jobs::EventLog events;
     auto plan = jobs::PlanStream(*catalog_, *disk_, "/mem/" + GetParam().top, BasePath());
     ASSERT_TRUE(plan) << plan.error().message;
     jobs::JobRecord record;
@@ -93,7 +92,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     record.disk = "vm";
     record.top = "/mem/" + GetParam().top;
     record.base = BasePath();
-    jobs::StreamWork work(*catalog_, events, disk_, *std::move(plan), record, false);
+    jobs::StreamWork work(*catalog_, disk_, *std::move(plan), record, false);
     const Status prepared = work.Prepare();
     ASSERT_TRUE(prepared) << prepared.error().message;
     const uint64_t step = work.unit() * 4;

@@ -32,6 +32,23 @@ inline void WaitFor(const std::function<bool()>& condition, const std::string& w
   }
 }
 
+// Publishes changes of chains, as the control plane does.
+class ChainChanges final : public CatalogObserver {
+ public:
+  explicit ChainChanges(EventLog& events) : events_(events) {}
+  void DiskAdded(const DiskPtr& /*disk*/) override {}
+  void DiskRemoved(const DiskPtr& /*disk*/) override {}
+  void ChainChanged(const DiskPtr& disk) override {
+    events_.Publish("CHAIN_CHANGE", {TextField("disk", disk->name()),
+                                     NumberField("generation", disk->chain()->generation)});
+  }
+  void DiskError(const Disk& /*disk*/, std::string_view, const Error&) override {}
+  void ImageBroken(const BrokenImage& /*image*/) override {}
+
+ private:
+  EventLog& events_;
+};
+
 class StreamFixture : public testing::Test {
  protected:
   static constexpr uint64_t kMiB = 1 << 20;
@@ -110,6 +127,8 @@ class StreamFixture : public testing::Test {
     ASSERT_TRUE(catalog) << catalog.error().message;
     catalog_ = *std::move(catalog);
     events_ = std::make_unique<EventLog>();
+    changes_ = std::make_unique<ChainChanges>(*events_);
+    catalog_->SetObserver(changes_.get());
     jobs_ = std::make_unique<JobManager>(*catalog_, *events_, JobManagerOptions{.threads = 4});
   }
   void CloseAll() {
@@ -180,6 +199,7 @@ class StreamFixture : public testing::Test {
   TempDir dir_;
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<EventLog> events_;
+  std::unique_ptr<ChainChanges> changes_;
   std::unique_ptr<JobManager> jobs_;
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 constexpr off_t kSize = 8 << 20;
 
-class KeeperTest : public testing::Test {
+class PeriodicFlushTest : public testing::Test {
  protected:
   void SetUp() override {
     CreateQcow2(image_, {.size = "8M"});
@@ -41,7 +41,7 @@ class KeeperTest : public testing::Test {
   uint64_t full_ = 0;
 };
 
-TEST_F(KeeperTest, ADiscardIsDurableAndItsSpaceGoesBackWithoutAnotherWrite) {
+TEST_F(PeriodicFlushTest, ADiscardIsDurableAndItsSpaceGoesBackWithoutAnotherWrite) {
   Daemon daemon({dir_.path()});
   ASSERT_TRUE(daemon.serving()) << daemon.Log();
   const OpenedFile disk(daemon / "vm.raw", O_RDWR);
@@ -54,7 +54,7 @@ TEST_F(KeeperTest, ADiscardIsDurableAndItsSpaceGoesBackWithoutAnotherWrite) {
   ExpectZerosAfterKill(daemon);
 }
 
-TEST_F(KeeperTest, ZeroesThatKeepTheirClustersAreDurable) {
+TEST_F(PeriodicFlushTest, ZeroesThatKeepTheirClustersAreDurable) {
   Daemon daemon({dir_.path()});
   ASSERT_TRUE(daemon.serving()) << daemon.Log();
   const OpenedFile disk(daemon / "vm.raw", O_RDWR);
@@ -64,7 +64,7 @@ TEST_F(KeeperTest, ZeroesThatKeepTheirClustersAreDurable) {
 }
 
 // Nobody flushes the old layer after the switch.
-TEST_F(KeeperTest, ADiscardJustBeforeASnapshotIsGivenBackByIt) {
+TEST_F(PeriodicFlushTest, ADiscardJustBeforeASnapshotIsGivenBackByIt) {
   Daemon daemon({dir_.path()});
   ASSERT_TRUE(daemon.serving()) << daemon.Log();
   {

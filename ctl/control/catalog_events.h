@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// CatalogEvents: the one observer of the catalog. What the catalog tells becomes a change of the
+// list of served disks, calls of the presentation, a last error, a line of the log and an event, in
+// this order; jobs that wait for a disk are tried again.
+//
+// CTL-4  CHAIN_CHANGE is published here and nowhere else, when everything that follows from the
+//        change is done, and before the change returns to whoever made it. So it comes before the
+//        BLOCK_JOB_COMPLETED of a job that made it.
+//
+// Threads: any; see CatalogObserver. Takes locks of the control plane and of the event log alone.
+#pragma once
+
+#include <atomic>
+#include <string_view>
+
+#include "blocklayer/catalog/catalog.h"
+#include "ctl/control/last_errors.h"
+#include "ctl/control/presentation.h"
+#include "ctl/control/served_disks.h"
+#include "jobs/engine/event_log.h"
+#include "jobs/engine/job_manager.h"
+
+namespace chainfs::control {
+
+class CatalogEvents final : public CatalogObserver {
+ public:
+  // All must outlive this.
+  CatalogEvents(Catalog& catalog, ServedDisks& disks, LastErrors& errors, jobs::EventLog& events,
+                jobs::JobManager& jobs);
+  ~CatalogEvents() override;
+
+  // Null: nobody. It is told of the disks that are there already.
+  void Present(Presentation* presentation);
+  void ReleaseEventReaders();
+
+  void DiskAdded(const DiskPtr& disk) override;
+  void DiskRemoved(const DiskPtr& disk) override;
+  void ChainChanged(const DiskPtr& disk) override;
+  void ContentsChanged(const DiskPtr& disk) override;
+  void AccessChanged(const DiskPtr& disk) override;
+  void DiskError(const Disk& disk, std::string_view operation, const Error& error) override;
+  void ImageBroken(const BrokenImage& image) override;
+  void Warned(const ImageNote& note) override;
+
+ private:
+  Catalog& catalog_;
+  ServedDisks& disks_;
+  LastErrors& errors_;
+  jobs::EventLog& events_;
+  jobs::JobManager& jobs_;
+  std::atomic<Presentation*> presentation_ = nullptr;
+};
+
+}  // namespace chainfs::control

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ControlPlane: everything that a transport needs to give orders to a catalog of disks and to say
+// how they are. It owns the jobs and the events; a transport hands in a Presentation to be told
+// what it has to show.
+//
+// Threads: the members say theirs; EndJobs any. Construction, Present and destruction belong to one
+// thread.
+#pragma once
+
+#include <atomic>
+
+#include "blocklayer/catalog/catalog.h"
+#include "ctl/control/caller.h"
+#include "ctl/control/catalog_events.h"
+#include "ctl/control/commands.h"
+#include "ctl/control/last_errors.h"
+#include "ctl/control/presentation.h"
+#include "ctl/control/served_disks.h"
+#include "ctl/control/status_attributes.h"
+#include "ctl/control/status_files.h"
+#include "jobs/engine/event_log.h"
+#include "jobs/engine/job_manager.h"
+
+namespace chainfs::control {
+
+class ControlPlane {
+ public:
+  // `catalog` must outlive this. Recorded jobs begin with jobs.ResumeRecorded().
+  ControlPlane(Catalog& catalog, CommandAccess access, MountConfig config);
+
+  // Null: nobody any more; jobs and scans must have ended by then, because one that is just being
+  // told of something is not waited for.
+  void Present(Presentation* presentation) { changes_.Present(presentation); }
+  // Publishes SHUTDOWN and brings the jobs to a consistent point, once.
+  void EndJobs();
+
+  jobs::EventLog events;
+  ServedDisks disks;
+  LastErrors errors;
+  jobs::JobManager jobs;
+  Commands commands;
+  const StatusAttributes attributes;
+  const StatusFiles files;
+
+ private:
+  CatalogEvents changes_;
+  std::atomic<bool> jobs_ended_ = false;
+};
+
+}  // namespace chainfs::control

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Presentation: what a transport has to do when the disks that it shows change. The control plane
+// calls it, before it publishes the event that tells of the change, so that whoever is told finds
+// that done.
+//
+// Threads: any; the calls for one disk come one at a time and in order. Some come with locks of the
+// catalog held, so they must be quick, and must neither wait nor call the catalog.
+#pragma once
+
+#include "ctl/control/served_disks.h"
+
+namespace chainfs::control {
+
+class Presentation {
+ public:
+  virtual ~Presentation() = default;
+  // The disk takes the place of another of its name.
+  virtual void DiskAdded(const ServedDiskPtr& disk) = 0;
+  virtual void DiskRemoved(const Disk& disk) = 0;
+  // Whether it can be written, or the space that it occupies, has changed.
+  virtual void AttributesChanged(const Disk& disk) = 0;
+  // It shows other contents, perhaps of another size.
+  virtual void ContentsChanged(const Disk& disk) = 0;
+  // Those who wait for events now are to leave.
+  virtual void ReleaseEventReaders() = 0;
+};
+
+}  // namespace chainfs::control

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fusefs/disk_presenter.h"
+
+namespace chainfs::fusefs {
+
+void DiskPresenter::DiskAdded(const control::ServedDiskPtr& disk) {
+  const InodeTable::NameChange change = inodes_.Add(disk);
+  if (!change) return;
+  ForgetNames(*disk->disk, change);
+  watcher_.DiskAppeared();
+}
+
+void DiskPresenter::DiskRemoved(const Disk& disk) {
+  if (const InodeTable::NameChange change = inodes_.Remove(disk)) ForgetNames(disk, change);
+}
+
+void DiskPresenter::AttributesChanged(const Disk& disk) {
+  if (const NodePtr node = inodes_.FindDisk(disk)) invalidator_.Attributes(node->ino);
+}
+
+void DiskPresenter::ContentsChanged(const Disk& disk) {
+  const NodePtr node = inodes_.FindDisk(disk);
+  if (node == nullptr) return;
+  ++node->stale_pages;
+  invalidator_.Contents(node->ino, [node] { --node->stale_pages; });
+}
+
+void DiskPresenter::AnnounceChangedModes() {
+  for (const NodePtr& node : inodes_.List(NodeKind::kRoot)) {
+    if (node->shown_mode != 0 && node->shown_mode != attributes_.ModeOf(*node)) {
+      invalidator_.Attributes(node->ino);
+    }
+  }
+}
+
+void DiskPresenter::ForgetNames(const Disk& disk, const InodeTable::NameChange& change) {
+  if (change.disk_known) invalidator_.Entry(kRootInode, disk.name() + ".raw");
+  if (change.map_known) invalidator_.Entry(kMapInode, disk.name() + ".json");
+}
+
+}  // namespace chainfs::fusefs
