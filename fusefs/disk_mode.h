@@ -3,17 +3,7 @@
 // The mode that a disk is shown with: what is usual (0644, 0444), narrowed to what its images
 // permit, so that no user reads or writes through the mount what the images keep from that user.
 //
-// Terms: the *shown* owner and group are those of the mount (uid=, gid=, or the daemon's own).
-//
-// M1  The active image narrows reading and writing, the layers below it reading.
-// M2  The shown owner takes the place of the image's owner. The daemon's own user, where that is
-//     neither the image's owner nor given by uid=, has what the daemon itself could open.
-// M3  The shown group takes the place of the image's group where it is the same or was given by
-//     gid=. Otherwise nobody is known to be a member, and group and others get what the image
-//     permits to both.
-// M4  Where others than the mounting user are let in (allow_other), the directories above the
-//     images count as well: who may not pass them does not come in by the mount. Not for those who
-//     were put in by name, with uid= or gid=.
+// Invariants: FS-15 to FS-18 (README.md).
 //
 // Threads: any; looks at the images' attributes and at directories, no lock.
 #pragma once

@@ -56,7 +56,7 @@ void EventsFile::Close(std::unique_ptr<Reader> reader) {
 }
 
 int EventsFile::Read(fuse_req_t req, Reader* reader, size_t size, bool nonblocking) {
-  // Set before parking, see I2; harmless when the answer comes at once.
+  // Set before parking, see FS-10; harmless when the answer comes at once.
   fuse_req_interrupt_func(req, &EventsFile::OnInterrupt, this);
   std::string text;
   {

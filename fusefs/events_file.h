@@ -4,11 +4,7 @@
 // cursor. A read with nothing to say is *parked*: its request is kept and answered when there is
 // news, so no thread waits.
 //
-// I1  A parked request is answered exactly once: by news, by an interruption (EINTR) or at the end
-//     of the mount (end of file). Only Pump() answers parked requests.
-// I2  The interruption callback of libfuse runs with libfuse's lock on the request and may run
-//     inside fuse_req_interrupt_func, so it answers nothing: it wakes the pump, which asks
-//     fuse_req_interrupted. A request is parked only after its callback is set.
+// Invariants: FS-6, FS-10 (README.md).
 //
 // Locks: mu_ guards cursors and lists; replies and poll notifications are sent after it is dropped.
 // libfuse's session lock may be taken under mu_, never the other way round.

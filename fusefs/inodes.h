@@ -6,12 +6,7 @@
 // is free again, and the node stays for those who hold it (kernel references, open files). Its
 // *number* is what the kernel calls it by; the *shown number* is what stat and readdir say.
 //
-// I1  The number of a disk is never given to another one, so that a file handle can never reach the
-//     wrong disk. 64 bits do not run out.
-// I3  A shown number follows from the name, so that it is the same in the next mount; but no two
-//     nodes of the table have the same.
-// I2  A node leaves the table only when it is not linked and the kernel has forgotten every look-up
-//     of it. Open files keep their node alive by themselves.
+// Invariants: FS-1 to FS-3 (README.md).
 //
 // Threads: all methods, any thread. mu_ is held for map operations only; never across I/O, a call
 // into the catalog or a reply.

@@ -7,11 +7,7 @@
 // Requests tell by themselves what they are, on every kernel: a direct read or write names its
 // lock owner, one that fills a page of the cache or comes from there names none.
 //
-// P1  While a handle that bypasses the cache is open, no handle that could make a page of the cache
-//     dirty is open, except one that bypasses it too.
-// P2  A page that the kernel may hold was filled by a request that was counted before the disk was
-//     read or written for it.
-// P3  A direct write is answered when no page holds what was there before it (but for kMaxWaiting).
+// Invariants: FS-12 to FS-14 (README.md).
 #pragma once
 
 #include <atomic>

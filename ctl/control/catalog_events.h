@@ -4,9 +4,7 @@
 // list of served disks, calls of the presentation, a last error, a line of the log and an event, in
 // this order; jobs that wait for a disk are tried again.
 //
-// CTL-4  CHAIN_CHANGE is published here and nowhere else, when everything that follows from the
-//        change is done, and before the change returns to whoever made it. So it comes before the
-//        BLOCK_JOB_COMPLETED of a job that made it.
+// Invariant: CTL-4 (README.md).
 //
 // Threads: any; see CatalogObserver. Takes locks of the control plane and of the event log alone.
 #pragma once

@@ -3,8 +3,7 @@
 // LastErrors: what was refused or failed last, of each disk and of all together: the attribute
 // user.chainfs.error. One JSON object: time, attribute (or operation), errno, message.
 //
-// CTL-2  Whatever is refused or fails on a disk is the last error of that disk, and of the mount.
-// CTL-3  An error of a job whose disk is not there goes to the disk of that name that appears next.
+// Invariants: CTL-2, CTL-3 (README.md).
 //
 // Threads: all methods, any thread, also with locks of jobs held. lost_mu_ comes before
 // ServedDisks::mu_; ServedDisk::mu and mount_mu_ are leaves.

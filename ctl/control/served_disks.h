@@ -3,8 +3,7 @@
 // ServedDisks: the disks that are served, each with what is remembered of its use. Every transport
 // (files of a mount, a socket) counts here, so that all of them show the same.
 //
-// CTL-1  What is remembered of a disk belongs to that Disk and not to its name: another one that
-//        takes the name begins anew, and whoever still has the old one open keeps its own.
+// Invariant: CTL-1 (README.md).
 //
 // Threads: all methods, any thread. mu_ is held for map operations only; it is a leaf.
 #pragma once

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a disk's mode may be at most (M1 to M4 of disk_mode.h).
+// What a disk's mode may be at most (FS-15 to FS-18).
 #include "fusefs/disk_mode.h"
 
 #include <gtest/gtest.h>

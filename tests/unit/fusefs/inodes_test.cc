@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Inode numbers: never reused (I1), kept while the kernel remembers them (I2).
+// Inode numbers: never reused (FS-1), kept while the kernel remembers them (FS-3).
 #include "fusefs/inodes.h"
 
 #include <gtest/gtest.h>
