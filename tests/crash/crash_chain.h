@@ -24,6 +24,7 @@
 
 #include "blocklayer/cache/metadata_cache.h"
 #include "blocklayer/catalog/catalog.h"
+#include "blocklayer/formats/qcow2/check.h"
 #include "blocklayer/formats/qcow2/create.h"
 #include "blocklayer/formats/qcow2/header.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"

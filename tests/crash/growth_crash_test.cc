@@ -12,6 +12,7 @@
 
 #include "blocklayer/base/endian.h"
 #include "blocklayer/base/sync.h"
+#include "blocklayer/formats/qcow2/check.h"
 #include "blocklayer/formats/qcow2/create.h"
 #include "blocklayer/formats/qcow2/header.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"

@@ -13,6 +13,7 @@
 #include <cstdlib>
 
 #include "blocklayer/base/endian.h"
+#include "blocklayer/formats/qcow2/check.h"
 #include "blocklayer/formats/qcow2/geometry.h"
 #include "blocklayer/formats/qcow2/header.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "blocklayer/base/endian.h"
+#include "blocklayer/formats/qcow2/check.h"
 #include "blocklayer/formats/qcow2/create.h"
 #include "blocklayer/formats/qcow2/geometry.h"
 #include "blocklayer/formats/qcow2/header.h"

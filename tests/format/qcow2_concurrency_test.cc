@@ -9,6 +9,7 @@
 #include <atomic>
 #include <thread>
 
+#include "blocklayer/formats/qcow2/check.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "tests/support/command.h"
 #include "tests/support/image_model.h"

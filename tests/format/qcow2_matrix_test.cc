@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "blocklayer/formats/qcow2/check.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "blocklayer/io/posix.h"
 #include "tests/support/command.h"

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// CheckQcow2: compares the refcounts on disk with what the image refers to, as qemu-img check does.
+#include "blocklayer/formats/qcow2/check.h"
+
 #include <fmt/format.h>
 
-#include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "blocklayer/formats/qcow2/references.h"
 #include "blocklayer/formats/qcow2/table_reader.h"
 

@@ -36,9 +36,10 @@ class CommitLedger {
 
   // Whether a commit would do more than sync the file: something is pending, or in quarantine.
   bool HasPending() EXCLUDES(commit_mu_);
-  // Whether so much is pending that the writer should commit before it goes on.
-  bool WantsCommit() const {
-    return tables_.pending_weight.load(std::memory_order_relaxed) > kMaxPending;
+  // Commits if so much is pending that the writer should not go on before.
+  Status CommitIfMuchIsPending() EXCLUDES(commit_mu_) {
+    const size_t slices = tables_.pending_weight.load(std::memory_order_relaxed);
+    return slices > kMaxPending ? Commit() : Status();
   }
 
  private:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Opening and checking a qcow2 image. See README.md for the invariants and FORMAT.md for the bytes.
+// Opening a qcow2 image. See README.md for the invariants and FORMAT.md for the bytes.
 #pragma once
 
 #include <atomic>
@@ -9,7 +9,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "blocklayer/cache/metadata_cache.h"
 #include "blocklayer/image/writable_image.h"
@@ -40,13 +39,5 @@ struct Qcow2RepairControl {
 // What opening for writing does to an image with the dirty bit, for somebody who does it elsewhere
 // first; see RebuildRefcounts. The file has the locks of a writer.
 Status RepairQcow2(File& file, const Qcow2RepairControl& control);
-
-// What `qemu-img check` would say, by our own reckoning.
-struct Qcow2CheckReport {
-  uint64_t corruptions = 0;  // references without enough refcount, overlaps, bad entries, bad flags
-  uint64_t leaks = 0;        // clusters counted but not referenced
-  std::vector<std::string> messages;  // the first 100
-};
-Result<Qcow2CheckReport> CheckQcow2(File& file);
 
 }  // namespace chainfs

@@ -167,11 +167,3 @@ Status RebuildRefcounts(File& file, const Qcow2RepairControl& control) {
 }
 
 }  // namespace chainfs::qcow2
-
-namespace chainfs {
-
-Status RepairQcow2(File& file, const Qcow2RepairControl& control) {
-  return qcow2::RebuildRefcounts(file, control);
-}
-
-}  // namespace chainfs

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "blocklayer/base/endian.h"
+#include "blocklayer/formats/qcow2/check.h"
 #include "blocklayer/formats/qcow2/create.h"
 #include "blocklayer/formats/qcow2/geometry.h"
 #include "blocklayer/formats/qcow2/header.h"

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/formats/qcow2/cluster_populator.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "blocklayer/formats/qcow2/cluster_writer.h"
+
+namespace chainfs::qcow2 {
+namespace {
+
+constexpr uint64_t kZeroPiece = 4ull << 20;  // bytes of zeros written at once
+constexpr uint64_t kZeroEntries = 4096;      // set at once
+
+}  // namespace
+
+Status ClusterPopulator::ForUnallocated(GuestOffset offset, uint64_t length,
+                                        const PopulateRun& populate) {
+  const Geometry& geometry = tables_.geometry();
+  const uint64_t clusters = DivRoundUp(length, geometry.cluster_size());
+  const RangeLock::Holder holder(range_lock_, offset, clusters << geometry.cluster_bits);
+  const IoEpoch::Guard guard = epoch_.Enter();
+  for (uint64_t i = 0; i < clusters;) {
+    uint64_t j = i;
+    for (; j < clusters; ++j) {
+      CHAINFS_ASSIGN(const ClusterMapping mapping,
+                     tables_.l2().Lookup(offset + (j << geometry.cluster_bits)));
+      if (mapping.kind != ClusterKind::kUnallocated) break;
+    }
+    while (i < j) {
+      CHAINFS_ASSIGN(const uint64_t done, populate(i, j - i));
+      i += done;
+    }
+    if (i < clusters) ++i;  // allocated already
+  }
+  return {};
+}
+
+Status ClusterPopulator::PopulateRuns(GuestOffset offset, uint64_t length, const FillRun& fill) {
+  const Geometry& geometry = tables_.geometry();
+  return ForUnallocated(offset, length, [&](uint64_t index, uint64_t clusters) -> Result<uint64_t> {
+    CHAINFS_ASSIGN(const ClusterRun run, tables_.clusters().Allocate(clusters));
+    const uint64_t skip = index << geometry.cluster_bits;
+    const uint64_t bytes = std::min(run.count << geometry.cluster_bits, length - skip);
+    Status status = fill(skip, bytes, geometry.HostOf(run.first));
+    const uint64_t padding = (run.count << geometry.cluster_bits) - bytes;
+    if (status && padding > 0 && !run.beyond_file) {
+      status = file_.ZeroRange(geometry.HostOf(run.first) + bytes, padding);
+    }
+    if (status) {
+      status = tables_.l2().SetEntries(offset + skip, NormalEntries(geometry, run));
+    }
+    if (!status) {
+      tables_.clusters().ReleaseUnlinked(run);
+      return std::unexpected(std::move(status).error());
+    }
+    return run.count;
+  });
+}
+
+Status ClusterPopulator::Populate(GuestOffset offset, std::span<const std::byte> data) {
+  return PopulateRuns(offset, data.size(), [&](uint64_t skip, uint64_t bytes, HostOffset host) {
+    return file_.WriteAt(host, data.subspan(skip, bytes));
+  });
+}
+
+Status ClusterPopulator::PopulateFromFile(GuestOffset offset, uint64_t length, File& source,
+                                          HostOffset source_offset) {
+  return PopulateRuns(offset, length, [&](uint64_t skip, uint64_t bytes, HostOffset host) {
+    return file_.CopyRangeFrom(source, source_offset + skip, host, bytes);
+  });
+}
+
+Status ClusterPopulator::PopulateZeroes(GuestOffset offset, uint64_t length) {
+  const Geometry& geometry = tables_.geometry();
+  if (geometry.version < 3) {
+    // Version 2 cannot say "zero" over a backing file: real zeros.
+    const std::vector<std::byte> zeros(std::min(length, kZeroPiece));
+    for (uint64_t done = 0; done < length; done += zeros.size()) {
+      const uint64_t piece = std::min<uint64_t>(zeros.size(), length - done);
+      CHAINFS_TRY(Populate(offset + done, std::span(zeros).first(piece)));
+      CHAINFS_TRY(tables_.ledger().CommitIfMuchIsPending());
+    }
+    return {};
+  }
+  return ForUnallocated(offset, length, [&](uint64_t index, uint64_t clusters) -> Result<uint64_t> {
+    const std::vector<L2Entry> entries(std::min(clusters, kZeroEntries), geometry.l2().Zero());
+    CHAINFS_TRY(tables_.l2().SetEntries(offset + (index << geometry.cluster_bits), entries));
+    return entries.size();
+  });
+}
+
+}  // namespace chainfs::qcow2

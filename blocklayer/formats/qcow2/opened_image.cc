@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/formats/qcow2/opened_image.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace chainfs::qcow2 {
+
+OpenedImage::OpenedImage(std::unique_ptr<File> file, MetadataCache& cache,
+                         const Qcow2OpenOptions& options, const Qcow2Header& header)
+    : file_(std::move(file)),
+      cache_(cache),
+      owner_(options.owner),
+      feature_reason_(header.read_only_reason.value_or(options.unrepaired.value_or(""))),
+      opened_read_only_(options.read_only || !file_->writable()),
+      tables_(*file_, cache, options.owner, io_epoch_, header),
+      reader_(*file_, tables_, header.compression_type),
+      zeroer_(tables_, writer_, range_lock_, header.backing.has_value()) {}
+
+OpenedImage::~OpenedImage() { cache_.DropOwner(owner_); }
+
+bool OpenedImage::writable() const {
+  return !opened_read_only_ && feature_reason_.empty() && !tables_.corruption().found() &&
+         !tables_.failed() && !closed();
+}
+
+std::string OpenedImage::read_only_reason() const {
+  if (!feature_reason_.empty()) return feature_reason_;
+  if (opened_read_only_ && tables_.header().header().dirty()) {
+    return "it was not closed cleanly; unmount, and repair it with: qemu-img check -r all";
+  }
+  if (opened_read_only_) return "it was opened for reading only";
+  if (tables_.corruption().found()) return tables_.corruption().reason();
+  if (tables_.failed()) return "an earlier flush failed; unmount, check it and mount again";
+  if (closed()) return "it was closed";
+  return "";
+}
+
+Status OpenedImage::MakeWritable() {
+  if (writable()) return {};
+  const auto refuse = [&] {
+    return Fail(ErrorKind::kReadOnly,
+                fmt::format("{}: cannot be written: {}", file_->path(), read_only_reason()));
+  };
+  const bool for_good = !feature_reason_.empty() || tables_.header().header().dirty() ||
+                        tables_.corruption().found() || tables_.failed() || closed();
+  if (for_good) return refuse();
+  CHAINFS_TRY(file_->ReopenForWriting());
+  CHAINFS_TRY(tables_.inventory().LearnEarly());
+  opened_read_only_.store(false, std::memory_order_release);
+  // Tables that lie on one another are found now, if the image is small.
+  if (!writable()) return refuse();
+  return {};
+}
+
+Result<uint64_t> OpenedImage::AllocatedBytes() {
+  CHAINFS_ASSIGN(const FileStat stat, file_->Stat());
+  return stat.allocated_bytes;
+}
+
+Status OpenedImage::CheckRange(GuestOffset offset, uint64_t length) const {
+  const uint64_t size = virtual_size();
+  if (offset.value <= size && length <= size - offset.value) return {};
+  return Fail(ErrorKind::kInvalidArgument,
+              fmt::format("{}: {} bytes at {} pass the end of the disk ({} bytes)", file_->path(),
+                          length, offset.value, size));
+}
+
+Status OpenedImage::PrepareToChange() {
+  Status prepared;
+  if (writable()) prepared = tables_.inventory().PrepareForWriting();
+  // Tables that lie on one another are found then, at the latest.
+  if (!writable()) {
+    return Fail(ErrorKind::kReadOnly,
+                fmt::format("{}: cannot be written: {}", file_->path(), read_only_reason()));
+  }
+  return prepared;
+}
+
+Status OpenedImage::Finish(Status status) {
+  if (!status && status.error().kind == ErrorKind::kCorrupt) {
+    tables_.MarkCorrupt(status.error().message);
+  }
+  return status;
+}
+
+Status OpenedImage::FinishAndCommit(Status status) {
+  CHAINFS_TRY(Finish(std::move(status)));
+  return tables_.ledger().CommitIfMuchIsPending();
+}
+
+Result<Extent> OpenedImage::Map(GuestOffset offset, uint64_t length, MapDetail /*detail*/) {
+  CHAINFS_TRY(CheckRange(offset, length));
+  return reader_.Map(offset, length);
+}
+
+Status OpenedImage::Write(GuestOffset offset, std::span<const std::byte> data,
+                          const BackingReader* below) {
+  CHAINFS_TRY(CheckRange(offset, data.size()));
+  CHAINFS_TRY(PrepareToChange());
+  return FinishAndCommit(writer_.Write(offset, data, below));
+}
+
+Status OpenedImage::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated,
+                                const BackingReader* below) {
+  CHAINFS_TRY(CheckRange(offset, length));
+  if (length == 0) return {};
+  CHAINFS_TRY(PrepareToChange());
+  return Finish(zeroer_.WriteZeroes(offset, length, keep_allocated, below));
+}
+
+Status OpenedImage::Discard(GuestOffset offset, uint64_t length) {
+  CHAINFS_TRY(CheckRange(offset, length));
+  CHAINFS_TRY(PrepareToChange());
+  return Finish(zeroer_.Discard(offset, length));
+}
+
+Status OpenedImage::PrepareToPopulate(GuestOffset offset, uint64_t length) {
+  CHAINFS_TRY(CheckRange(offset, length));
+  const uint64_t end = offset.value + length;
+  if (offset.Within(cluster_size()) != 0 || (end % cluster_size() != 0 && end != virtual_size())) {
+    return Fail(ErrorKind::kInvalidArgument, "only whole clusters can be populated");
+  }
+  return PrepareToChange();
+}
+
+Status OpenedImage::Populate(GuestOffset offset, std::span<const std::byte> data) {
+  CHAINFS_TRY(PrepareToPopulate(offset, data.size()));
+  return FinishAndCommit(populator_.Populate(offset, data));
+}
+
+Status OpenedImage::PopulateFromFile(GuestOffset offset, uint64_t length, File& source,
+                                     HostOffset source_offset) {
+  CHAINFS_TRY(PrepareToPopulate(offset, length));
+  return FinishAndCommit(populator_.PopulateFromFile(offset, length, source, source_offset));
+}
+
+Status OpenedImage::PopulateZeroes(GuestOffset offset, uint64_t length) {
+  CHAINFS_TRY(PrepareToPopulate(offset, length));
+  return FinishAndCommit(populator_.PopulateZeroes(offset, length));
+}
+
+Status OpenedImage::Flush() {
+  if (tables_.failed()) return tables_.ledger().Commit();  // says why
+  // An image that turned out to be corrupt keeps what it acknowledged before.
+  if (closed() || opened_read_only_ || !feature_reason_.empty() ||
+      (tables_.corruption().found() && !tables_.inventory().prepared())) {
+    return {};
+  }
+  return tables_.ledger().Commit();
+}
+
+Status OpenedImage::Close() {
+  if (closed()) return {};
+  Status status;
+  if (tables_.inventory().prepared() && !tables_.failed()) {
+    // Nothing of a corrupt image is freed.
+    status = tables_.corruption().found() ? tables_.ledger().Commit()
+                                          : tables_.ledger().CommitAndRelease();
+  }
+  closed_.store(true, std::memory_order_release);
+  return status;
+}
+
+Status OpenedImage::SetBacking(const std::optional<BackingReference>& backing) {
+  CHAINFS_TRY(PrepareToChange());
+  return tables_.header().SetBacking(backing);
+}
+
+Status OpenedImage::Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) {
+  const uint64_t old_size = virtual_size();
+  if (new_size % 512 != 0 || new_size < old_size) {
+    return Fail(ErrorKind::kInvalidArgument,
+                fmt::format("{}: cannot be resized to {} bytes: smaller, or not a multiple of 512",
+                            file_->path(), new_size));
+  }
+  if (new_size == old_size) return {};
+  CHAINFS_TRY(PrepareToChange());
+  CHAINFS_TRY(Finish(tables_.GrowL1For(new_size)));
+  CHAINFS_TRY(Finish(zeroer_.ZeroExposed(old_size, new_size, below, backing_size)));
+  CHAINFS_TRY(tables_.ledger().Commit());
+  return Finish(tables_.header().SetVirtualSize(new_size));
+}
+
+}  // namespace chainfs::qcow2

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// OpenedImage: a qcow2 file as an Image. It says whether the image may be changed, checks what it
+// is asked, and marks the image corrupt when a change meets broken tables; the parts do the work.
+//
+// Locks: range_lock_ (everything that links or dereferences; held across its I/O), then those of
+// the tables (README.md). All I/O at mapped host offsets is done under an IoEpoch guard.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "blocklayer/formats/qcow2/cluster_populator.h"
+#include "blocklayer/formats/qcow2/cluster_reader.h"
+#include "blocklayer/formats/qcow2/cluster_writer.h"
+#include "blocklayer/formats/qcow2/cluster_zeroer.h"
+#include "blocklayer/formats/qcow2/image_tables.h"
+#include "blocklayer/formats/qcow2/qcow2_image.h"
+#include "blocklayer/image/range_lock.h"
+#include "blocklayer/image/writable_image.h"
+
+namespace chainfs::qcow2 {
+
+class OpenedImage final : public WritableImage {
+ public:
+  OpenedImage(std::unique_ptr<File> file, MetadataCache& cache, const Qcow2OpenOptions& options,
+              const Qcow2Header& header);
+  ~OpenedImage() override;
+  // Before anything else.
+  Status Load() { return writable() ? tables_.inventory().LearnEarly() : Status(); }
+
+  ImageFormat format() const override { return ImageFormat::kQcow2; }
+  File& file() override { return *file_; }
+  uint64_t virtual_size() const override { return tables_.header().virtual_size(); }
+  uint32_t cluster_size() const override {
+    return static_cast<uint32_t>(tables_.geometry().cluster_size());
+  }
+  bool writable() const override;
+  std::string read_only_reason() const override;
+  Status MakeWritable() override;
+  std::optional<BackingReference> backing() const override { return tables_.header().backing(); }
+  Result<uint64_t> AllocatedBytes() override;
+
+  Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail detail) override;
+  Status ReadCompressed(const Extent& extent, std::span<std::byte> out) override {
+    return reader_.ReadCompressed(extent.host, extent.compressed_bytes, out);
+  }
+
+  Status Write(GuestOffset offset, std::span<const std::byte> data,
+               const BackingReader* below) override;
+  Status WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated,
+                     const BackingReader* below) override;
+  Status Discard(GuestOffset offset, uint64_t length) override;
+
+  Status Populate(GuestOffset offset, std::span<const std::byte> data) override;
+  Status PopulateZeroes(GuestOffset offset, uint64_t length) override;
+  Status PopulateFromFile(GuestOffset offset, uint64_t length, File& source,
+                          HostOffset source_offset) override;
+
+  Status Flush() override;
+  bool HasPending() override { return tables_.ledger().HasPending(); }
+  Status Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) override;
+  Status CanSetBacking(const std::optional<BackingReference>& backing) override {
+    return tables_.header().CanSetBacking(backing);
+  }
+  Status SetBacking(const std::optional<BackingReference>& backing) override;
+  Status Close() override;
+
+ private:
+  bool closed() const { return closed_.load(std::memory_order_acquire); }
+  Status CheckRange(GuestOffset offset, uint64_t length) const;
+  Status PrepareToChange();
+  // Whether the range may be populated; prepared to be changed then.
+  Status PrepareToPopulate(GuestOffset offset, uint64_t length);
+  // Marks the image corrupt where the error says so. Nothing but broken metadata of this very image
+  // gives kCorrupt here: what lies below or cannot be decoded fails its request alone.
+  Status Finish(Status status);
+  // The same after something that many may do in a row.
+  Status FinishAndCommit(Status status);
+
+  // Constant after construction.
+  const std::unique_ptr<File> file_;
+  MetadataCache& cache_;
+  const uint64_t owner_;
+  const std::string feature_reason_;  // a feature that permits reading only
+
+  // Own synchronization.
+  std::atomic<bool> opened_read_only_;
+  std::atomic<bool> closed_ = false;
+  ImageTables tables_;
+  RangeLock range_lock_;
+  ClusterReader reader_;
+  ClusterWriter writer_{*file_, tables_, reader_, range_lock_, io_epoch_};
+  ClusterPopulator populator_{*file_, tables_, range_lock_, io_epoch_};
+  ClusterZeroer zeroer_;
+};
+
+}  // namespace chainfs::qcow2
