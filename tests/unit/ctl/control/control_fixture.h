@@ -58,10 +58,9 @@ class ControlTest : public testing::Test {
 
   // Backed by `backing`, if any, a qcow2 image.
   void Make(const std::string& name, const std::string& backing = "") {
-    qcow2::CreateOptions options;
-    options.virtual_size = kSize;
+    Qcow2CreateOptions options{.virtual_size = kSize};
     if (!backing.empty()) options.backing = BackingReference{.name = backing, .format = "qcow2"};
-    const Status made = qcow2::CreateQcow2(*host_->OpenRoot(), name, options);
+    const auto made = CreateQcow2(*host_->OpenRoot(), name, options);
     ASSERT_TRUE(made) << made.error().message;
   }
 
