@@ -30,6 +30,7 @@
 #define RELEASE_SHARED(...) CHAINFS_TSA(release_shared_capability(__VA_ARGS__))
 #define RELEASE_GENERIC(...) CHAINFS_TSA(release_generic_capability(__VA_ARGS__))
 #define TRY_ACQUIRE(...) CHAINFS_TSA(try_acquire_capability(__VA_ARGS__))
+#define ASSERT_CAPABILITY(x) CHAINFS_TSA(assert_capability(x))
 #define EXCLUDES(...) CHAINFS_TSA(locks_excluded(__VA_ARGS__))
 #define NO_THREAD_SAFETY_ANALYSIS CHAINFS_TSA(no_thread_safety_analysis)
 

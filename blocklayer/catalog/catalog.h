@@ -13,11 +13,11 @@
 //
 // Disks and layers may be let go of after the catalog, but not used any more.
 //
-// Threads: all methods, any thread. mu_ serializes scans and changes of chains, and is held across
-// their I/O; Find, Disks, Broken and Notes take only list_mu_, never held across I/O. A scan lets
-// whoever changes a chain go first before each image that it opens; what takes longer, checking an
-// image with the dirty bit, is left to threads of the catalog's own (BackgroundRepairs), which have
-// the sources looked at again when they are done.
+// Threads: all methods, any thread. One lock serializes scans and changes of chains, and is held
+// across their I/O; what ShownLists says never waits for it. A scan lets whoever changes a chain go
+// first before each image that it opens; what takes longer, checking an image with the dirty bit,
+// is left to threads of the catalog's own (BackgroundRepairs), which have the sources looked at
+// again when they are done.
 #pragma once
 
 #include <chrono>
@@ -33,11 +33,14 @@
 #include "blocklayer/catalog/catalog_types.h"
 #include "blocklayer/catalog/layer_leases.h"
 #include "blocklayer/catalog/record_store.h"
+#include "blocklayer/catalog/shown_lists.h"
 #include "blocklayer/chain/disk.h"
 
 namespace chainfs {
 
-class Catalog {
+struct CatalogParts;
+
+class Catalog final : public ShownLists {
  public:
   // Scans once. Fails only when a source itself cannot be used; bad images are in Broken().
   static Result<std::unique_ptr<Catalog>> Open(const std::vector<SourceSpec>& sources,
@@ -53,17 +56,6 @@ class Catalog {
   // Absolute paths of the directories whose changes call for a Rescan (for inotify).
   std::vector<std::string> WatchedDirectories() const;
 
-  std::vector<DiskPtr> Disks() const;         // sorted by name
-  DiskPtr Find(std::string_view name) const;  // null when there is none
-  std::vector<BrokenImage> Broken() const;
-  // Whether the disk called `name` will appear when its image has been checked.
-  bool BeingChecked(std::string_view name) const;
-  // Somebody wants the disk called `name`, which could not be opened for a reason that may have
-  // passed: whether another Rescan tries.
-  bool AskFor(std::string_view name);
-  // When a Rescan would try again what failed for such a reason, though no file has changed.
-  std::optional<std::chrono::steady_clock::time_point> NextRetry() const;
-  std::vector<ImageNote> Notes() const;  // sorted by name
   const CatalogOptions& options() const;
   BlockContext& context();
 
@@ -76,8 +68,6 @@ class Catalog {
   // The layer of `disk` called `name`: a path as `chain` shows it, or a file name that is unique
   // within the chain. kNotFound otherwise.
   Result<LayerPtr> FindLayer(const Disk& disk, std::string_view name) const;
-  // Names of disks, other than those in `except`, whose chains contain `layer`.
-  std::vector<std::string> DisksUsing(const Layer& layer) const;
   // For a job that writes to a layer below the active one.
   LayerLeases& leases();
   // How the header of `overlay`, a layer of `disk`, should name `backing`, one below it: in the
@@ -122,9 +112,9 @@ class Catalog {
   Status Close();
 
  private:
-  class Impl;
-  explicit Catalog(std::unique_ptr<Impl> impl);
-  const std::unique_ptr<Impl> impl_;
+  explicit Catalog(CatalogOptions options);
+
+  const std::unique_ptr<CatalogParts> parts_;
 };
 
 }  // namespace chainfs

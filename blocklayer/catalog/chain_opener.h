@@ -99,4 +99,14 @@ class ChainOpener {
   std::map<FileId, Error> unusable_;  // layers that failed to open in this scan
 };
 
+// Makes one for each look.
+struct ChainOpeners {
+  // The references outlive every opener.
+  Roots& roots;
+  LayerPool& pool;
+  ChainRules rules;
+
+  ChainOpener New() const { return {roots, pool, rules}; }
+};
+
 }  // namespace chainfs

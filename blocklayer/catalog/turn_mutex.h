@@ -15,6 +15,8 @@ namespace chainfs {
 
 class CAPABILITY("mutex") TurnMutex : public Mutex {
  public:
+  // For code of which only its caller knows that it holds the mutex.
+  void AssertHeld() const ASSERT_CAPABILITY(this) {}
   // Lets go of the mutex until those who wait for a Turn have had it, or for as long as patience
   // lasts. Whether anybody was waiting: then everything that it guards may be different.
   bool LetOthersIn() REQUIRES(this);

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Overlays that are not shown, and what they make read-only (hidden_overlays.h).
-#include <fmt/format.h>
+#include "blocklayer/catalog/hidden_users.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <set>
 
-#include "blocklayer/base/wake_up.h"
-#include "blocklayer/catalog/catalog_impl.h"
 #include "blocklayer/catalog/name_rules.h"
 
 namespace chainfs {
@@ -27,17 +24,15 @@ std::string AdviceFor(const std::string& file_name) {
 
 }  // namespace
 
-void Catalog::Impl::LookForHidden() {
-  // Where nothing is written, nothing needs to be kept from it.
-  if (options_.read_only) return;
-  ChainOpener opener = NewOpener();
-  const auto pause = [this]() REQUIRES(mu_) { return PauseAndGoOn(); };
-  if (!hidden_.Scan(sources_.WholeDirectories(), opener, pause)) context_->wake_up().Call();
+bool HiddenUsers::Scan() {
+  ChainOpener opener = openers_.New();
+  const auto pause = [this] { return pauses_.PauseAndGoOn(); };
+  return overlays_.Scan(sources_.WholeDirectories(), opener, pause);
 }
 
-Result<Catalog::Impl::Around> Catalog::Impl::LookAround(const Layers& layers) {
-  ChainOpener opener = NewOpener();
-  const auto pause = [this]() REQUIRES(mu_) { return PauseAndGoOn(); };
+Result<HiddenUsers::Around> HiddenUsers::LookAround(const Layers& layers) {
+  ChainOpener opener = openers_.New();
+  const auto pause = [this] { return pauses_.PauseAndGoOn(); };
   HiddenOverlays::Directories directories = sources_.WholeDirectories();
   std::set<FileId> known;
   for (const std::shared_ptr<Directory>& directory : directories) {
@@ -51,13 +46,13 @@ Result<Catalog::Impl::Around> Catalog::Impl::LookAround(const Layers& layers) {
   return HiddenOverlays::LookAtAll(directories, opener, pause);
 }
 
-void Catalog::Impl::UpdateHidden() {
-  hidden_users_.clear();
-  hidden_notes_.clear();
-  if (hidden_.overlays().empty()) return;
+void HiddenUsers::Update() {
+  users_.clear();
+  notes_.clear();
+  if (overlays().empty()) return;
   std::set<FileId> shown;      // whatever they are called
   std::set<FileId> in_chains;  // those above them are named already
-  for (const auto& [path, entry] : entries_) {
+  for (const auto& [path, entry] : chains_.entries()) {
     // What the user says of a file is so; but a name may be wrong about it.
     const Candidate& candidate = entry.candidate;
     if (candidate.format != ImageFormat::kRaw || candidate.named_by_user) shown.insert(entry.id());
@@ -67,22 +62,22 @@ void Catalog::Impl::UpdateHidden() {
     if (candidate.format == ImageFormat::kRaw) in_chains.erase(entry.id());
   }
   std::map<FileId, std::vector<std::string>> direct;
-  for (const auto& [path, overlay] : hidden_.overlays()) {
+  for (const auto& [path, overlay] : overlays()) {
     const FileId& id = overlay.file.stat.id;
-    if (overlay.below.empty() || shown.contains(id) || condemned_.contains(id)) continue;
+    if (overlay.below.empty() || shown.contains(id) || chains_.condemned().contains(id)) continue;
     const std::string name = FileNameOf(path);
     if (!in_chains.contains(id)) direct[overlay.below.front()].push_back(name);
     for (const FileId& below : overlay.below) {
-      hidden_users_.try_emplace(below, LayerUser{.name = name, .advice = AdviceFor(name)});
+      users_.try_emplace(below, LayerUser{.name = name, .advice = AdviceFor(name)});
     }
   }
   // The nearest one is the better answer to who is built on it.
   for (const auto& [id, names] : direct) {
-    hidden_users_[id] = LayerUser{.name = names.front(), .advice = AdviceFor(names.front())};
+    users_[id] = LayerUser{.name = names.front(), .advice = AdviceFor(names.front())};
     const std::string others =
         names.size() == 1 ? "" : fmt::format(" (and {} more such)", names.size() - 1);
-    hidden_notes_[id] = fmt::format("{}{}, which is not shown, is built on it{}", names.front(),
-                                    others, AdviceFor(names.front()));
+    notes_[id] = fmt::format("{}{}, which is not shown, is built on it{}", names.front(), others,
+                             AdviceFor(names.front()));
   }
 }
 

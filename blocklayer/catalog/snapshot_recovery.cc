@@ -1,31 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// Recovery: what a snapshot left that was interrupted between its first record and its second. The
-// overlay that it was making holds nothing, and the old active layer is still the active one. The
-// overlay is removed, but only if it still is empty and built on that layer, or has no header yet,
-// and only while we hold the locks for writing that layer, so that no other daemon can be in the
-// midst of this snapshot.
-#include <fmt/format.h>
+#include "blocklayer/catalog/snapshot_recovery.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <array>
+#include <memory>
 
 #include "blocklayer/cache/metadata_cache.h"
-#include "blocklayer/catalog/catalog_impl.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 
 namespace chainfs {
 
-void Catalog::Impl::FinishInterrupted(const std::vector<InterruptedSnapshot>& interrupted) {
-  if (options_.read_only) return;
+void SnapshotRecovery::Finish(const std::vector<InterruptedSnapshot>& interrupted) {
   for (const InterruptedSnapshot& snapshot : interrupted) {
-    for (auto& [path, entry] : entries_) {
+    for (auto& [path, entry] : chains_.entries()) {
       // Its active layer is locked for writing, so no other daemon is in the midst of this.
       const bool owns =
           entry.disk != nullptr && !entry.frozen && entry.candidate.record == snapshot.record &&
           &sources_.records(entry.candidate.source) == &sources_.records(snapshot.source);
       if (!owns) continue;
-      if (Status finished = FinishInterrupted(entry, snapshot); !finished) {
+      if (Status finished = FinishOne(entry, snapshot); !finished) {
         entry.hint = fmt::format("an interrupted snapshot could not be cleaned up: {}",
                                  finished.error().message);
       }
@@ -33,9 +27,30 @@ void Catalog::Impl::FinishInterrupted(const std::vector<InterruptedSnapshot>& in
   }
 }
 
+Status SnapshotRecovery::FinishOne(const CatalogEntry& entry, const InterruptedSnapshot& snapshot) {
+  ChainRecord record = snapshot.contents;
+  RecordDirectory& store = sources_.records(snapshot.source);
+  if (!record.drops.empty()) CHAINFS_TRY(dropped_.Remove(store, snapshot.record, record, nullptr));
+  if (record.next.empty()) return {};
+  CHAINFS_ASSIGN(const Place place, roots_.Find(record.next, record.roots));
+  const Result<std::optional<FileId>> unused = UnusedOverlay(entry, place, record);
+  if (!unused && unused.error().kind != ErrorKind::kNotFound) {
+    return std::unexpected(unused.error());
+  }
+  if (unused && *unused) {
+    CHAINFS_TRY(place.directory->RemoveFile(place.name, **unused));
+    CHAINFS_TRY(place.directory->Sync());
+  }
+  // Anything else there is somebody's image, and is shown from the next scan on.
+  if (record.active == record.origin) return store.Remove(snapshot.record);
+  record.next.clear();
+  return store.Write(snapshot.record, FormatChainRecord(record, store.source_path()));
+}
+
 // The file, if it is what a snapshot of `entry` made and nobody has used.
-Result<std::optional<FileId>> Catalog::Impl::UnusedOverlay(const Entry& entry, const Place& place,
-                                                           const ChainRecord& record) {
+Result<std::optional<FileId>> SnapshotRecovery::UnusedOverlay(const CatalogEntry& entry,
+                                                              const Place& place,
+                                                              const ChainRecord& record) {
   CHAINFS_ASSIGN(std::unique_ptr<File> file,
                  place.directory->Open(place.name, OpenMode::kReadOnly));
   CHAINFS_ASSIGN(const FileStat stat, file->Stat());
@@ -47,8 +62,8 @@ Result<std::optional<FileId>> Catalog::Impl::UnusedOverlay(const Entry& entry, c
     return stat.id;
   }
   const auto image =
-      OpenQcow2Image(std::move(file), context_->metadata(),
-                     Qcow2OpenOptions{.read_only = true, .owner = context_->metadata().NewOwner()});
+      OpenQcow2Image(std::move(file), context_.metadata(),
+                     Qcow2OpenOptions{.read_only = true, .owner = context_.metadata().NewOwner()});
   if (!image || !(*image)->backing()) return std::nullopt;
   const auto backing = roots_.Resolve(place, (*image)->backing()->name, record.roots);
   if (!backing) return std::nullopt;
@@ -66,26 +81,6 @@ Result<std::optional<FileId>> Catalog::Impl::UnusedOverlay(const Entry& entry, c
     position += extent->length;
   }
   return position >= virtual_size ? std::optional(stat.id) : std::nullopt;
-}
-
-Status Catalog::Impl::FinishInterrupted(const Entry& entry, const InterruptedSnapshot& snapshot) {
-  ChainRecord record = snapshot.contents;
-  RecordDirectory& store = sources_.records(snapshot.source);
-  if (!record.drops.empty()) CHAINFS_TRY(FinishRevert(store, snapshot.record, record, nullptr));
-  if (record.next.empty()) return {};
-  CHAINFS_ASSIGN(const Place place, roots_.Find(record.next, record.roots));
-  const Result<std::optional<FileId>> unused = UnusedOverlay(entry, place, record);
-  if (!unused && unused.error().kind != ErrorKind::kNotFound) {
-    return std::unexpected(unused.error());
-  }
-  if (unused && *unused) {
-    CHAINFS_TRY(place.directory->RemoveFile(place.name, **unused));
-    CHAINFS_TRY(place.directory->Sync());
-  }
-  // Anything else there is somebody's image, and is shown from the next scan on.
-  if (record.active == record.origin) return store.Remove(snapshot.record);
-  record.next.clear();
-  return store.Write(snapshot.record, FormatChainRecord(record, store.source_path()));
 }
 
 }  // namespace chainfs

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/catalog/catalog_parts.h"
+
+#include <utility>
+
+namespace chainfs {
+namespace {
+
+ChainOpeners OpenersOf(Roots& roots, LayerPool& pool, const CatalogOptions& options) {
+  return {.roots = roots,
+          .pool = pool,
+          .rules = {.assume_backing_format = options.assume_backing_format,
+                    .max_depth = options.max_depth}};
+}
+
+}  // namespace
+
+CatalogParts::CatalogParts(CatalogOptions given, ShownLists& lists, std::function<void()> repaired)
+    : options(std::move(given)),
+      context(std::make_shared<BlockContext>(options.memory)),
+      repairs(std::move(repaired)),
+      pauses(mu),
+      roots(options.open_directory),
+      pool(context, options.read_only, &repairs),
+      sources(roots, options.state_directory),
+      records(sources, options.read_only),
+      leases(mu, pool),
+      chains(events),
+      hidden(sources, chains, pauses, OpenersOf(roots, pool, options)),
+      marks(roots, sources, options.read_only),
+      roles(chains, hidden, marks, pool, events, options.read_only),
+      publisher(chains, hidden, records, events, lists, options.read_only),
+      matcher(roots, sources, chains),
+      opener(context, pool, repairs, marks, lists, events, options.read_only),
+      dropped(roots, marks),
+      recovery(roots, sources, chains, dropped, *context),
+      scanner({.pauses = pauses,
+               .roots = roots,
+               .pool = pool,
+               .sources = sources,
+               .records = records,
+               .repairs = repairs,
+               .wake_up = context->wake_up(),
+               .chains = chains,
+               .hidden = hidden,
+               .marks = marks,
+               .roles = roles,
+               .matcher = matcher,
+               .opener = opener,
+               .recovery = recovery,
+               .publisher = publisher},
+              OpenersOf(roots, pool, options), options.read_only),
+      chain_records(sources, chains),
+      names(roots, OpenersOf(roots, pool, options)),
+      target(roots, sources, chains, hidden),
+      snapshotter(roots, sources, pool, chains, chain_records, names, target, scanner, publisher,
+                  events, options.read_only),
+      needs(roots, sources, records, chains, hidden),
+      removal(roots, chain_records, needs, marks, hidden, pauses, scanner),
+      reverter(roots, sources, pool, chains, chain_records, hidden, marks, needs, roles, dropped,
+               scanner, events) {}
+
+}  // namespace chainfs

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/catalog/chain_set.h"
+
+#include <fmt/format.h>
+#include <algorithm>
+#include <utility>
+
+#include "blocklayer/catalog/name_rules.h"
+
+namespace chainfs {
+
+CatalogEntry* ChainSet::EntryOf(const Disk* disk) {
+  for (auto& [path, entry] : entries_) {
+    if (disk != nullptr && entry.disk.get() == disk) return &entry;
+  }
+  return nullptr;
+}
+
+Status ChainSet::Move(CatalogEntry& entry, Candidate to) {
+  const std::string from = entry.candidate.path;
+  auto node = entries_.extract(from);
+  node.key() = to.path;
+  auto moved = entries_.insert(std::move(node));
+  if (moved.inserted) {
+    entry.candidate = std::move(to);
+    return {};
+  }
+  moved.node.key() = from;
+  (void)entries_.insert(std::move(moved.node));
+  return Fail(ErrorKind::kExists,
+              EscapeText(fmt::format("{}: it is in view already; choose another target", to.path)));
+}
+
+void ChainSet::Retire(CatalogEntry& entry) {
+  if (entry.disk == nullptr) return;
+  // Whoever has it open keeps it; nobody else may start to write.
+  (void)entry.disk->StopWriting();
+  entry.disk->access().SetReason("its image was renamed, removed or replaced");
+  ghosts_.push_back(entry.disk);
+  events_.Add(
+      [disk = std::move(entry.disk)](CatalogObserver& observer) { observer.DiskRemoved(disk); });
+  entry.disk = nullptr;
+}
+
+std::vector<DiskPtr> ChainSet::DropLayersBetween(const LayerPtr& top, const LayerPtr& base) {
+  const auto shorten = [&](Disk& disk) {
+    const Layers layers = disk.chain()->AllLayers();
+    const auto top_at = std::ranges::find(layers, top);
+    if (top_at == layers.end()) return false;
+    const auto base_at = base == nullptr ? layers.end() : std::find(top_at + 1, layers.end(), base);
+    // Without `base` in it this is another chain; and next to each other there is nothing to drop.
+    if ((base != nullptr && base_at == layers.end()) || base_at == top_at + 1) return false;
+    Layers shorter(layers.begin(), top_at + 1);
+    shorter.insert(shorter.end(), base_at, layers.end());
+    // If it fails, the longer list goes on showing the same.
+    return disk.ReplaceLayers(std::move(shorter)).has_value();
+  };
+  std::vector<DiskPtr> shortened;
+  for (auto& [path, entry] : entries_) {
+    if (entry.disk != nullptr && shorten(*entry.disk)) shortened.push_back(entry.disk);
+  }
+  for (const DiskPtr& disk : Ghosts()) (void)shorten(*disk);
+  return shortened;
+}
+
+std::vector<DiskPtr> ChainSet::Ghosts() const {
+  std::vector<DiskPtr> disks;
+  for (const std::weak_ptr<Disk>& ghost : ghosts_) {
+    if (DiskPtr disk = ghost.lock()) disks.push_back(std::move(disk));
+  }
+  return disks;
+}
+
+void ChainSet::ForgetGhosts() {
+  std::erase_if(ghosts_, [](const std::weak_ptr<Disk>& ghost) { return ghost.expired(); });
+}
+
+}  // namespace chainfs

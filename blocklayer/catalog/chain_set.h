@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ChainSet: the chains in view, by the path of their active layer, and those that left the view
+// while somebody had them open.
+//
+// Terms: a *ghost* is a disk that is not in view any more, but that somebody still has open.
+//
+// Threads: all methods need the catalog's mu_.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "blocklayer/catalog/catalog_entry.h"
+#include "blocklayer/catalog/event_queue.h"
+
+namespace chainfs {
+
+class ChainSet {
+ public:
+  // `events` outlives this.
+  explicit ChainSet(EventQueue& events) : events_(events) {}
+
+  CatalogEntries& entries() { return entries_; }
+  const CatalogEntries& entries() const { return entries_; }
+  // Null when the disk is not in view (any more).
+  CatalogEntry* EntryOf(const Disk* disk);
+  // Gives the entry another path; kExists, and nothing has changed, when that is somebody's.
+  Status Move(CatalogEntry& entry, Candidate to);
+  // The disk of the entry, if it has one, leaves the view.
+  void Retire(CatalogEntry& entry);
+  // Publishes a list of layers without those between `top` and `base` (null: nothing is below
+  // `top`) to every disk whose chain contains both, ghosts, too. The disks in view that changed.
+  std::vector<DiskPtr> DropLayersBetween(const LayerPtr& top, const LayerPtr& base);
+
+  std::vector<DiskPtr> Ghosts() const;
+  size_t ghosts() const { return ghosts_.size(); }
+  // Lets go of those that nobody has open.
+  void ForgetGhosts();
+
+  // Files that reverts dropped, and that are still there.
+  const std::set<FileId>& condemned() const { return condemned_; }
+  void SetCondemned(std::set<FileId> condemned) { condemned_ = std::move(condemned); }
+
+ private:
+  EventQueue& events_;
+  CatalogEntries entries_;
+  std::vector<std::weak_ptr<Disk>> ghosts_;
+  std::set<FileId> condemned_;
+};
+
+}  // namespace chainfs

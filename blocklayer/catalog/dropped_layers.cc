@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/catalog/dropped_layers.h"
+
+#include <memory>
+
+#include "blocklayer/catalog/name_rules.h"
+
+namespace chainfs {
+
+Status DroppedLayers::RemoveOne(const ChainRecord::Dropped& dropped, const ChainRecord& record) {
+  CHAINFS_ASSIGN(const Place place, roots_.Find(dropped.path, record.roots));
+  const Result<FileId> id = place.directory->WhereLeads(place.name);
+  const bool gone = !id && id.error().kind == ErrorKind::kNotFound;
+  // Another file of that name is somebody's image.
+  if (gone || (id && id->inode != dropped.inode)) return {};
+  CHAINFS_TRY(id);
+  {
+    // What the chain was reverted from is built on something.
+    CHAINFS_ASSIGN(const std::unique_ptr<File> file,
+                   place.directory->Open(place.name, OpenMode::kReadOnly));
+    CHAINFS_ASSIGN(const HeaderPeek peek, PeekQcow2Header(*file));
+    if (!peek.backing) return {};
+  }
+  CHAINFS_TRY(place.directory->RemoveFile(place.name, *id));
+  CHAINFS_TRY(place.directory->Sync());
+  (void)marks_.Remove(*id);
+  return {};
+}
+
+Status DroppedLayers::Remove(RecordDirectory& store, const std::string& file, ChainRecord& record,
+                             std::vector<std::string>* removed) {
+  while (!record.drops.empty()) {
+    const ChainRecord::Dropped dropped = record.drops.front();
+    CHAINFS_TRY(RemoveOne(dropped, record));
+    if (removed != nullptr) removed->push_back(dropped.path);
+    record.drops.erase(record.drops.begin());
+    if (record.drops.empty()) break;
+    // Another file may soon have its name, and its inode number.
+    CHAINFS_TRY(store.Write(file, FormatChainRecord(record, store.source_path())));
+  }
+  // Without the record the chain would be what the record says now.
+  const bool says_nothing = record.active == record.origin && record.next.empty() &&
+                            StemOf(FileNameOf(record.origin)) == record.name;
+  return says_nothing ? store.Remove(file)
+                      : store.Write(file, FormatChainRecord(record, store.source_path()));
+}
+
+}  // namespace chainfs

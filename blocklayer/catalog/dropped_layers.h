@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// DroppedLayers: the last steps of a revert: the newer layers, which the record of the chain says
+// are dropped, are removed from the top down, and then the record says so. A revert that was
+// interrupted is ended by the same steps at the next mount.
+//
+// Threads: all methods need the catalog's mu_.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "blocklayer/catalog/left_out_marks.h"
+
+namespace chainfs {
+
+class DroppedLayers {
+ public:
+  // The references outlive this.
+  DroppedLayers(Roots& roots, LeftOutMarks& marks) : roots_(roots), marks_(marks) {}
+
+  // Removes what `record`, in `file` of the store, says is dropped, then says so in it. `removed`
+  // (may be null): paths.
+  Status Remove(RecordDirectory& store, const std::string& file, ChainRecord& record,
+                std::vector<std::string>* removed);
+
+ private:
+  Status RemoveOne(const ChainRecord::Dropped& dropped, const ChainRecord& record);
+
+  Roots& roots_;
+  LeftOutMarks& marks_;
+};
+
+}  // namespace chainfs

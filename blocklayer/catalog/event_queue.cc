@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/catalog/event_queue.h"
+
+#include <exception>
+#include <utility>
+
+namespace chainfs {
+
+void EventQueue::Add(Event event) {
+  const MutexLock lock(mu_);
+  events_.push_back(std::move(event));
+  ++queued_;
+}
+
+void EventQueue::Deliver() {
+  const std::thread::id self = std::this_thread::get_id();
+  mu_.Lock();
+  const uint64_t mine = queued_;
+  // One thread at a time, in order; it also delivers what others queue meanwhile.
+  while (deliverer_ != std::thread::id() && deliverer_ != self && delivered_ < mine) {
+    one_delivered_.Wait(mu_);
+  }
+  if (deliverer_ == std::thread::id()) {
+    deliverer_ = self;
+    while (!events_.empty()) {
+      const Event event = std::move(events_.front());
+      events_.pop_front();
+      mu_.Unlock();
+      try {
+        if (CatalogObserver* const told = observer(); told != nullptr) event(*told);
+      } catch (const std::exception&) {
+        // Out of memory: it misses this one. Those who wait must not wait for ever.
+      }
+      mu_.Lock();
+      ++delivered_;
+      one_delivered_.NotifyAll();
+    }
+    deliverer_ = {};
+  }
+  mu_.Unlock();
+}
+
+}  // namespace chainfs

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/catalog/layer_needs.h"
+
+#include <fmt/format.h>
+#include <algorithm>
+
+#include "blocklayer/catalog/name_rules.h"
+
+namespace chainfs {
+namespace {
+
+// The text of a job's record names the path as a whole value ('%' and line ends are escaped there).
+bool NamesAsValue(std::string_view text, const std::string& path) {
+  std::string value = "=";
+  for (const char c : path) {
+    if (c == '%' || c == '\n' || c == '\r') {
+      value += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    } else {
+      value += c;
+    }
+  }
+  return text.find(value + "\n") != std::string_view::npos;
+}
+
+std::vector<FileId> ChainOf(const Disk& disk) {
+  std::vector<FileId> chain;
+  for (const LayerPtr& layer : disk.chain()->AllLayers()) chain.push_back(layer->id);
+  return chain;
+}
+
+bool Contains(const std::vector<FileId>& chain, const FileId& id) {
+  return std::ranges::find(chain, id) != chain.end();
+}
+
+// Whether a chain needs the file.
+bool Needs(const std::vector<FileId>& chain, const FileId& id, const LayerNeeds::Sight& sight) {
+  return Contains(chain, id) && (!sight.skipped || !Contains(chain, *sight.skipped));
+}
+
+}  // namespace
+
+std::string LayerNeeds::Because(const FileId& id, const std::string& path, const Sight& sight) {
+  if (std::string why = BecauseOfChains(id, path, sight); !why.empty()) return why;
+  if (std::string why = BecauseOfHidden(id, sight); !why.empty()) return why;
+  return BecauseOfRecords(id, path, sight);
+}
+
+std::string LayerNeeds::BecauseOfChains(const FileId& id, const std::string& path,
+                                        const Sight& sight) {
+  for (const auto& [top, entry] : chains_.entries()) {
+    if (sight.gone.contains(entry.id())) continue;
+    if (entry.id() == id) {
+      std::string why = BecauseOfItself(entry);
+      if (!why.empty()) return why;
+      continue;
+    }
+    std::vector<FileId> chain;
+    if (entry.disk != nullptr) chain = ChainOf(*entry.disk);
+    for (const FileId& below : entry.walked.Below()) chain.push_back(below);
+    chain.insert(chain.end(), entry.also_below.begin(), entry.also_below.end());
+    if (Needs(chain, id, sight)) return fmt::format("{} is built on it", entry.name);
+    const std::vector<std::string>& kept = entry.candidate.keeps;
+    if (entry.disk == nullptr && std::ranges::find(kept, path) != kept.end()) {
+      return fmt::format("{} is built on it", entry.name);
+    }
+  }
+  for (const DiskPtr& ghost : chains_.Ghosts()) {
+    if (sight.gone.contains(ghost->chain()->active->id)) continue;
+    if (Needs(ChainOf(*ghost), id, sight)) {
+      return fmt::format("{}, which is still open, is built on it", ghost->name());
+    }
+  }
+  return {};
+}
+
+std::string LayerNeeds::BecauseOfHidden(const FileId& id, const Sight& sight) {
+  for (const auto& [name, overlay] : hidden_.overlays()) {
+    if (!hidden_.users().contains(id)) break;
+    if (sight.gone.contains(overlay.file.stat.id) || !Needs(overlay.below, id, sight)) continue;
+    return fmt::format("{}, which is not shown, is built on it", FileNameOf(name));
+  }
+  if (sight.around == nullptr) return {};
+  for (const HiddenOverlays::Overlay& overlay : *sight.around) {
+    const FileId& top = overlay.file.stat.id;
+    if (top == sight.skipped || sight.gone.contains(top) || !Needs(overlay.below, id, sight)) {
+      continue;
+    }
+    return fmt::format("{}, which is not shown, is built on it", overlay.file.place.path);
+  }
+  return {};
+}
+
+std::string LayerNeeds::BecauseOfRecords(const FileId& id, const std::string& path,
+                                         const Sight& sight) {
+  const Result<std::vector<ChainRecord>> records = sources_.ChainRecords();
+  if (!records) return "the records cannot be read";
+  const auto is_it = [&](const std::string& named, const ChainRecord& record) {
+    if (named.empty()) return false;
+    if (named == path) return true;
+    const Result<Place> place = roots_.Find(named, record.roots);
+    if (!place) return false;
+    const Result<FileId> leads = place->directory->WhereLeads(place->name);
+    return leads && *leads == id;
+  };
+  for (const ChainRecord& record : *records) {
+    const Result<Place> active = roots_.Find(record.active, record.roots);
+    const std::string listed = active ? active->path : record.active;
+    if (listed == sight.own_record) continue;
+    // While the chain is shown, what it began at and what it froze last are history.
+    const auto shown = chains_.entries().find(listed);
+    const bool history = shown != chains_.entries().end() && shown->second.disk != nullptr;
+    const bool named =
+        is_it(record.active, record) || is_it(record.next, record) ||
+        (!history && (is_it(record.origin, record) || is_it(record.backing, record)));
+    if (named) return fmt::format("the record of the chain {} names it", record.name);
+  }
+  const Result<std::vector<RecordStore::Record>> jobs = records_.ReadAll("job-");
+  if (!jobs) return "the records cannot be read";
+  for (const RecordStore::Record& job : *jobs) {
+    if (NamesAsValue(job.contents, path)) return fmt::format("the record {} names it", job.name);
+  }
+  return {};
+}
+
+std::string LayerNeeds::BecauseOfItself(const CatalogEntry& entry) {
+  if (entry.candidate.named_by_user) return "it is named as a source";
+  if (!entry.candidate.record.empty()) return "active layer of " + entry.name;
+  if (entry.disk == nullptr) return {};
+  if (entry.disk->access().writers() > 0) return "it is open for writing";
+  if (entry.disk->access().readers() > 0) return "its disk is open";
+  const bool locked = entry.disk->chain()->active->image->file().LockedByOthers();
+  return locked ? "another process uses it" : "";
+}
+
+Layers LayerNeeds::UnneededOf(const Layer& top, const Layers& left_out,
+                              const HiddenUsers::Around& around) {
+  Sight sight{.gone = {}, .skipped = top.id, .own_record = {}, .around = &around};
+  Layers unneeded;
+  for (const LayerPtr& layer : left_out) {
+    sight.gone.insert(layer->id);
+    // Its own entry counts, those of the layers above it do not any more.
+    Sight own = sight;
+    own.gone.erase(layer->id);
+    // Whoever needs it needs all that is below it.
+    if (layer->image->file().LockedByOthers()) break;
+    if (!Because(layer->id, layer->path, own).empty()) break;
+    unneeded.push_back(layer);
+  }
+  return unneeded;
+}
+
+}  // namespace chainfs

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The report of every image in view and every layer below one, and of who needs each.
+//
+// Threads: the catalog's mu_.
+#pragma once
+
+#include <vector>
+
+#include "blocklayer/catalog/layer_needs.h"
+#include "blocklayer/catalog/layer_roles.h"
+
+namespace chainfs {
+
+// Sorted by path.
+std::vector<LayerReport> ReportLayers(ChainSet& chains, LayerRoles& roles,
+                                      const LeftOutMarks& marks, LayerNeeds& needs);
+
+}  // namespace chainfs

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// SnapshotRecovery: what a snapshot left that was interrupted between its first record and its
+// second. The overlay that it was making holds nothing, and the old active layer is still the
+// active one. The overlay is removed, but only if it still is empty and built on that layer, or has
+// no header yet, and only while we hold the locks for writing that layer, so that no other daemon
+// can be in the midst of this snapshot. A revert that was interrupted is ended in the same way.
+//
+// Threads: all methods need the catalog's mu_.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "blocklayer/catalog/chain_set.h"
+#include "blocklayer/catalog/dropped_layers.h"
+
+namespace chainfs {
+
+class SnapshotRecovery {
+ public:
+  // The references outlive this.
+  SnapshotRecovery(Roots& roots, Sources& sources, ChainSet& chains, DroppedLayers& dropped,
+                   BlockContext& context)
+      : roots_(roots), sources_(sources), chains_(chains), dropped_(dropped), context_(context) {}
+
+  // Ends those whose chains are open for writing here.
+  void Finish(const std::vector<InterruptedSnapshot>& interrupted);
+
+ private:
+  Status FinishOne(const CatalogEntry& entry, const InterruptedSnapshot& snapshot);
+  // The file, if it is what a snapshot of `entry` made and nobody has used.
+  Result<std::optional<FileId>> UnusedOverlay(const CatalogEntry& entry, const Place& place,
+                                              const ChainRecord& record);
+
+  Roots& roots_;
+  Sources& sources_;
+  ChainSet& chains_;
+  DroppedLayers& dropped_;
+  BlockContext& context_;
+};
+
+}  // namespace chainfs

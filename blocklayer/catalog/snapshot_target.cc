@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/catalog/snapshot_target.h"
+
+#include <fmt/format.h>
+
+#include "blocklayer/catalog/name_rules.h"
+
+namespace chainfs {
+namespace {
+
+constexpr int kMaxNumber = 1'000'000;
+
+// kExists, or success when there is nothing of that name.
+Status CheckFree(const Place& place) {
+  const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
+  const ErrorKind kind = file ? ErrorKind::kExists : file.error().kind;
+  if (kind == ErrorKind::kNotFound) return {};
+  if (kind == ErrorKind::kIo) return std::unexpected(file.error());
+  // What is there but cannot be opened (a directory, a link that leads outside) exists, too.
+  return Fail(ErrorKind::kExists,
+              EscapeText(fmt::format("{}: exists already; choose another target", place.path)));
+}
+
+Status CheckTargetName(const std::string& target) {
+  const auto refuse = [&](std::string_view why) {
+    return Fail(ErrorKind::kInvalidArgument, EscapeText(fmt::format("{}: {}", target, why)));
+  };
+  const std::string name = FileNameOf(target);
+  if (name.empty() || name == "." || name == "..") return refuse("not the name of a file");
+  if (!IsPlainText(target)) return refuse("has control characters or is not UTF-8");
+  if (FormatOfFileName(name) == ImageFormat::kRaw) {
+    return refuse("would be taken for a raw image later; call it NAME.qcow2");
+  }
+  return {};
+}
+
+Status CheckNotAmongRecords(const Place& place) {
+  const std::string records = fmt::format("/{}/", kRecordDirectory);
+  if (place.path.find(records) == std::string::npos) return {};
+  return Fail(ErrorKind::kInvalidArgument,
+              EscapeText(fmt::format("{}: lies in the directory that chainfs keeps its records in",
+                                     place.path)));
+}
+
+std::string NumberedName(const std::string& chain, int number) {
+  return fmt::format("{}.{}.qcow2", chain, number);
+}
+
+}  // namespace
+
+Result<Place> SnapshotTarget::Choose(const CatalogEntry& entry, const SnapshotRequest& request) {
+  Directory& beside = *entry.disk->chain()->active->directory;
+  CHAINFS_ASSIGN(const std::vector<ChainRecord> records, sources_.ChainRecords());
+  if (!request.target.empty()) {
+    CHAINFS_TRY(CheckTargetName(request.target));
+    CHAINFS_ASSIGN(Place place, roots_.FindNew(beside, request.target, request.anywhere));
+    CHAINFS_TRY(CheckNotAmongRecords(place));
+    CHAINFS_TRY(CheckFree(place));
+    CHAINFS_TRY(CheckNamedByNobody(place, records));
+    return place;
+  }
+  // A chain may have left the sources, and then its own directory is one that not everybody may
+  // fill.
+  CHAINFS_ASSIGN(Place place,
+                 roots_.FindNew(beside, NumberedName(entry.name, 1), request.anywhere));
+  for (int n = 1; n < kMaxNumber; ++n) {
+    place.name = NumberedName(entry.name, n);
+    place.path = JoinPath(place.directory->path(), place.name);
+    Status free = CheckFree(place);
+    if (free) free = CheckNamedByNobody(place, records);
+    if (free) return place;
+    if (free.error().kind != ErrorKind::kExists) return std::unexpected(std::move(free).error());
+  }
+  return Fail(ErrorKind::kExists, fmt::format("{}: no free number left", entry.name));
+}
+
+Status SnapshotTarget::CheckNamedByNobody(const Place& place,
+                                          const std::vector<ChainRecord>& records) {
+  const Result<FileId> directory = place.directory->Id();
+  const auto refuse = [&](std::string_view who) {
+    return Fail(ErrorKind::kExists,
+                EscapeText(fmt::format("{}: {} names this file, though it is not there; choose "
+                                       "another target",
+                                       place.path, who)));
+  };
+  // However the other one spells the directory.
+  const auto same = [&](const std::string& path) {
+    if (path.empty() || FileNameOf(path) != place.name) return false;
+    if (path == place.path) return true;
+    const Result<FileId> its_directory = place.directory->WhereLeads(DirectoryOf(path));
+    return directory && its_directory && *its_directory == *directory;
+  };
+  for (const auto& [path, entry] : chains_.entries()) {
+    if (same(path) || same(entry.walked.missing)) return refuse(entry.name);
+    for (const std::string& kept : entry.candidate.keeps) {
+      if (same(kept)) return refuse(entry.name);
+    }
+    for (const LayerFile& file : entry.walked.files) {
+      if (same(file.place.path)) return refuse(entry.name);
+    }
+    if (entry.disk == nullptr) continue;
+    for (const LayerPtr& layer : entry.disk->chain()->AllLayers()) {
+      if (same(layer->path)) return refuse(entry.name);
+    }
+  }
+  for (const auto& [path, overlay] : hidden_.overlays()) {
+    if (same(overlay.missing)) return refuse(FileNameOf(path));
+  }
+  for (const DiskPtr& disk : chains_.Ghosts()) {
+    for (const LayerPtr& layer : disk->chain()->AllLayers()) {
+      if (same(layer->path)) return refuse(fmt::format("the disk {}, still open,", disk->name()));
+    }
+  }
+  for (const ChainRecord& record : records) {
+    for (const std::string& path : {record.active, record.origin, record.backing, record.next}) {
+      if (same(path)) return refuse(fmt::format("the record of the chain {}", record.name));
+    }
+    // What is to be removed has its inode number, too, which the next file of that name may get.
+    for (const ChainRecord::Dropped& dropped : record.drops) {
+      if (same(dropped.path)) return refuse(fmt::format("the record of the chain {}", record.name));
+    }
+  }
+  return {};
+}
+
+}  // namespace chainfs

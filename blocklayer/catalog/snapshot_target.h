@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// SnapshotTarget: where the overlay of a snapshot goes: where the user says, or beside the active
+// layer under the first number that is free.
+//
+// Threads: all methods need the catalog's mu_.
+#pragma once
+
+#include <vector>
+
+#include "blocklayer/catalog/chain_set.h"
+#include "blocklayer/catalog/hidden_users.h"
+
+namespace chainfs {
+
+class SnapshotTarget {
+ public:
+  // The references outlive this.
+  SnapshotTarget(Roots& roots, Sources& sources, ChainSet& chains, HiddenUsers& hidden)
+      : roots_(roots), sources_(sources), chains_(chains), hidden_(hidden) {}
+
+  // kExists when there is something of that name, or somebody names it; kInvalidArgument, kAccess
+  // for a name that may not be.
+  Result<Place> Choose(const CatalogEntry& entry, const SnapshotRequest& request);
+
+ private:
+  // kExists when anything in view, a ghost, a record or the header of a broken chain names `place`.
+  Status CheckNamedByNobody(const Place& place, const std::vector<ChainRecord>& records);
+
+  Roots& roots_;
+  Sources& sources_;
+  ChainSet& chains_;
+  HiddenUsers& hidden_;
+};
+
+}  // namespace chainfs
