@@ -8,17 +8,19 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 
-#include "ctl/chainctl/command_value.h"
 #include "ctl/chainctl/exit_code.h"
 #include "ctl/chainctl/fd.h"
 #include "ctl/chainctl/json_access.h"
 #include "ctl/chainctl/mounts.h"
 #include "ctl/chainctl/output.h"
+#include "ctl/chainctl/setfattr_line.h"
 
 namespace chainfs::chainctl {
 namespace {
@@ -222,6 +224,18 @@ Status SyncDisk(const DiskPath& disk) {
     return std::unexpected(WithContext(FailAt(saved_errno, disk.shown).error(), "fsync"));
   }
   return {};
+}
+
+Result<json> WaitUntilUsable(const DiskPath& disk) {
+  constexpr int kTries = 40;
+  for (int i = 1;; ++i) {
+    CHAINFS_ASSIGN(json info, ReadJsonAttribute(disk.path, "info"));
+    struct stat st = {};
+    const bool shown = ::stat(disk.path.c_str(), &st) == 0 &&
+                       static_cast<uint64_t>(st.st_size) == NumberOf(info, "virtual-size");
+    if ((shown && !FlagOf(info, "read-only")) || i == kTries) return info;
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
 }
 
 }  // namespace chainfs::chainctl

@@ -55,4 +55,9 @@ Result<nlohmann::json> ReadJsonFile(const std::string& mount, const std::string&
 // fsync: what programs have written through the page cache reaches the daemon, and the disk.
 Status SyncDisk(const DiskPath& disk);
 
+// The kernel forgets what it knew of the disk, and of those that dropped layers had, in its own
+// time. Who opens it next is to find the right size, and that it can be written. Returns the value
+// of user.chainfs.info, after 2 seconds as it is.
+Result<nlohmann::json> WaitUntilUsable(const DiskPath& disk);
+
 }  // namespace chainfs::chainctl

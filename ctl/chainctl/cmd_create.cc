@@ -1,72 +1,62 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// create: a new qcow2 image, the one verb that works on image files. Options are named as in
-// qemu-img; a relative backing name is relative to the new image's directory, as it will be when
-// the chain is opened.
+#include "ctl/chainctl/cmd_create.h"
+
 #include <fmt/core.h>
 #include <sys/stat.h>
 
+#include <CLI/CLI.hpp>
+#include <array>
 #include <bit>
 #include <cerrno>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
 
+#include "blocklayer/base/endian.h"
 #include "blocklayer/formats/qcow2/create.h"
 #include "blocklayer/io/posix.h"
-#include "ctl/chainctl/command_value.h"
-#include "ctl/chainctl/commands.h"
 #include "ctl/chainctl/json_access.h"
+#include "ctl/chainctl/key_options.h"
 #include "ctl/chainctl/output.h"
 #include "ctl/chainctl/size.h"
 
 namespace chainfs::chainctl {
 namespace {
 
+struct CreateOptions {
+  std::string image;
+  std::optional<std::string> size, backing, backing_format;
+  std::vector<std::string> format_options;  // KEY=VALUE[,KEY=VALUE]
+};
+
 std::unexpected<Error> Usage(std::string message) {
   return Fail(ErrorKind::kInvalidArgument, std::move(message));
 }
 
-Result<bool> ParseSwitch(const std::string& key, const std::string& value) {
-  if (value == "on" || value == "yes" || value == "true") return true;
-  if (value == "off" || value == "no" || value == "false") return false;
-  return Usage(fmt::format("{}={}: must be on or off", key, value));
+// The exponent of a power of two.
+Result<std::optional<uint32_t>> PowerOf(const verbs::Arguments& arguments, std::string_view key,
+                                        std::optional<uint64_t> number) {
+  if (!number) return std::nullopt;
+  if (!std::has_single_bit(*number)) {
+    return Usage(fmt::format("{}={}: must be a power of two", key, *arguments.Text(key)));
+  }
+  return static_cast<uint32_t>(std::countr_zero(*number));
 }
 
-// The exponent of a power of two given as a size.
-Result<uint32_t> ParsePower(const std::string& key, const std::string& value) {
-  CHAINFS_ASSIGN(const uint64_t number, ParseSize(value));
-  if (!std::has_single_bit(number)) {
-    return Usage(fmt::format("{}={}: must be a power of two", key, value));
-  }
-  return static_cast<uint32_t>(std::countr_zero(number));
-}
-
-Status Apply(const std::string& key, const std::string& value, Qcow2CreateOptions& options) {
-  if (key == "cluster_size") {
-    CHAINFS_ASSIGN(options.cluster_bits, ParsePower(key, value));
-  } else if (key == "refcount_bits") {
-    CHAINFS_ASSIGN(options.refcount_order, ParsePower(key, value));
-  } else if (key == "lazy_refcounts") {
-    CHAINFS_ASSIGN(options.lazy_refcounts, ParseSwitch(key, value));
-  } else if (key == "compat") {
-    if (value == "0.10" || value == "v2") {
-      options.version = 2;
-    } else if (value == "1.1" || value == "v3") {
-      options.version = 3;
-    } else {
-      return Usage(fmt::format("compat={}: must be 0.10 or 1.1", value));
-    }
-  } else if (key == "compression_type") {
-    if (value != "zlib" && value != "zstd") {
-      return Usage(fmt::format("compression_type={}: must be zlib or zstd", value));
-    }
-    options.zstd = value == "zstd";
-  } else {
-    return Usage(
-        fmt::format("option '{}' is unknown; known are cluster_size, compat, "
-                    "lazy_refcounts, refcount_bits, compression_type",
-                    key));
-  }
+Status ApplyFormat(const std::vector<std::string>& lists, Qcow2CreateOptions& create) {
+  CHAINFS_ASSIGN(const verbs::Arguments arguments, FormatOptionsAsSent(lists, verbs::FormatKeys()));
+  CHAINFS_ASSIGN(const std::optional<uint64_t> cluster_size, arguments.Size("cluster_size"));
+  CHAINFS_ASSIGN(const auto cluster_bits, PowerOf(arguments, "cluster_size", cluster_size));
+  if (cluster_bits) create.cluster_bits = *cluster_bits;
+  CHAINFS_ASSIGN(const std::optional<uint64_t> width, arguments.Number("refcount_bits"));
+  CHAINFS_ASSIGN(const auto refcount_order, PowerOf(arguments, "refcount_bits", width));
+  if (refcount_order) create.refcount_order = *refcount_order;
+  CHAINFS_ASSIGN(create.lazy_refcounts, arguments.Switch("lazy_refcounts", false));
+  const std::string compat = arguments.Text("compat").value_or("1.1");
+  create.version = compat == "0.10" || compat == "v2" ? 2 : 3;
+  create.zstd = arguments.Text("compression_type") == "zstd";
   return {};
 }
 
@@ -135,17 +125,12 @@ void RemarkOnName(const Place& place, const CommonOptions& common) {
                   place.name, extension, place.name));
 }
 
-}  // namespace
-
-Result<ExitCode> RunCreate(const CreateOptions& options, const CommonOptions& common) {
+Result<ExitCode> Create(const CreateOptions& options, const CommonOptions& common) {
   Qcow2CreateOptions create;
-  for (const std::string& list : options.format_options) {
-    CHAINFS_ASSIGN(const auto pairs, SplitOptions(list));
-    for (const auto& [key, value] : pairs) CHAINFS_TRY(Apply(key, value, create));
-  }
+  CHAINFS_TRY(ApplyFormat(options.format_options, create));
   CHAINFS_ASSIGN(const Place place, PlaceOf(options.image));
   if (options.size) {
-    CHAINFS_ASSIGN(create.virtual_size, ParseSize(*options.size));
+    CHAINFS_ASSIGN(create.virtual_size, ParseTypedSize(*options.size));
   }
   CHAINFS_TRY(ApplyBacking(options, place, create));
   constexpr uint64_t kSector = 512;
@@ -174,6 +159,31 @@ Result<ExitCode> RunCreate(const CreateOptions& options, const CommonOptions& co
         create.backing ? fmt::format(", backed by {}", SafeText(create.backing->name)) : ""));
   }
   return ExitCode::kDone;
+}
+
+}  // namespace
+
+VerbRow CreateVerb() {
+  return {.name = "create",
+          .help = "Create a qcow2 image",
+          .examples =
+              "chainctl create vm1.qcow2 --size 20G\n"
+              "chainctl create vm2.qcow2 --backing base.qcow2 --backing-format qcow2\n",
+          .sends = false,
+          .remarks = true,
+          .declare = [](CLI::App& verb) -> Action {
+            auto options = std::make_shared<CreateOptions>();
+            verb.add_option("IMAGE", options->image, "File to create")->required();
+            verb.add_option("--size", options->size,
+                            "Size of the disk, such as 20G (default: the backing image's)")
+                ->type_name("SIZE");
+            verb.add_option("--backing", options->backing, "Image to build on")->type_name("FILE");
+            verb.add_option("--backing-format", options->backing_format,
+                            "Format of the backing image: qcow2 or raw")
+                ->type_name("FORMAT");
+            AddFormatOptions(verb, verbs::FormatKeys(), options->format_options);
+            return [options](const CommonOptions& common) { return Create(*options, common); };
+          }};
 }
 
 }  // namespace chainfs::chainctl

@@ -1,23 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// events: JSON Lines as they come, from one mount or from all. With several mounts each line gets
-// a "mount" key.
+#include "ctl/chainctl/cmd_events.h"
+
 #include <fmt/core.h>
 #include <poll.h>
 
+#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <chrono>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "ctl/chainctl/client.h"
-#include "ctl/chainctl/commands.h"
 #include "ctl/chainctl/events_reader.h"
 #include "ctl/chainctl/json_access.h"
 #include "ctl/chainctl/output.h"
 
 namespace chainfs::chainctl {
 namespace {
+
+struct EventsOptions {
+  std::optional<std::string> mount;
+  bool follow = true;
+};
 
 std::string Tagged(const std::string& line, const std::string& mount) {
   nlohmann::json event = nlohmann::json::parse(line, nullptr, false);
@@ -42,9 +48,7 @@ Result<bool> Drain(EventsReader& reader, bool tagged) {
   return any;
 }
 
-}  // namespace
-
-Result<ExitCode> RunEvents(const EventsOptions& options, const CommonOptions&) {
+Result<ExitCode> PrintEvents(const EventsOptions& options) {
   CHAINFS_ASSIGN(const std::vector<std::string> mounts, MountsOrAll(options.mount));
   if (mounts.empty()) {
     return FailMounted(ENODATA,
@@ -89,6 +93,25 @@ Result<ExitCode> RunEvents(const EventsOptions& options, const CommonOptions&) {
     if (!wanted.empty()) poll(wanted.data(), wanted.size(), -1);
   }
   return any_died ? ExitCode::kNotChainfs : ExitCode::kDone;
+}
+
+}  // namespace
+
+VerbRow EventsVerb() {
+  return {.name = "events",
+          .help = "Print past events as JSON lines, then follow",
+          .examples =
+              "chainctl events /mnt/images\n"
+              "chainctl events --no-follow | jq -c 'select(.event == \"BLOCK_JOB_ERROR\")'\n",
+          .sends = false,
+          .remarks = false,
+          .declare = [](CLI::App& verb) -> Action {
+            auto options = std::make_shared<EventsOptions>();
+            verb.add_option("MNT", options->mount, "Mount point (default: all)");
+            verb.add_flag("--follow,!--no-follow", options->follow,
+                          "Go on with new events (default), or not");
+            return [options](const CommonOptions&) { return PrintEvents(*options); };
+          }};
 }
 
 }  // namespace chainfs::chainctl

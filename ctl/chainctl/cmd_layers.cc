@@ -1,24 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// layers: every layer, who is built on it directly, and what may be deleted. revert: a disk goes
-// back to an older layer.
-#include <fmt/core.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "ctl/chainctl/cmd_layers.h"
 
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <chrono>
-#include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <nlohmann/json.hpp>
-#include <thread>
+#include <optional>
 
 #include "blocklayer/base/paths.h"
 #include "ctl/chainctl/client.h"
-#include "ctl/chainctl/command_value.h"
-#include "ctl/chainctl/commands.h"
 #include "ctl/chainctl/json_access.h"
 #include "ctl/chainctl/layers.h"
 #include "ctl/chainctl/mounts.h"
@@ -28,7 +22,6 @@
 namespace chainfs::chainctl {
 namespace {
 
-using nlohmann::json;
 using Align = Table::Align;
 
 // "vm1.qcow2, vm2.qcow2" or "17 images".
@@ -130,106 +123,30 @@ Result<std::vector<LayerFacts>> CollectLayers(const std::optional<std::string>& 
   return all;
 }
 
-// The layers above `layer`, which a revert drops; top first.
-Result<std::vector<std::string>> LayersAbove(const DiskPath& disk, const std::string& layer) {
-  CHAINFS_ASSIGN(const json chain, ReadJsonAttribute(disk.path, "chain"));
-  std::vector<std::string> above;
-  for (const json& entry : chain) {
-    std::string path = TextOf(entry, "filename");
-    if (path == layer || BaseName(path) == layer) return above;
-    above.push_back(std::move(path));
-  }
-  return FailMounted(ENOENT, fmt::format("{}: no layer of this disk is called {}; `chainctl chain "
-                                         "{}` shows them",
-                                         disk.shown, layer, disk.shown));
-}
-
-// The kernel forgets what it knew of the disk, and of those that the dropped layers had, in its own
-// time. Who opens it next is to find the right size, and that it can be written.
-Result<json> WaitUntilUsable(const DiskPath& disk) {
-  constexpr int kTries = 40;
-  for (int i = 1;; ++i) {
-    CHAINFS_ASSIGN(json info, ReadJsonAttribute(disk.path, "info"));
-    struct stat st = {};
-    const bool shown = ::stat(disk.path.c_str(), &st) == 0 &&
-                       static_cast<uint64_t>(st.st_size) == NumberOf(info, "virtual-size");
-    if ((shown && !FlagOf(info, "read-only")) || i == kTries) return info;
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-}
-
-bool Agreed(const DiskPath& disk, const std::vector<std::string>& dropped) {
-  fmt::print(stderr, "{}: what was written since is lost; these layers are dropped:\n", disk.shown);
-  for (const std::string& path : dropped) fmt::print(stderr, "  {}\n", SafeText(path));
-  fmt::print(stderr, "Go on? [y/N] ");
-  std::fflush(stderr);
-  std::array<char, 64> line = {};
-  if (std::fgets(line.data(), static_cast<int>(line.size()), stdin) == nullptr) return false;
-  const std::string answer = line.data();
-  return answer == "y\n" || answer == "Y\n" || answer == "yes\n";
-}
-
-}  // namespace
-
-Result<ExitCode> RunLayers(const LayersOptions& options, const CommonOptions& common) {
-  CHAINFS_ASSIGN(const std::vector<LayerFacts> layers, CollectLayers(options.place));
+Result<ExitCode> ListLayers(const std::optional<std::string>& place, const CommonOptions& common) {
+  CHAINFS_ASSIGN(const std::vector<LayerFacts> layers, CollectLayers(place));
   Print(common.json ? OneLine({{"layers", LayersToJson(layers)}}) + "\n"
                     : LayersText(layers, Painter::For(stdout)));
   return ExitCode::kDone;
 }
 
-Result<ExitCode> RunRevert(const RevertOptions& options, const CommonOptions& common) {
-  CHAINFS_ASSIGN(const DiskPath disk, FindDisk(options.disk));
-  CHAINFS_ASSIGN(const std::vector<std::string> dropped, LayersAbove(disk, options.layer));
-  if (dropped.empty()) {
-    return FailMounted(
-        EINVAL, fmt::format("{}: {} is the active layer already", disk.shown, options.layer));
-  }
-  CHAINFS_ASSIGN(const json before, ReadJsonAttribute(disk.path, "info"));
-  if (!options.yes) {
-    if (isatty(STDIN_FILENO) != 1) {
-      return Fail(
-          ErrorKind::kInvalidArgument,
-          fmt::format("{}: a revert drops {} of the disk for good; confirm with --yes", disk.shown,
-                      dropped.size() == 1 ? std::string("the newest layer")
-                                          : fmt::format("{} layers", dropped.size())));
-    }
-    if (!Agreed(disk, dropped)) {
-      Note("revert: nothing was done");
-      return ExitCode::kCancelled;
-    }
-  }
-  // The generation: nobody agreed to drop a layer that has come meanwhile.
-  CommandValue value;
-  value.Add("to", options.layer)
-      .Add("yes", "yes")
-      .Add("generation", std::to_string(NumberOf(before, "generation")));
-  CHAINFS_TRY(Send(disk, {.verb = "revert", .value = value.text(), .verbose = common.verbose}));
-  CHAINFS_ASSIGN(const json after, WaitUntilUsable(disk));
-  if (common.json) {
-    Print(OneLine({{"disk", TextOf(after, "name")},
-                   {"active", TextOf(after, "active")},
-                   {"dropped", dropped},
-                   {"generation", NumberOf(after, "generation")}}) +
-          "\n");
-  } else if (!common.quiet) {
-    Print(
-        fmt::format("{}: active layer is now {}\n", disk.shown, SafeText(TextOf(after, "active"))));
-  }
-  return ExitCode::kDone;
-}
+}  // namespace
 
-Result<ExitCode> RunThaw(const std::string& path, const CommonOptions& common) {
-  CHAINFS_ASSIGN(const DiskPath disk, FindDisk(path));
-  CHAINFS_TRY(Send(disk, {.verb = "thaw", .value = "", .verbose = common.verbose}));
-  CHAINFS_ASSIGN(const json after, WaitUntilUsable(disk));
-  if (common.json) {
-    Print(OneLine({{"disk", TextOf(after, "name")}, {"read-only", FlagOf(after, "read-only")}}) +
-          "\n");
-  } else if (!common.quiet) {
-    Print(fmt::format("{}: can be written\n", disk.shown));
-  }
-  return ExitCode::kDone;
+VerbRow LayersVerb() {
+  return {.name = "layers",
+          .help = "List the layers: who is built on them, what may be deleted",
+          .examples =
+              "chainctl layers /mnt/images\n"
+              "chainctl layers /srv/images\n",
+          .sends = false,
+          .remarks = false,
+          .declare = [](CLI::App& verb) -> Action {
+            auto place = std::make_shared<std::optional<std::string>>();
+            verb.add_option("MNT", *place,
+                            "Mount point, or directory of images (default: all mounts)")
+                ->type_name("[MNT|DIR]");
+            return [place](const CommonOptions& common) { return ListLayers(*place, common); };
+          }};
 }
 
 }  // namespace chainfs::chainctl

@@ -1,21 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// map: which layer serves which part of the disk.
+#include "ctl/chainctl/cmd_map.h"
+
 #include <fmt/core.h>
 
+#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "ctl/chainctl/client.h"
-#include "ctl/chainctl/commands.h"
 #include "ctl/chainctl/json_access.h"
+#include "ctl/chainctl/key_options.h"
+#include "ctl/chainctl/picture.h"
 
 namespace chainfs::chainctl {
 namespace {
 
 using nlohmann::json;
+
+struct MapOptions {
+  std::string disk;
+  std::optional<std::string> svg;  // a file name, "-" for stdout
+  PictureStyle style = PictureStyle::kAuto;
+  std::optional<size_t> width;
+};
 
 // Names of the layers, active first. The attribute is cut for very deep chains; then the file with
 // all chains has them.
@@ -52,9 +63,7 @@ Status WriteFile(const std::string& path, const std::string& text) {
   return {};
 }
 
-}  // namespace
-
-Result<ExitCode> RunMap(const MapOptions& options, const CommonOptions& common) {
+Result<ExitCode> DrawMap(const MapOptions& options, const CommonOptions& common) {
   CHAINFS_ASSIGN(const DiskPath disk, FindDisk(options.disk));
   CHAINFS_ASSIGN(const json info, ReadJsonAttribute(disk.path, "info"));
   const std::string name = TextOf(info, "name");
@@ -77,6 +86,34 @@ Result<ExitCode> RunMap(const MapOptions& options, const CommonOptions& common) 
                           .utf8 = Utf8Locale(),
                           .painter = Painter::For(stdout)}));
   return ExitCode::kDone;
+}
+
+}  // namespace
+
+VerbRow MapVerb() {
+  return {
+      .name = "map",
+      .help = "Draw which layer serves which part of a disk",
+      .examples =
+          "chainctl map vm1.raw\n"
+          "chainctl map --svg vm1.svg vm1.raw\n",
+      .sends = false,
+      .remarks = false,
+      .declare = [](CLI::App& verb) -> Action {
+        auto options = std::make_shared<MapOptions>();
+        AddDisk(verb, options->disk);
+        verb.add_option("--svg", options->svg, "Write a drawing to FILE (-: to stdout)")
+            ->type_name("FILE");
+        verb.add_option("--width", options->width, "Width in characters (default: the terminal's)")
+            ->type_name("N")
+            ->check(CLI::Range(20, 10000));
+        verb.add_flag_callback(
+            "--lanes", [options] { options->style = PictureStyle::kLanes; }, "One line per layer");
+        verb.add_flag_callback(
+            "--bar", [options] { options->style = PictureStyle::kBar; },
+            "One bar, one letter per layer");
+        return [options](const CommonOptions& common) { return DrawMap(*options, common); };
+      }};
 }
 
 }  // namespace chainfs::chainctl

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// snapshot and flush. Both fsync first: what programs wrote through the page cache before the
-// command is then in the frozen layer, not in the new one.
+#include "ctl/chainctl/cmd_snapshot.h"
+
 #include <fmt/core.h>
 
+#include <CLI/CLI.hpp>
 #include <cerrno>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <vector>
 
-#include "ctl/chainctl/command_value.h"
+#include "ctl/chainctl/job_id.h"
 #include "ctl/chainctl/json_access.h"
+#include "ctl/chainctl/key_options.h"
 #include "ctl/chainctl/output.h"
 #include "ctl/chainctl/waiting.h"
 
@@ -16,6 +19,21 @@ namespace chainfs::chainctl {
 namespace {
 
 using nlohmann::json;
+
+struct SnapshotOptions {
+  std::string disk;
+  verbs::Arguments arguments;
+  std::vector<std::string> format_options;  // KEY=VALUE[,KEY=VALUE]
+};
+
+// Those of the keys that say how the new image is made.
+std::vector<verbs::Key> FormatKeysOfSnapshot() {
+  std::vector<verbs::Key> keys;
+  for (const verbs::Key& key : verbs::FormatKeys()) {
+    if (verbs::FindKey(CommandOf("snapshot").keys, key.name) != nullptr) keys.push_back(key);
+  }
+  return keys;
+}
 
 // The daemon's answer to a command that is done at once: by the job it leaves behind.
 Status WaitUntilTaken(const DiskPath& disk, const std::string& id) {
@@ -32,29 +50,24 @@ Status WaitUntilTaken(const DiskPath& disk, const std::string& id) {
                                       outcome->job.error.value_or("the snapshot was not made")));
 }
 
-Result<std::string> SnapshotValue(const SnapshotOptions& options, const std::string& id) {
-  CommandValue value;
-  value.AddIf("target", options.target);
-  for (const std::string& list : options.format_options) {
-    CHAINFS_ASSIGN(const auto pairs, SplitOptions(list));
-    for (const auto& [key, text] : pairs) value.Add(key, text);
-  }
-  if (options.generation) value.Add("generation", std::to_string(*options.generation));
-  if (options.dry_run) value.Add("dry-run", "yes");
-  return value.Add("id", id).text();
+Result<verbs::Arguments> ArgumentsOf(const SnapshotOptions& options) {
+  CHAINFS_ASSIGN(verbs::Arguments arguments, AsSent(options.arguments, CommandOf("snapshot").keys));
+  const std::vector<verbs::Key> keys = FormatKeysOfSnapshot();
+  CHAINFS_ASSIGN(const verbs::Arguments format, FormatOptionsAsSent(options.format_options, keys));
+  for (const verbs::Key& key : keys) arguments.SetIf(key.name, format.Text(key.name));
+  if (!arguments.Has("id")) arguments.Set("id", NewJobId("snapshot"));
+  return arguments;
 }
 
-}  // namespace
-
-Result<ExitCode> RunSnapshot(const SnapshotOptions& options, const CommonOptions& common) {
-  CHAINFS_TRY(CheckJobId(options.id));
-  const std::string id = options.id.value_or(NewJobId("snapshot"));
-  CHAINFS_ASSIGN(const std::string value, SnapshotValue(options, id));
+Result<ExitCode> Snapshot(const SnapshotOptions& options, const CommonOptions& common) {
+  CHAINFS_ASSIGN(const verbs::Arguments arguments, ArgumentsOf(options));
+  const bool dry_run = arguments.Has("dry-run");
   CHAINFS_ASSIGN(const DiskPath disk, FindDisk(options.disk));
   CHAINFS_ASSIGN(const json before, ReadJsonAttribute(disk.path, "info"));
-  if (!options.dry_run) CHAINFS_TRY(SyncDisk(disk));
-  CHAINFS_TRY(Send(disk, {.verb = "snapshot", .value = value, .verbose = common.verbose}));
-  if (options.dry_run) {
+  if (!dry_run) CHAINFS_TRY(SyncDisk(disk));
+  CHAINFS_TRY(
+      Send(disk, {.verb = "snapshot", .value = arguments.Format(), .verbose = common.verbose}));
+  if (dry_run) {
     Print(common.json
               ? OneLine({{"disk", TextOf(before, "name")},
                          {"active", TextOf(before, "active")},
@@ -64,7 +77,7 @@ Result<ExitCode> RunSnapshot(const SnapshotOptions& options, const CommonOptions
                             disk.shown, SafeText(TextOf(before, "active"))));
     return ExitCode::kDone;
   }
-  CHAINFS_TRY(WaitUntilTaken(disk, id));
+  CHAINFS_TRY(WaitUntilTaken(disk, arguments.Text("id").value_or("")));
   CHAINFS_ASSIGN(const json after, ReadJsonAttribute(disk.path, "info"));
   if (common.json) {
     Print(OneLine({{"disk", TextOf(after, "name")},
@@ -79,16 +92,24 @@ Result<ExitCode> RunSnapshot(const SnapshotOptions& options, const CommonOptions
   return ExitCode::kDone;
 }
 
-Result<ExitCode> RunFlush(const std::string& path, const CommonOptions& common) {
-  CHAINFS_ASSIGN(const DiskPath disk, FindDisk(path));
-  CHAINFS_TRY(SyncDisk(disk));
-  CHAINFS_TRY(Send(disk, {.verb = "flush", .value = "", .verbose = common.verbose}));
-  if (common.json) {
-    Print(OneLine({{"disk", disk.path}, {"flushed", true}}) + "\n");
-  } else if (!common.quiet) {
-    Print(fmt::format("{}: all cached data and metadata is in the images\n", disk.shown));
-  }
-  return ExitCode::kDone;
+}  // namespace
+
+VerbRow SnapshotVerb() {
+  return {.name = "snapshot",
+          .help = CommandOf("snapshot").help,
+          .examples =
+              "chainctl snapshot vm1.raw\n"
+              "chainctl snapshot vm1.raw --target /fast/vm1.qcow2 -o cluster_size=128k\n",
+          .sends = true,
+          .remarks = true,
+          .declare = [](CLI::App& verb) -> Action {
+            auto options = std::make_shared<SnapshotOptions>();
+            AddDisk(verb, options->disk);
+            AddKeyOptions(verb, CommandOf("snapshot"), {"cluster_size", "lazy_refcounts", "disks"},
+                          options->arguments);
+            AddFormatOptions(verb, FormatKeysOfSnapshot(), options->format_options);
+            return [options](const CommonOptions& common) { return Snapshot(*options, common); };
+          }};
 }
 
 }  // namespace chainfs::chainctl

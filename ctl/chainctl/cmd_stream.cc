@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// stream: start the job, wait for it.
+#include "ctl/chainctl/cmd_stream.h"
+
 #include <fmt/core.h>
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
+#include <CLI/CLI.hpp>
+#include <memory>
 
-#include "ctl/chainctl/command_value.h"
-#include "ctl/chainctl/json_access.h"
+#include "ctl/chainctl/job_id.h"
+#include "ctl/chainctl/key_options.h"
 #include "ctl/chainctl/output.h"
 #include "ctl/chainctl/size.h"
 #include "ctl/chainctl/waiting.h"
@@ -15,20 +15,11 @@
 namespace chainfs::chainctl {
 namespace {
 
-Result<Command> StreamCommand(const StreamOptions& options, const std::string& id,
-                              const CommonOptions& common) {
-  CHAINFS_ASSIGN(const auto speed, SpeedInBytes(options.speed));
-  CommandValue value;
-  value.AddIf("base", options.base)
-      .AddIf("top", options.top)
-      .AddIf("speed", speed)
-      .AddIf("on-error", options.on_error);
-  if (options.generation) value.Add("generation", std::to_string(*options.generation));
-  if (options.remove) value.Add("delete", "yes");
-  if (options.dry_run) value.Add("dry-run", "yes");
-  value.Add("id", id);
-  return Command{.verb = "stream", .value = value.text(), .verbose = common.verbose};
-}
+struct StreamOptions {
+  std::string disk;
+  verbs::Arguments arguments;
+  WaitingOptions waiting;
+};
 
 // What became of the layers that were merged.
 void ReportLeftOut(const JobReport& job) {
@@ -60,18 +51,16 @@ Result<ExitCode> ReportEstimate(const DiskPath& disk, const std::string& id, boo
   return ExitCode::kDone;
 }
 
-}  // namespace
-
-Result<ExitCode> RunStream(const StreamOptions& options, const CommonOptions& common) {
-  CHAINFS_TRY(CheckJobId(options.id));
-  const std::string id = options.id.value_or(NewJobId("stream"));
-  CHAINFS_ASSIGN(const Command command, StreamCommand(options, id, common));
+Result<ExitCode> Stream(const StreamOptions& options, const CommonOptions& common) {
+  CHAINFS_ASSIGN(verbs::Arguments arguments, AsSent(options.arguments, CommandOf("stream").keys));
+  const std::string id = arguments.Text("id").value_or(NewJobId("stream"));
+  arguments.Set("id", id);
+  const bool removes = arguments.Has("delete");
   CHAINFS_ASSIGN(const DiskPath disk, FindDisk(options.disk));
   WaitSignals signals;
-  CHAINFS_TRY(Send(disk, command));
-  if (options.dry_run) {
-    return ReportEstimate(disk, id, options.remove, signals, common);
-  }
+  CHAINFS_TRY(
+      Send(disk, {.verb = "stream", .value = arguments.Format(), .verbose = common.verbose}));
+  if (arguments.Has("dry-run")) return ReportEstimate(disk, id, removes, signals, common);
   if (options.waiting.background) {
     if (common.json) {
       CHAINFS_ASSIGN(const JobReport job, ReadJob(disk, id));
@@ -87,9 +76,29 @@ Result<ExitCode> RunStream(const StreamOptions& options, const CommonOptions& co
   if (code == ExitCode::kDone && !common.json && !common.quiet) {
     const Result<JobReport> job = ReadJob(disk, id);
     if (job) ReportLeftOut(*job);
-    if (job && options.remove && !job->warning.empty()) Note("stream: " + job->warning);
+    if (job && removes && !job->warning.empty()) Note("stream: " + job->warning);
   }
   return code;
+}
+
+}  // namespace
+
+VerbRow StreamVerb() {
+  return {.name = "stream",
+          .help = CommandOf("stream").help,
+          .examples =
+              "chainctl stream vm1.raw --base base.qcow2\n"
+              "chainctl stream vm1.raw --speed 50M -b\n"
+              "chainctl stream vm1.raw --dry-run\n",
+          .sends = true,
+          .remarks = true,
+          .declare = [](CLI::App& verb) -> Action {
+            auto options = std::make_shared<StreamOptions>();
+            AddDisk(verb, options->disk);
+            AddKeyOptions(verb, CommandOf("stream"), {"compress"}, options->arguments);
+            AddWaiting(verb, options->waiting, "Print the id and return");
+            return [options](const CommonOptions& common) { return Stream(*options, common); };
+          }};
 }
 
 }  // namespace chainfs::chainctl

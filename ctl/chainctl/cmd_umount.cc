@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// umount: unmount, then wait until the daemon has ended. The kernel's umount returns while the
-// daemon still writes metadata; whoever copies or moves the images then gets half of it. The daemon
-// is held by a pidfd taken before the unmount, so that a reused pid cannot be mistaken for it.
-//
-// Readers of the events are no users of a disk: they are asked to let go. Who else holds the mount,
-// or keeps the daemon from ending afterwards, is named.
+#include "ctl/chainctl/cmd_umount.h"
+
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <poll.h>
@@ -14,17 +9,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <climits>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <thread>
 
 #include "ctl/chainctl/client.h"
-#include "ctl/chainctl/commands.h"
 #include "ctl/chainctl/fd.h"
 #include "ctl/chainctl/holders.h"
 #include "ctl/chainctl/json_access.h"
@@ -36,6 +33,11 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
+
+struct UmountOptions {
+  std::string mount;
+  std::optional<double> timeout;  // seconds
+};
 
 constexpr int kAnswerWithin = 2000;         // milliseconds; a daemon that hangs is not waited for
 constexpr milliseconds kLetGoWithin{2000};  // readers of events
@@ -133,9 +135,7 @@ std::string WhyItLives(const std::string& mount, const std::string& device) {
                          : "the mount is still held by " + HoldersText(holders);
 }
 
-}  // namespace
-
-Result<ExitCode> RunUmount(const UmountOptions& options, const CommonOptions& common) {
+Result<ExitCode> UnmountAndWait(const UmountOptions& options, const CommonOptions& common) {
   CHAINFS_ASSIGN(const std::string mount, FindMountPoint(options.mount));
   const std::string device = DeviceOfMount(mount);
   const Daemon daemon = FindDaemon(mount, device);
@@ -171,6 +171,28 @@ Result<ExitCode> RunUmount(const UmountOptions& options, const CommonOptions& co
     Print(fmt::format("{}: unmounted; the daemon has ended\n", mount));
   }
   return ExitCode::kDone;
+}
+
+}  // namespace
+
+VerbRow UmountVerb() {
+  return {.name = "umount",
+          .help = "Unmount and wait for the daemon to end",
+          .examples =
+              "chainctl umount /mnt/images\n"
+              "chainctl umount /mnt/images --timeout 300\n",
+          .sends = false,
+          .remarks = true,
+          .declare = [](CLI::App& verb) -> Action {
+            auto options = std::make_shared<UmountOptions>();
+            verb.add_option("MNT", options->mount, "Mount point")->required();
+            verb.add_option("--timeout", options->timeout,
+                            "Give up waiting after SECONDS (default: 60; exit 4)")
+                ->type_name("SECONDS")
+                ->check(CLI::NonNegativeNumber);
+            return
+                [options](const CommonOptions& common) { return UnmountAndWait(*options, common); };
+          }};
 }
 
 }  // namespace chainfs::chainctl

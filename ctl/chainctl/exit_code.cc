@@ -1,11 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/chainctl/exit_code.h"
 
+#include <array>
 #include <cerrno>
 #include <utility>
 
 namespace chainfs::chainctl {
 namespace {
+
+constexpr std::array kExitCodes = {
+    ExitCodeRow{ExitCode::kDone, "done"},
+    ExitCodeRow{ExitCode::kFailed, "failed"},
+    ExitCodeRow{ExitCode::kUsage, "usage: the command line itself is wrong"},
+    ExitCodeRow{ExitCode::kCancelled,
+                "the job was cancelled, or the question was not answered yes"},
+    ExitCodeRow{ExitCode::kStillRunning,
+                "waiting timed out or was given up; the job, or the daemon, is still at work"},
+    ExitCodeRow{ExitCode::kRefused,
+                "refused: busy, at another generation, or the id or target exists"},
+    ExitCodeRow{ExitCode::kNotChainfs, "not a chainfs file or mount, or its daemon is gone"},
+    ExitCodeRow{ExitCode::kNotPermitted, "not permitted"},
+};
 
 ExitCode FromKind(ErrorKind kind) {
   switch (kind) {
@@ -62,6 +77,8 @@ ErrorKind KindOf(int saved_errno) {
 }
 
 }  // namespace
+
+std::span<const ExitCodeRow> ExitCodes() { return kExitCodes; }
 
 ExitCode ExitCodeFor(const Error& error) {
   switch (error.sys_errno) {

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The exit codes of chainctl, which scripts rely on; control.md and README.md list them.
+// The exit codes of chainctl, which scripts rely on.
 #pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
 
 #include "blocklayer/base/error.h"
 
@@ -17,6 +21,13 @@ enum class ExitCode : int {
   kNotChainfs = 6,    // not a chainfs file, or the daemon is gone
   kNotPermitted = 7,
 };
+
+struct ExitCodeRow {
+  ExitCode code;
+  std::string_view help;  // one line, without a full stop
+};
+// All of them, ascending.
+std::span<const ExitCodeRow> ExitCodes();
 
 // The errno decides where there is one, otherwise the kind.
 ExitCode ExitCodeFor(const Error& error);

@@ -12,10 +12,10 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "ctl/chainctl/command_value.h"
 #include "ctl/chainctl/events_reader.h"
 #include "ctl/chainctl/json_access.h"
 #include "ctl/chainctl/output.h"
+#include "ctl/verbs/arguments.h"
 
 namespace chainfs::chainctl {
 namespace {
@@ -119,7 +119,7 @@ void Waiter::AskToStop() {
   bar_.ClearLine();
   Note(fmt::format("cancelling {}; Ctrl-C again leaves it running", id_));
   const Status sent =
-      Send(disk_, {.verb = "cancel", .value = CommandValue().Add("id", id_).text()});
+      Send(disk_, {.verb = "cancel", .value = verbs::Arguments().Set("id", id_).Format()});
   // It may just have concluded, or be stopping already; the next look tells.
   if (!sent && sent.error().sys_errno != EINVAL && sent.error().sys_errno != ESRCH) {
     Note(sent.error().message);

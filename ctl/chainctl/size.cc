@@ -38,7 +38,7 @@ std::optional<uint64_t> UnitOf(std::string_view suffix) {
 
 }  // namespace
 
-Result<uint64_t> ParseSize(std::string_view text) {
+Result<uint64_t> ParseTypedSize(std::string_view text) {
   const auto bad = [&](std::string_view why) {
     return Fail(ErrorKind::kInvalidArgument,
                 fmt::format("size '{}': {}; write a number with an optional suffix such as k, M, "

@@ -3,9 +3,9 @@
 
 #include <fmt/core.h>
 
-#include "ctl/chainctl/command_value.h"
+#include <CLI/CLI.hpp>
+
 #include "ctl/chainctl/output.h"
-#include "ctl/chainctl/size.h"
 
 namespace chainfs::chainctl {
 
@@ -41,17 +41,14 @@ ExitCode ReportEnd(const std::string& verb, const DiskPath& disk, const JobRepor
   return code;
 }
 
-Status CheckJobId(const std::optional<std::string>& id) {
-  if (!id || IsPlausibleJobId(*id)) return {};
-  return Fail(ErrorKind::kInvalidArgument,
-              fmt::format("job id '{}': must be a letter, then letters, digits, '.', '_' or '-'",
-                          SafeText(*id)));
-}
-
-Result<std::optional<std::string>> SpeedInBytes(const std::optional<std::string>& limit) {
-  if (!limit) return std::nullopt;
-  CHAINFS_ASSIGN(const uint64_t bytes, ParseSize(*limit));
-  return std::to_string(bytes);
+void AddWaiting(CLI::App& verb, WaitingOptions& waiting, const std::string& background) {
+  if (!background.empty()) verb.add_flag("-b,--background", waiting.background, background);
+  verb.add_option("--timeout", waiting.timeout, "Give up waiting after SECONDS (exit 4)")
+      ->type_name("SECONDS")
+      ->check(CLI::NonNegativeNumber);
+  verb.add_option("--progress", waiting.progress_fd, "Write N/100 lines to file descriptor FD")
+      ->type_name("FD")
+      ->check(CLI::NonNegativeNumber);
 }
 
 }  // namespace chainfs::chainctl

@@ -3,10 +3,22 @@
 // What the verbs that wait for a job have in common: the wait itself, the last line, the exit code.
 #pragma once
 
-#include "ctl/chainctl/commands.h"
+#include <optional>
+#include <string>
+
 #include "ctl/chainctl/job_waiter.h"
+#include "ctl/chainctl/verb_row.h"
 
 namespace chainfs::chainctl {
+
+struct WaitingOptions {
+  bool background = false;
+  std::optional<double> timeout;   // seconds
+  std::optional<int> progress_fd;  // N/100 lines
+};
+
+// `background`: what -b means to the verb; empty: it has none.
+void AddWaiting(CLI::App& verb, WaitingOptions& waiting, const std::string& background = "");
 
 // Waits for `id` and reports it: JSON of the job on stdout with --json, else one line (a failure
 // goes to stderr).
@@ -16,10 +28,5 @@ Result<ExitCode> WaitAndReport(const std::string& verb, const DiskPath& disk, co
 // The last line and the exit code of a job that has concluded.
 ExitCode ReportEnd(const std::string& verb, const DiskPath& disk, const JobReport& job,
                    const CommonOptions& common);
-
-// kInvalidArgument unless it can be a job id.
-Status CheckJobId(const std::optional<std::string>& id);
-// kInvalidArgument unless `limit` is a size; a canonical number of bytes.
-Result<std::optional<std::string>> SpeedInBytes(const std::optional<std::string>& limit);
 
 }  // namespace chainfs::chainctl

@@ -32,11 +32,15 @@ constexpr Key kLazyRefcounts = {"lazy_refcounts",
 constexpr std::array kStreamKeys = {
     Key{"base", kLayer, "Layer that stays below", "none, merge all", {}, false},
     Key{"top", kLayer, "Layer to merge into", "the active layer", {}, false},
-    Key{"speed", kRate, "Limit in bytes per second", "no limit", {}, false},
+    Key{"speed",
+        kRate,
+        "Limit in bytes per second (k, M, G: powers of 1024)",
+        "no limit",
+        {},
+        false},
     Key{"compress", kText, "Must be none: this release does not compress", "none", {}, false},
     Key{"on-error", kWord,
-        "What an error does: end the job, go on and fail at the end, pause, or pause if space is "
-        "short",
+        "What an error does: end the job, fail at the end, pause, or pause if space is short",
         "report", kOnError, false},
     Key{"delete", kSwitch, "Then delete the layers that nobody needs any more", "no", {}, false},
     kNewJob,
@@ -65,7 +69,7 @@ constexpr std::array kUnfinishedJobKeys = {kUnfinished, kGeneration, kDryRun};
 constexpr std::array kFinishedJobKeys = {kFinished, kGeneration, kDryRun};
 constexpr std::array kSpeedKeys = {
     kUnfinished,
-    Key{"limit", kRate, "Bytes per second; 0: no limit", "", {}, true},
+    Key{"limit", kRate, "Bytes per second (k, M, G: powers of 1024); 0: no limit", "", {}, true},
     kGeneration,
     kDryRun,
 };

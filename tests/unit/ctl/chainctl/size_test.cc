@@ -10,48 +10,48 @@ namespace chainfs::chainctl {
 namespace {
 
 TEST(ParseSizeTest, PlainBytes) {
-  EXPECT_EQ(ParseSize("0"), 0U);
-  EXPECT_EQ(ParseSize("4096"), 4096U);
-  EXPECT_EQ(ParseSize("512b"), 512U);
-  EXPECT_EQ(ParseSize("512B"), 512U);
+  EXPECT_EQ(ParseTypedSize("0"), 0U);
+  EXPECT_EQ(ParseTypedSize("4096"), 4096U);
+  EXPECT_EQ(ParseTypedSize("512b"), 512U);
+  EXPECT_EQ(ParseTypedSize("512B"), 512U);
 }
 
 TEST(ParseSizeTest, LettersAreBinary) {
-  EXPECT_EQ(ParseSize("1k"), 1024U);
-  EXPECT_EQ(ParseSize("1K"), 1024U);
-  EXPECT_EQ(ParseSize("3M"), 3U << 20);
-  EXPECT_EQ(ParseSize("10G"), uint64_t{10} << 30);
-  EXPECT_EQ(ParseSize("2T"), uint64_t{2} << 40);
-  EXPECT_EQ(ParseSize("1KiB"), 1024U);
-  EXPECT_EQ(ParseSize("1MiB"), 1U << 20);
-  EXPECT_EQ(ParseSize("1gib"), 1U << 30);
+  EXPECT_EQ(ParseTypedSize("1k"), 1024U);
+  EXPECT_EQ(ParseTypedSize("1K"), 1024U);
+  EXPECT_EQ(ParseTypedSize("3M"), 3U << 20);
+  EXPECT_EQ(ParseTypedSize("10G"), uint64_t{10} << 30);
+  EXPECT_EQ(ParseTypedSize("2T"), uint64_t{2} << 40);
+  EXPECT_EQ(ParseTypedSize("1KiB"), 1024U);
+  EXPECT_EQ(ParseTypedSize("1MiB"), 1U << 20);
+  EXPECT_EQ(ParseTypedSize("1gib"), 1U << 30);
 }
 
 TEST(ParseSizeTest, TwoLettersWithBAreDecimal) {
-  EXPECT_EQ(ParseSize("1KB"), 1000U);
-  EXPECT_EQ(ParseSize("5MB"), 5'000'000U);
-  EXPECT_EQ(ParseSize("1GB"), 1'000'000'000U);
+  EXPECT_EQ(ParseTypedSize("1KB"), 1000U);
+  EXPECT_EQ(ParseTypedSize("5MB"), 5'000'000U);
+  EXPECT_EQ(ParseTypedSize("1GB"), 1'000'000'000U);
 }
 
 TEST(ParseSizeTest, Fractions) {
-  EXPECT_EQ(ParseSize("1.5k"), 1536U);
-  EXPECT_EQ(ParseSize("0.5M"), 524288U);
-  EXPECT_EQ(ParseSize("1.9"), 1U);
+  EXPECT_EQ(ParseTypedSize("1.5k"), 1536U);
+  EXPECT_EQ(ParseTypedSize("0.5M"), 524288U);
+  EXPECT_EQ(ParseTypedSize("1.9"), 1U);
 }
 
 TEST(ParseSizeTest, RefusesWhatIsNotASize) {
   for (const char* const text :
        {"", " 1", "1 ", "-1", "+1", "k", "1x", "1kk", "1ki", "1.", "1.k", "0x10", "1e3", "G1",
         "99999999999999999999", "9223372036854775808", "8E", "9000000T", "1kb1"}) {
-    const Result<uint64_t> size = ParseSize(text);
+    const Result<uint64_t> size = ParseTypedSize(text);
     ASSERT_FALSE(size.has_value()) << text;
     EXPECT_EQ(size.error().kind, ErrorKind::kInvalidArgument) << text;
   }
 }
 
 TEST(ParseSizeTest, LargestSize) {
-  EXPECT_EQ(ParseSize("9223372036854775807"), uint64_t{INT64_MAX});
-  EXPECT_EQ(ParseSize("7E"), uint64_t{7} << 60);
+  EXPECT_EQ(ParseTypedSize("9223372036854775807"), uint64_t{INT64_MAX});
+  EXPECT_EQ(ParseTypedSize("7E"), uint64_t{7} << 60);
 }
 
 TEST(FormatSizeTest, PicksTheUnit) {

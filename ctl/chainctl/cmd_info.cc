@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/chainctl/cmd_info.h"
+
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "ctl/chainctl/client.h"
+#include "ctl/chainctl/job_report.h"
+#include "ctl/chainctl/json_access.h"
+#include "ctl/chainctl/key_options.h"
+#include "ctl/chainctl/notes.h"
+#include "ctl/chainctl/output.h"
+#include "ctl/chainctl/size.h"
+
+namespace chainfs::chainctl {
+namespace {
+
+using nlohmann::json;
+
+Result<ExitCode> Info(const std::string& disk, const CommonOptions& common) {
+  CHAINFS_ASSIGN(const DiskPath path, FindDisk(disk));
+  CHAINFS_ASSIGN(const json info, ReadJsonAttribute(path.path, "info"));
+  if (common.json) {
+    Print(OneLine(info) + "\n");
+    return ExitCode::kDone;
+  }
+  const Painter painter = Painter::For(stdout);
+  const auto line = [&](std::string_view label, const std::string& value) {
+    return fmt::format("{}{}\n", painter.Paint(Colour::kBold, fmt::format("{:<14}", label)),
+                       SafeText(value));
+  };
+  const uint64_t size = NumberOf(info, "virtual-size");
+  std::string text = line("disk", TextOf(info, "name"));
+  text += line("mount", path.mount);
+  text += line("virtual size", fmt::format("{} ({} bytes)", FormatSize(size), size));
+  text += line("used", FormatSize(NumberOf(info, "actual-size")));
+  const std::string reason = ReadOnlyReasonOf(path, info);
+  text += line("writable", !FlagOf(info, "read-only") ? "yes"
+                           : reason.empty()           ? "no"
+                                                      : "no: " + reason);
+  text += line("layers", std::to_string(NumberOf(info, "depth")));
+  text += line("active layer", TextOf(info, "active"));
+  text += line("format", TextOf(info, "format"));
+  text += line("cluster size", FormatSize(NumberOf(info, "cluster-size")));
+  text += line("generation", std::to_string(NumberOf(info, "generation")));
+  if (const Result<std::vector<JobReport>> jobs = ReadJobs(path)) {
+    for (const JobReport& job : *jobs) {
+      if (job.concluded()) continue;
+      text += line("job", fmt::format("{} {} {:.1f}%", job.id, job.status, job.percent()));
+    }
+  }
+  Print(text);
+  return ExitCode::kDone;
+}
+
+}  // namespace
+
+VerbRow InfoVerb() {
+  return {.name = "info",
+          .help = "Show one disk",
+          .examples = "chainctl info /mnt/images/vm1.raw\n",
+          .sends = false,
+          .remarks = false,
+          .declare = [](CLI::App& verb) -> Action {
+            auto disk = std::make_shared<std::string>();
+            AddDisk(verb, *disk);
+            return [disk](const CommonOptions& common) { return Info(*disk, common); };
+          }};
+}
+
+}  // namespace chainfs::chainctl

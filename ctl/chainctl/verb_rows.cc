@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/chainctl/verb_rows.h"
+
+#include "ctl/chainctl/cmd_cancel.h"
+#include "ctl/chainctl/cmd_chain.h"
+#include "ctl/chainctl/cmd_create.h"
+#include "ctl/chainctl/cmd_dismiss.h"
+#include "ctl/chainctl/cmd_events.h"
+#include "ctl/chainctl/cmd_flush.h"
+#include "ctl/chainctl/cmd_info.h"
+#include "ctl/chainctl/cmd_jobs.h"
+#include "ctl/chainctl/cmd_layers.h"
+#include "ctl/chainctl/cmd_list.h"
+#include "ctl/chainctl/cmd_map.h"
+#include "ctl/chainctl/cmd_pause.h"
+#include "ctl/chainctl/cmd_resume.h"
+#include "ctl/chainctl/cmd_revert.h"
+#include "ctl/chainctl/cmd_snapshot.h"
+#include "ctl/chainctl/cmd_speed.h"
+#include "ctl/chainctl/cmd_stream.h"
+#include "ctl/chainctl/cmd_thaw.h"
+#include "ctl/chainctl/cmd_umount.h"
+#include "ctl/chainctl/cmd_wait.h"
+
+namespace chainfs::chainctl {
+
+std::vector<VerbRow> VerbRows() {
+  return {ListVerb(),   InfoVerb(),     ChainVerb(),  MapVerb(),    LayersVerb(),
+          StreamVerb(), SnapshotVerb(), RevertVerb(), ThawVerb(),   FlushVerb(),
+          JobsVerb(),   WaitVerb(),     CancelVerb(), PauseVerb(),  ResumeVerb(),
+          SpeedVerb(),  DismissVerb(),  EventsVerb(), CreateVerb(), UmountVerb()};
+}
+
+}  // namespace chainfs::chainctl
