@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Crash states of the write path (invariants Q1 to Q8 of blocklayer/formats/qcow2/README.md):
+// Crash states of the write path (invariants Q2-1 to Q2-8 of blocklayer/formats/qcow2/README.md):
 // random guest writes, zeroing, discards and flushes on a recording host; then every crash point,
 // many states each. Each state must open, have no corruption (leaks are permitted), and show in
 // each sector the value flushed last or a later written one. A sample goes on being used, and a

@@ -2,8 +2,8 @@
 //
 // Many threads on one image. Threads own interleaved sectors of the same clusters, so that first
 // writes of one cluster meet; one discards and rewrites clusters while others read them, so that a
-// cluster handed out too early would show a stranger's stamp (invariants Q3 and Q8). Meant for TSan
-// as well.
+// cluster handed out too early would show a stranger's stamp (invariants Q2-3 and Q2-8). Meant for
+// TSan as well.
 #include <gtest/gtest.h>
 
 #include <atomic>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ClusterSet: which host clusters hold metadata. Sorted runs; 16 bytes a run.
+// ClusterSet: which host clusters hold metadata. Sorted runs; 16 bytes per run.
 //
 // Threads: none of its own; whoever has it guards it.
 #pragma once

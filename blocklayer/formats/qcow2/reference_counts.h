@@ -2,7 +2,7 @@
 //
 // ReferenceCounts: how often each host cluster is referred to, in memory that follows what is
 // referred to and not what the file claims to be long: pages of clusters exist once one of their
-// clusters counts; a page has one bit a cluster until one of them is shared.
+// clusters counts; a page has one bit per cluster until one of them is shared.
 //
 // Threads: none of its own.
 #pragma once
