@@ -57,7 +57,7 @@ class Daemon {
     bool served = false;
     {
       const ReadyProbe probe(options_.mountpoint, [this] { Ready(); });
-      PeriodicFlush flush(control_.disks);
+      PeriodicFlush flush(control_.disks, {});
       const SignalThread signals([this](int signal) { OnSignal(signal); });
       flush.Start();
       served = session_->Loop();

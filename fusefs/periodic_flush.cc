@@ -4,13 +4,6 @@
 #include <utility>
 
 namespace chainfs::fusefs {
-namespace {
-
-constexpr std::chrono::seconds kFlushInterval(5);
-// A flush that fails (no space) reports that each time, so it is not tried as often.
-constexpr std::chrono::seconds kRetryInterval(30);
-
-}  // namespace
 
 PeriodicFlush::~PeriodicFlush() { Stop(); }
 
@@ -32,7 +25,7 @@ void PeriodicFlush::Loop() {
 }
 
 bool PeriodicFlush::Pause() {
-  const auto deadline = std::chrono::steady_clock::now() + kFlushInterval;
+  const auto deadline = std::chrono::steady_clock::now() + intervals_.flush;
   const MutexLock lock(mu_);
   while (!stop_) {
     if (!stopped_.WaitUntil(mu_, deadline)) break;
@@ -45,7 +38,7 @@ void PeriodicFlush::FlushChanged() {
   decltype(failed_) failed;
   for (const control::ServedDiskPtr& served : disks_.List()) {
     const auto before = failed_.find(served);
-    if (before != failed_.end() && now - before->second < kRetryInterval) {
+    if (before != failed_.end() && now - before->second < intervals_.retry) {
       failed.insert(*before);
       continue;
     }

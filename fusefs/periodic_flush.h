@@ -19,8 +19,16 @@ namespace chainfs::fusefs {
 
 class PeriodicFlush {
  public:
+  // After how long a changed disk is flushed, and one whose flush has failed.
+  struct Intervals {
+    std::chrono::milliseconds flush{5000};
+    // A flush that fails (no space) reports that each time, so it is not tried as often.
+    std::chrono::milliseconds retry{30000};
+  };
+
   // `disks` must outlive this.
-  explicit PeriodicFlush(const control::ServedDisks& disks) : disks_(disks) {}
+  PeriodicFlush(const control::ServedDisks& disks, Intervals intervals)
+      : disks_(disks), intervals_(intervals) {}
   ~PeriodicFlush();
 
   void Start();
@@ -35,6 +43,7 @@ class PeriodicFlush {
   void FlushChanged();
 
   const control::ServedDisks& disks_;
+  const Intervals intervals_;
   // When a flush of it failed lately. Of those that are gone, nothing is kept alive.
   std::map<std::weak_ptr<control::ServedDisk>, Time, std::owner_less<>> failed_;
 

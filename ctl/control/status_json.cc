@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/control/status_json.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "blocklayer/base/timestamp.h"
 #include "ctl/control/errno_map.h"
 #include "jobs/engine/job_manager.h"
 
@@ -92,7 +91,7 @@ std::string JobsJson(const std::vector<jobs::JobInfo>& jobs, size_t limit) {
 
 std::string RefusalJson(std::chrono::system_clock::time_point time, std::string_view attribute,
                         int error_number, std::string_view message) {
-  return Dump(Json{{"time", Rfc3339(time)},
+  return Dump(Json{{"time", FormatUtc(time)},
                    {"attribute", std::string(attribute)},
                    {"errno", ErrnoName(error_number)},
                    {"message", std::string(message)}});
@@ -157,15 +156,6 @@ std::string LayersFileJson(const std::vector<LayerReport>& layers) {
 
 std::string JobsFileJson(const std::vector<jobs::JobInfo>& jobs) {
   return fmt::format("{{\"jobs\":{}}}", JobsJson(jobs, kNoLimit));
-}
-
-std::string Rfc3339(std::chrono::system_clock::time_point time) {
-  using std::chrono::duration_cast;
-  using std::chrono::microseconds;
-  const auto since_epoch = duration_cast<microseconds>(time.time_since_epoch()).count();
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z",
-                     fmt::gmtime(static_cast<std::time_t>(since_epoch / 1000000)),
-                     since_epoch % 1000000);
 }
 
 }  // namespace chainfs::control

@@ -47,7 +47,4 @@ std::string ChainsFileJson(const std::vector<DiskPtr>& disks,
 std::string LayersFileJson(const std::vector<LayerReport>& layers);
 std::string JobsFileJson(const std::vector<jobs::JobInfo>& jobs);
 
-// "2025-01-31T12:34:56.123456Z".
-std::string Rfc3339(std::chrono::system_clock::time_point time);
-
 }  // namespace chainfs::control
