@@ -15,6 +15,7 @@
 #include "ctl/chainctl/json_access.h"
 #include "ctl/chainctl/key_options.h"
 #include "ctl/chainctl/picture.h"
+#include "ctl/chainctl/picture_svg.h"
 
 namespace chainfs::chainctl {
 namespace {

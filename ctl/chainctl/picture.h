@@ -68,8 +68,6 @@ struct PictureOptions {
 };
 // Ends with a newline.
 std::string DrawPicture(const DiskMap& map, const PictureOptions& options);
-// A stand-alone SVG document.
-std::string DrawSvg(const DiskMap& map);
 
 // 'A' for the active layer, then B..Z, a..z, 0..9; '*' for all deeper ones.
 char LayerLetter(size_t depth);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// The same picture as a drawing: a row a layer, active layer on top. Resolution is bounded, so the
-// document stays small however many extents there are.
+#include "ctl/chainctl/picture_svg.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -9,7 +8,6 @@
 #include <cmath>
 
 #include "blocklayer/base/paths.h"
-#include "ctl/chainctl/picture.h"
 #include "ctl/chainctl/size.h"
 
 namespace chainfs::chainctl {

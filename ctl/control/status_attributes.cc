@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "blocklayer/base/version/version.h"
+#include "ctl/verbs/status_table.h"
 
 namespace chainfs::control {
 namespace {
@@ -19,11 +20,13 @@ std::string_view DiskNameOf(const ServedDisk* disk) {
 
 struct StatusAttributes::Row {
   std::string_view name;
-  bool on_disk;
-  bool on_mount;
   std::optional<std::string> (*value)(const StatusAttributes& self, const ServedDisk* disk);
 
-  bool Belongs(const ServedDisk* disk) const { return disk != nullptr ? on_disk : on_mount; }
+  bool Belongs(const ServedDisk* disk) const {
+    const verbs::StatusAttribute* const row = verbs::FindStatusAttribute(name);
+    return row != nullptr &&
+           row->scope != (disk != nullptr ? verbs::Scope::kMount : verbs::Scope::kDisk);
+  }
 };
 
 StatusAttributes::StatusAttributes(const Catalog& catalog, const jobs::JobManager& jobs,
@@ -33,31 +36,30 @@ StatusAttributes::StatusAttributes(const Catalog& catalog, const jobs::JobManage
 const std::vector<StatusAttributes::Row>& StatusAttributes::Rows() {
   using Value = std::optional<std::string>;
   static const std::vector<Row> rows = {
-      {"info", true, false,
+      {"info",
        [](const StatusAttributes&, const ServedDisk* disk) -> Value {
          return DiskInfoJson(*disk->disk);
        }},
-      {"chain", true, false,
+      {"chain",
        [](const StatusAttributes&, const ServedDisk* disk) -> Value {
          return ChainJson(*disk->disk, kMaxAttributeListBytes);
        }},
-      {"jobs", true, true,
+      {"jobs",
        [](const StatusAttributes& self, const ServedDisk* disk) -> Value {
          return JobsJson(self.jobs_.Jobs(DiskNameOf(disk)), kMaxAttributeListBytes);
        }},
-      {"job", true, false,
+      {"job",
        [](const StatusAttributes& self, const ServedDisk* disk) -> Value {
          return self.Job(*disk, "");
        }},
-      {"error", true, true,
+      {"error",
        [](const StatusAttributes& self, const ServedDisk* disk) -> Value {
          std::string last = self.errors_.Of(disk);
          if (last.empty()) return std::nullopt;
          return last;
        }},
-      {"version", false, true,
-       [](const StatusAttributes&, const ServedDisk*) -> Value { return Version(); }},
-      {"config", false, true,
+      {"version", [](const StatusAttributes&, const ServedDisk*) -> Value { return Version(); }},
+      {"config",
        [](const StatusAttributes& self, const ServedDisk*) -> Value {
          return ConfigJson(self.config_, self.catalog_.options());
        }},

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // StatusAttributes: the registry of what can be read as user.chainfs.NAME, on a disk or on the
-// mount, and how its value is made. Values are made anew at each reading. A new one is a row.
+// mount, and how its value is made. Values are made anew at each reading. A new one is a row here
+// and in ctl/verbs/status_table, which says of what it is an attribute.
 //
 // Threads: all methods, any thread; no lock of its own.
 #pragma once

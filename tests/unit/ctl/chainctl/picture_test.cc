@@ -10,6 +10,8 @@
 #include <random>
 #include <sstream>
 
+#include "ctl/chainctl/picture_svg.h"
+
 namespace chainfs::chainctl {
 namespace {
 
