@@ -18,7 +18,7 @@
 namespace chainfs::fusefs {
 namespace {
 
-constexpr std::string_view kPrefix = control::kAttributePrefix;
+constexpr std::string_view kOurPrefix = control::kAttributePrefix;
 // What the kernel accepts of a value; larger ones would be an error there.
 constexpr size_t kMaxValue = 65536;
 // A value may grow between the question for its size and the reading.
@@ -36,12 +36,12 @@ bool HasAttributes(const Node& node) {
 
 int GetXattr(const MountContext& mount, fuse_req_t req, fuse_ino_t ino, std::string_view name,
              size_t size) {
-  if (!name.starts_with(kPrefix)) return ForeignName(name);
+  if (!name.starts_with(kOurPrefix)) return ForeignName(name);
   const NodePtr node = mount.inodes.Find(ino);
   if (node == nullptr) return ENOENT;
   if (!HasAttributes(*node)) return ENODATA;
   const std::optional<std::string> value =
-      mount.control.attributes.Value(node->served.get(), name.substr(kPrefix.size()));
+      mount.control.attributes.Value(node->served.get(), name.substr(kOurPrefix.size()));
   if (!value) return ENODATA;
   if (size == 0) {
     fuse_reply_xattr(req, std::min(value->size() + kSlack, kMaxValue));
@@ -57,7 +57,7 @@ int ListXattr(const MountContext& mount, fuse_req_t req, fuse_ino_t ino, size_t 
   const NodePtr node = mount.options.list_xattrs ? mount.inodes.Find(ino) : nullptr;
   if (node != nullptr && HasAttributes(*node)) {
     for (const std::string& name : mount.control.attributes.Names(node->served.get())) {
-      list += fmt::format("{}{}", kPrefix, name) + '\0';
+      list += fmt::format("{}{}", kOurPrefix, name) + '\0';
     }
   }
   if (size == 0) {
@@ -101,10 +101,10 @@ Status RunCommand(MountContext& mount, fuse_req_t req, const Node& node, std::st
 
 int SetXattr(MountContext& mount, fuse_req_t req, fuse_ino_t ino, std::string_view name,
              std::string_view value, int flags) {
-  if (!name.starts_with(kPrefix)) return EOPNOTSUPP;
+  if (!name.starts_with(kOurPrefix)) return EOPNOTSUPP;
   const NodePtr node = mount.inodes.Find(ino);
   if (node == nullptr) return ENOENT;
-  const Status done = RunCommand(mount, req, *node, name.substr(kPrefix.size()), value, flags);
+  const Status done = RunCommand(mount, req, *node, name.substr(kOurPrefix.size()), value, flags);
   if (done) return 0;
   mount.control.errors.CommandRefused(node->served.get(), name, done.error());
   return control::ErrnoOf(done.error());
