@@ -14,6 +14,7 @@
 
 #include "blocklayer/base/text_values.h"
 #include "blocklayer/base/version/version.h"
+#include "blocklayer/formats/registry/format_registry.h"
 #include "ctl/verbs/mount_options.h"
 #include "fusefs/source_spec.h"
 

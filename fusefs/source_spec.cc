@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fusefs/source_spec.h"
+#include "blocklayer/formats/registry/format_registry.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>

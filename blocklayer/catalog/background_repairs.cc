@@ -3,8 +3,6 @@
 
 #include <utility>
 
-#include "blocklayer/formats/qcow2/qcow2_image.h"
-
 namespace chainfs {
 namespace {
 
@@ -30,13 +28,14 @@ BackgroundRepairs::Verdict BackgroundRepairs::Look(const FileStat& stat) const {
   return {.state = items_.size() < kMaxFiles ? State::kUnknown : State::kWaiting};
 }
 
-bool BackgroundRepairs::Start(std::unique_ptr<File> file) {
+bool BackgroundRepairs::Start(std::unique_ptr<File> file, FormatRow::Repair repair) {
   const Result<FileStat> stat = file->Stat();
   if (!stat) return false;
   const MutexLock lock(mu_);
   if (stop_ || items_.size() >= kMaxFiles || items_.contains(stat->id)) return false;
   auto item = std::make_shared<Item>();
   item->file = std::move(file);
+  item->repair = repair;
   item->allocated_bytes = stat->allocated_bytes;
   found_.erase(stat->id);
   items_.emplace(stat->id, std::move(item));
@@ -92,7 +91,7 @@ std::shared_ptr<BackgroundRepairs::Item> BackgroundRepairs::WaitForWork(
 
 BackgroundRepairs::Found BackgroundRepairs::Repair(File& file, Item& item) const {
   const Status repaired =
-      RepairQcow2(file, {.stop = &stop_, .percent = [&item](uint32_t percent) {
+      item.repair(file, {.stop = &stop_, .percent = [&item](uint32_t percent) {
                            item.percent.store(percent, std::memory_order_relaxed);
                          }});
   Found found;

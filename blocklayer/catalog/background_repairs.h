@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "blocklayer/base/sync.h"
+#include "blocklayer/formats/registry/format_registry.h"
 #include "blocklayer/io/file.h"
 
 namespace chainfs {
@@ -51,7 +52,7 @@ class BackgroundRepairs {
   Verdict Look(const FileStat& stat) const EXCLUDES(mu_);
   // The file, with the dirty bit, opened for writing, carries the locks of an active layer; it is
   // closed in the end. False when there is no room or the end has come; the file is closed then.
-  bool Start(std::unique_ptr<File> file) EXCLUDES(mu_);
+  bool Start(std::unique_ptr<File> file, FormatRow::Repair repair) EXCLUDES(mu_);
   // Of an image under way.
   uint32_t Percent(const FileId& id) const EXCLUDES(mu_);
   // Forgets what was found of all others.
@@ -62,6 +63,7 @@ class BackgroundRepairs {
  private:
   struct Item {
     std::unique_ptr<File> file;  // null: taken by a thread
+    FormatRow::Repair repair = nullptr;
     uint64_t allocated_bytes = 0;
     std::atomic<uint32_t> percent = 0;
   };

@@ -53,7 +53,7 @@ Result<BackingReference> BackingNames::Choose(const Place& overlay,
                                               const std::vector<std::string>& names,
                                               const Place& backing, const FileId& id,
                                               ImageFormat format) {
-  BackingReference reference{.name = {}, .format = std::string(ImageFormatName(format))};
+  BackingReference reference{.name = {}, .format = std::string(format.name())};
   const bool beside = DirectoryOf(overlay.path) == DirectoryOf(backing.path);
   if (beside) {
     reference.name = WithoutProtocol(backing.name);

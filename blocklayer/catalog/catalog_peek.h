@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "blocklayer/formats/qcow2/header_peek.h"
+#include "blocklayer/image/header_peek.h"
 
 namespace chainfs {
 

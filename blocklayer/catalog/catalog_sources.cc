@@ -7,6 +7,7 @@
 
 #include "blocklayer/catalog/name_records.h"
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/formats/registry/format_registry.h"
 
 namespace chainfs {
 namespace {
@@ -194,9 +195,11 @@ Candidate Sources::RecordCandidate(size_t index, const LoadedRecord& record) {
     candidate.file_name = record.file.substr(kChainRecordPrefix.size());
     if (CheckChainName(candidate.file_name)) candidate.fixed_name = candidate.file_name;
     candidate.error = record.contents.error();
-    for (const std::string_view extension : {".qcow2", ".raw", ".img"}) {
-      candidate.keeps.push_back(
-          fmt::format("{}{}", JoinPath(source.directory->path(), candidate.file_name), extension));
+    const std::string stem = JoinPath(source.directory->path(), candidate.file_name);
+    for (const FormatRow& row : FormatRegistry::BuiltIn().rows()) {
+      for (const std::string_view extension : row.extensions) {
+        candidate.keeps.push_back(fmt::format("{}{}", stem, extension));
+      }
     }
     return candidate;
   }

@@ -12,7 +12,8 @@
 namespace chainfs {
 namespace {
 
-Result<ImageFormat> FormatOfBacking(const LayerFile& overlay, const BackingReference& backing,
+Result<ImageFormat> FormatOfBacking(const FormatRegistry& formats, const LayerFile& overlay,
+                                    const BackingReference& backing,
                                     std::optional<ImageFormat> assumed) {
   if (!backing.format) {
     if (assumed) return *assumed;
@@ -22,38 +23,42 @@ Result<ImageFormat> FormatOfBacking(const LayerFile& overlay, const BackingRefer
                     "rebase -u -F FORMAT -b {} {} (or mount with -o assume_backing_format=FORMAT)",
                     overlay.place.path, backing.name, overlay.place.path)));
   }
-  const std::optional<ImageFormat> format = ParseImageFormat(*backing.format);
-  if (format) return *format;
+  const FormatRow* const row = formats.FindByName(*backing.format);
+  if (row != nullptr) return row->format;
   return Fail(ErrorKind::kUnsupported,
-              EscapeText(fmt::format("{}: its backing file has the format \"{}\"; chainfs knows "
-                                     "qcow2 and raw",
-                                     overlay.place.path, *backing.format)));
+              EscapeText(fmt::format("{}: its backing file has the format \"{}\"; chainfs knows {}",
+                                     overlay.place.path, *backing.format, formats.Names())));
 }
 
 }  // namespace
 
-ChainOpener::Seen& ChainOpener::See(const Place& place, bool with_header) {
+ChainOpener::Seen& ChainOpener::See(const Place& place, FormatRow::Peek peek) {
   const auto [position, is_new] =
       seen_.try_emplace(place.path, Seen{.stat = FileStat{}, .peek = {}});
   Seen& seen = position->second;
-  if (!is_new && (!seen.stat || !with_header || seen.peek)) return seen;
+  if (!is_new && (!seen.stat || peek == nullptr || seen.peek)) return seen;
   // Read-only: whoever watches the directory is not told of a change that is none.
   const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
   seen.stat = file ? (*file)->Stat() : std::unexpected(file.error());
-  if (seen.stat && with_header) seen.peek = PeekQcow2Header(**file);
+  if (seen.stat && peek != nullptr) seen.peek = peek(**file);
   return seen;
 }
 
+FormatRow::Peek ChainOpener::PeekOf(ImageFormat format) const {
+  const FormatRow* const row = pool_.formats().Find(format);
+  return row != nullptr ? row->peek : nullptr;
+}
+
 Result<FileStat> ChainOpener::Look(const Place& place, std::optional<ImageFormat> format) {
-  return See(place, format == ImageFormat::kQcow2).stat;
+  return See(place, format ? PeekOf(*format) : nullptr).stat;
 }
 
 Result<LayerFile> ChainOpener::LookAt(const Place& place, ImageFormat format) {
-  const bool with_header = format == ImageFormat::kQcow2;
-  const Seen& seen = See(place, with_header);
+  const FormatRow::Peek peek = PeekOf(format);
+  const Seen& seen = See(place, peek);
   if (!seen.stat) return std::unexpected(seen.stat.error());
   LayerFile file{.place = place, .format = format, .stat = *seen.stat, .peek = {}};
-  if (!with_header) return file;
+  if (peek == nullptr) return file;
   if (!*seen.peek) return std::unexpected(seen.peek->error());
   file.peek = **seen.peek;
   return file;
@@ -66,7 +71,7 @@ Result<std::optional<LayerFile>> ChainOpener::Below(const LayerFile& overlay,
   const BackingReference& backing = *overlay.peek.backing;
   CHAINFS_ASSIGN(const Place place, roots_.Resolve(overlay.place, backing.name, extra));
   CHAINFS_ASSIGN(const ImageFormat format,
-                 FormatOfBacking(overlay, backing, rules_.assume_backing_format));
+                 FormatOfBacking(pool_.formats(), overlay, backing, rules_.assume_backing_format));
   Result<LayerFile> file = LookAt(place, format);
   if (!file && file.error().kind == ErrorKind::kNotFound) missing = place.path;
   CHAINFS_TRY(file);
@@ -103,7 +108,7 @@ std::vector<FileId> ChainOpener::Replaced(const Layers& layers, std::span<const 
         .place = {.directory = layer.directory, .name = layer.name, .path = layer.path},
         .format = ImageFormat::kQcow2,
         .stat = {.id = layer.id},
-        .peek = {.is_qcow2 = true, .backing = layer.image->backing(), .dirty = false}};
+        .peek = {.backing = layer.image->backing(), .dirty = false}};
     if (!overlay.peek.backing) continue;
     const Result<Place> place = roots_.Resolve(overlay.place, overlay.peek.backing->name, extra);
     if (place) {

@@ -81,10 +81,11 @@ class ChainOpener {
  private:
   struct Seen {
     Result<FileStat> stat;
-    std::optional<Result<HeaderPeek>> peek;  // once somebody said that it is qcow2
+    std::optional<Result<HeaderPeek>> peek;  // once somebody said that its format has one
   };
   Result<LayerFile> LookAt(const Place& place, ImageFormat format);
-  Seen& See(const Place& place, bool with_header);
+  FormatRow::Peek PeekOf(ImageFormat format) const;
+  Seen& See(const Place& place, FormatRow::Peek peek);
   // Where the names in the header lead.
   void AddNamed(const LayerFile& file, WalkedChain& chain);
   // The next file down; nothing at the base.

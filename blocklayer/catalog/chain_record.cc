@@ -8,6 +8,7 @@
 #include <set>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/formats/registry/format_registry.h"
 
 namespace chainfs {
 namespace {
@@ -124,7 +125,7 @@ std::string FormatChainRecord(const ChainRecord& record, std::string_view source
   };
   add("name", record.name);
   add("active", StoredPath(record.active, source));
-  add("format", std::string(ImageFormatName(record.format)));
+  add("format", std::string(record.format.name()));
   add("origin", StoredPath(record.origin, source));
   add("backing", StoredPath(record.backing, source));
   add("next", StoredPath(record.next, source));

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/formats/registry/format_registry.h"
 
 namespace chainfs {
 
@@ -18,8 +19,9 @@ Status DroppedLayers::RemoveOne(const ChainRecord::Dropped& dropped, const Chain
     // What the chain was reverted from is built on something.
     CHAINFS_ASSIGN(const std::unique_ptr<File> file,
                    place.directory->Open(place.name, OpenMode::kReadOnly));
-    CHAINFS_ASSIGN(const HeaderPeek peek, PeekQcow2Header(*file));
-    if (!peek.backing) return {};
+    CHAINFS_ASSIGN(const FormatRegistry::Unnamed header,
+                   FormatRegistry::BuiltIn().PeekUnnamed(*file));
+    if (!header.peek.backing) return {};
   }
   CHAINFS_TRY(place.directory->RemoveFile(place.name, *id));
   CHAINFS_TRY(place.directory->Sync());

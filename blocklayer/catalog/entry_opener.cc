@@ -139,11 +139,13 @@ Status EntryOpener::MakeDisk(CatalogEntry& entry, Layers layers, const LayerUser
   } else if (!image.writable() && !read_only_) {
     entry.frozen_because = fmt::format("read-only: {}", active->ReadOnlyReason());
   }
-  if (image.format() == ImageFormat::kRaw && BeginsLikeQcow2(image.file())) {
+  const bool is_raw = image.format() == ImageFormat::kRaw;
+  if (const std::optional<ImageFormat> like =
+          is_raw ? pool_.formats().BeginsLike(image.file(), ImageFormat::kRaw) : std::nullopt) {
     entry.hint = fmt::format(
-        "{} is shown raw; it begins like qcow2; if it is meant to be, name its format with "
-        "{}={},format=qcow2",
-        active->name, entry.name, active->path);
+        "{} is shown raw; it begins like {}; if it is meant to be, name its format with "
+        "{}={},format={}",
+        active->name, like->name(), entry.name, active->path, like->name());
   }
   if (!entry.frozen && !opened->AllowWriting()) {
     // Fewer locks cannot conflict.

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/formats/registry/format_registry.h"
 
 namespace chainfs {
 namespace {
@@ -89,10 +90,10 @@ void HiddenOverlays::LookAt(const Place& place, ChainOpener& opener, Pass& pass)
     if (!file) return keep(file.error());
     stat = (*file)->Stat();
     if (!stat) return keep(stat.error());
-    Result<HeaderPeek> peek = PeekQcow2Header(**file);
-    if (!peek) return keep(peek.error());
+    Result<FormatRegistry::Unnamed> header = FormatRegistry::BuiltIn().PeekUnnamed(**file);
+    if (!header) return keep(header.error());
     overlay.file = {
-        .place = place, .format = ImageFormat::kQcow2, .stat = *stat, .peek = *std::move(peek)};
+        .place = place, .format = header->format, .stat = *stat, .peek = std::move(header->peek)};
     overlay.settled = IsSettled(*stat);
   }
   if (NamesOf(overlay.file.peek).empty()) {

@@ -8,8 +8,7 @@
 
 #include "blocklayer/cache/metadata_cache.h"
 #include "blocklayer/catalog/name_rules.h"
-#include "blocklayer/formats/qcow2/qcow2_image.h"
-#include "blocklayer/formats/raw/raw_image.h"
+#include "blocklayer/image/writable_image.h"
 
 namespace chainfs {
 namespace {
@@ -117,8 +116,8 @@ Result<LayerPtr> LayerPool::Get(const LayerFile& file, LayerRole role) {
     return Fail(ErrorKind::kInvalidArgument,
                 EscapeText(fmt::format("{}: named both {} and {}; correct the wrong one (for a "
                                        "backing file: qemu-img rebase -u -F FORMAT)",
-                                       file.place.path, ImageFormatName(layer->image->format()),
-                                       ImageFormatName(file.format))));
+                                       file.place.path, layer->image->format().name(),
+                                       file.format.name())));
   }
   if (read_only_) role = LayerRole::kBacking;
   Status set = SetRole(layer, role);
@@ -143,12 +142,16 @@ Result<std::unique_ptr<File>> LayerPool::OpenUnwritable(const LayerFile& file) {
 
 Result<std::unique_ptr<Image>> LayerPool::OpenImage(std::unique_ptr<File> file,
                                                     const LayerFile& described,
-                                                    const Qcow2OpenOptions& options) {
-  if (described.format == ImageFormat::kRaw) {
-    return raw::OpenRawImage(std::move(file), options.read_only);
+                                                    const ImageOpenOptions& options) {
+  const FormatRow* const row = formats_.Find(described.format);
+  if (row == nullptr) {
+    return Fail(
+        ErrorKind::kUnsupported,
+        EscapeText(fmt::format("{}: has the format \"{}\"; chainfs knows {}", described.place.path,
+                               described.format.name(), formats_.Names())));
   }
   CHAINFS_ASSIGN(std::unique_ptr<Image> image,
-                 OpenQcow2Image(std::move(file), context_->metadata(), options));
+                 row->open(std::move(file), context_->metadata(), options));
   if (image->backing() != described.peek.backing) {
     return Fail(
         ErrorKind::kInvalidFormat,
@@ -168,7 +171,7 @@ std::unexpected<Error> LayerPool::StartRepair(const LayerFile& described,
                                               std::unique_ptr<File> file) {
   Status locked = file->SetImageLocks(kActiveLayerLocks);
   if (!locked) return std::unexpected(std::move(locked).error());
-  (void)repairs_->Start(std::move(file));
+  (void)repairs_->Start(std::move(file), formats_.Find(described.format)->repair);
   return BeingChecked(described);
 }
 
@@ -188,7 +191,7 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   if (read_only_) role = LayerRole::kBacking;
   using RepairState = BackgroundRepairs::State;
   const std::optional<BackgroundRepairs::Verdict> repair = RepairVerdict(described);
-  Qcow2OpenOptions options;
+  ImageOpenOptions options;
   if (repair) {
     if (repair->state == RepairState::kUnderWay || repair->state == RepairState::kWaiting) {
       return BeingChecked(described);

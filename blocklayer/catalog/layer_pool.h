@@ -9,7 +9,7 @@
 // Invariants: P1 a file's locks are held from before its metadata is first read until it is closed.
 // P2 an image with the dirty bit is repaired only when it is to be an active layer, under the locks
 // of one, in the background where there is somebody for it, and is no layer until then. Reading it
-// needs no repair. P3 a file is either raw or qcow2 for the whole daemon. P4 a file is opened for
+// needs no repair. P3 a file is of one format for the whole daemon. P4 a file is opened for
 // writing only when it is to be an active layer or a stream target. It stays open so until it is
 // closed, whatever becomes of its role.
 //
@@ -28,7 +28,7 @@
 #include "blocklayer/catalog/catalog_roots.h"
 #include "blocklayer/chain/block_context.h"
 #include "blocklayer/chain/layer.h"
-#include "blocklayer/formats/qcow2/qcow2_image.h"
+#include "blocklayer/formats/registry/format_registry.h"
 
 namespace chainfs {
 
@@ -39,16 +39,19 @@ struct LayerFile {
   Place place;
   ImageFormat format = ImageFormat::kQcow2;
   FileStat stat;
-  HeaderPeek peek;  // empty for raw
+  HeaderPeek peek;  // empty where the format has none
 };
 
 class LayerPool {
  public:
-  // Every layer keeps `context` alive. `repairs` outlives this; null: dirty images are repaired
-  // while they are opened.
+  // Every layer keeps `context` alive. `repairs` and `formats` outlive this; `repairs` null: dirty
+  // images are repaired while they are opened.
   LayerPool(std::shared_ptr<BlockContext> context, bool read_only,
-            BackgroundRepairs* repairs = nullptr)
-      : context_(std::move(context)), read_only_(read_only), repairs_(repairs) {}
+            BackgroundRepairs* repairs = nullptr,
+            const FormatRegistry& formats = FormatRegistry::BuiltIn())
+      : context_(std::move(context)), formats_(formats), read_only_(read_only), repairs_(repairs) {}
+
+  const FormatRegistry& formats() const { return formats_; }
 
   // The layer of `file`, in `role`; opened unless it is open. An image that cannot be written gets
   // the role of a backing layer. kBusy while it is checked in the background.
@@ -84,7 +87,7 @@ class LayerPool {
   Result<std::unique_ptr<File>> OpenFile(const LayerFile& file, std::string* refusal);
   Result<std::unique_ptr<File>> OpenUnwritable(const LayerFile& file);
   Result<std::unique_ptr<Image>> OpenImage(std::unique_ptr<File> file, const LayerFile& described,
-                                           const Qcow2OpenOptions& options);
+                                           const ImageOpenOptions& options);
   // What the background found; nothing for an image that needs no repair.
   std::optional<BackgroundRepairs::Verdict> RepairVerdict(const LayerFile& file) const;
   // Hands it over when its locks can be had; kBusy in any case.
@@ -94,6 +97,7 @@ class LayerPool {
   Result<LayerPtr> Open(const LayerFile& file, LayerRole role);
 
   const std::shared_ptr<BlockContext> context_;
+  const FormatRegistry& formats_;
   const bool read_only_;
   BackgroundRepairs* const repairs_;
   std::map<FileId, Entry> entries_;

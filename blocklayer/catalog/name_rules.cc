@@ -3,31 +3,13 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <map>
 #include <set>
 
+#include "blocklayer/formats/registry/format_registry.h"
+
 namespace chainfs {
 namespace {
-
-struct Extension {
-  std::string_view suffix;
-  ImageFormat format;
-};
-constexpr std::array<Extension, 3> kExtensions = {{
-    {".qcow2", ImageFormat::kQcow2},
-    {".raw", ImageFormat::kRaw},
-    {".img", ImageFormat::kRaw},
-}};
-
-const Extension* ExtensionOf(std::string_view file_name) {
-  for (const Extension& extension : kExtensions) {
-    if (file_name.size() > extension.suffix.size() && file_name.ends_with(extension.suffix)) {
-      return &extension;
-    }
-  }
-  return nullptr;
-}
 
 uint8_t ByteAt(std::string_view text, size_t at) {
   return at < text.size() ? static_cast<uint8_t>(text[at]) : uint8_t{0};
@@ -59,14 +41,14 @@ size_t PlainLength(std::string_view text, size_t at) {
 
 std::optional<ImageFormat> FormatOfFileName(std::string_view file_name) {
   if (file_name.starts_with('.')) return std::nullopt;
-  const Extension* extension = ExtensionOf(file_name);
-  if (extension == nullptr) return std::nullopt;
-  return extension->format;
+  const FormatRegistry& formats = FormatRegistry::BuiltIn();
+  const FormatRow* const row = formats.FindByExtension(formats.ExtensionOf(file_name));
+  if (row == nullptr) return std::nullopt;
+  return row->format;
 }
 
 std::string StemOf(std::string_view file_name) {
-  const Extension* extension = ExtensionOf(file_name);
-  if (extension != nullptr) file_name.remove_suffix(extension->suffix.size());
+  file_name.remove_suffix(FormatRegistry::BuiltIn().ExtensionOf(file_name).size());
   return std::string(file_name);
 }
 

@@ -17,7 +17,8 @@
 
 namespace chainfs {
 
-// By extension alone: .qcow2; .raw and .img are raw. Nothing for other files and for hidden ones.
+// By extension alone, as the registry of formats has it. Nothing for other files and for hidden
+// ones.
 std::optional<ImageFormat> FormatOfFileName(std::string_view file_name);
 // `file_name` without its image extension; all of it where it has none.
 std::string StemOf(std::string_view file_name);

@@ -63,7 +63,7 @@ Result<std::optional<FileId>> SnapshotRecovery::UnusedOverlay(const CatalogEntry
   }
   const auto image =
       OpenQcow2Image(std::move(file), context_.metadata(),
-                     Qcow2OpenOptions{.read_only = true, .owner = context_.metadata().NewOwner()});
+                     ImageOpenOptions{.read_only = true, .owner = context_.metadata().NewOwner()});
   if (!image || !(*image)->backing()) return std::nullopt;
   const auto backing = roots_.Resolve(place, (*image)->backing()->name, record.roots);
   if (!backing) return std::nullopt;

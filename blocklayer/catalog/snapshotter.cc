@@ -114,7 +114,7 @@ Result<LayerPtr> Snapshotter::MakeOverlay(const SnapshotPlan& plan,
     return pool_.Get(LayerFile{.place = target,
                                .format = ImageFormat::kQcow2,
                                .stat = made,
-                               .peek = {.is_qcow2 = true, .backing = plan.backing, .dirty = false}},
+                               .peek = {.backing = plan.backing, .dirty = false}},
                      LayerRole::kActive);
   }();
   if (!overlay) (void)target.directory->RemoveFile(target.name, made.id);

@@ -27,16 +27,11 @@
 
 #include "blocklayer/base/result.h"
 #include "blocklayer/base/types.h"
+#include "blocklayer/image/image_format.h"
 #include "blocklayer/image/io_epoch.h"
 #include "blocklayer/io/file.h"
 
 namespace chainfs {
-
-enum class ImageFormat : uint8_t { kRaw, kQcow2 };
-// "raw", "qcow2".
-std::string_view ImageFormatName(ImageFormat format);
-// Exactly those two words; nothing for any other.
-std::optional<ImageFormat> ParseImageFormat(std::string_view word);
 
 enum class ExtentKind : uint8_t {
   kUnallocated,  // the layer below decides

@@ -16,6 +16,7 @@
 
 #include "blocklayer/base/endian.h"
 #include "blocklayer/formats/qcow2/create.h"
+#include "blocklayer/formats/registry/format_registry.h"
 #include "blocklayer/io/posix.h"
 #include "ctl/chainctl/json_access.h"
 #include "ctl/chainctl/key_options.h"

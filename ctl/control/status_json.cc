@@ -41,7 +41,7 @@ void AddActualSize(Json* json, const Result<uint64_t>& bytes) {
 
 Json LayerJson(const Layer& layer) {
   Json json = {{"filename", layer.path},
-               {"format", std::string(ImageFormatName(layer.image->format()))},
+               {"format", std::string(layer.image->format().name())},
                {"virtual-size", layer.image->virtual_size()}};
   AddActualSize(&json, layer.image->AllocatedBytes());
   if (const std::optional<BackingReference> backing = layer.image->backing()) {
@@ -53,7 +53,7 @@ Json LayerJson(const Layer& layer) {
 
 Json DiskJson(const Disk& disk, const Chain& chain) {
   Json json = {{"name", disk.name()},
-               {"format", std::string(ImageFormatName(chain.active->image->format()))},
+               {"format", std::string(chain.active->image->format().name())},
                {"virtual-size", disk.size()}};
   AddActualSize(&json, disk.AllocatedBytes());
   json["cluster-size"] = chain.active->image->cluster_size();
@@ -111,7 +111,7 @@ std::string ConfigJson(const MountConfig& config, const CatalogOptions& catalog)
                {"writeback-cache", config.writeback_cache},
                {"allow-other", config.allow_other}};
   if (catalog.assume_backing_format) {
-    json["assume-backing-format"] = std::string(ImageFormatName(*catalog.assume_backing_format));
+    json["assume-backing-format"] = std::string(catalog.assume_backing_format->name());
   }
   return Dump(json);
 }
@@ -145,7 +145,7 @@ std::string LayersFileJson(const std::vector<LayerReport>& layers) {
   Json all = Json::array();
   for (const LayerReport& layer : layers) {
     all.push_back({{"path", layer.path},
-                   {"format", std::string(ImageFormatName(layer.format))},
+                   {"format", std::string(layer.format.name())},
                    {"actual-size", layer.actual_size},
                    {"built-on-by", layer.built_on_by},
                    {"needed", layer.needed},

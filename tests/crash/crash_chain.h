@@ -28,6 +28,7 @@
 #include "blocklayer/formats/qcow2/create.h"
 #include "blocklayer/formats/qcow2/header.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
+#include "blocklayer/formats/registry/format_registry.h"
 #include "jobs/engine/job_manager.h"
 #include "tests/support/image_model.h"
 #include "tests/support/mem_host.h"
@@ -271,8 +272,8 @@ inline void BuildChain(const std::shared_ptr<MemHost>& host, const std::vector<L
                                  .refcount_order = layer.refcount_order,
                                  .lazy_refcounts = layer.lazy};
       if (!layer.below.empty()) {
-        options.backing = BackingReference{
-            .name = layer.below, .format = std::string(ImageFormatName(FormatOf(layer.below)))};
+        options.backing = BackingReference{.name = layer.below,
+                                           .format = std::string(FormatOf(layer.below).name())};
       }
       const auto made = CreateQcow2(*root, layer.file, options);
       ASSERT_TRUE(made) << made.error().message;

@@ -158,7 +158,7 @@ class SnapshotCrash : public ::testing::TestWithParam<Case> {
   void CheckByQemu(const CrashState& state, const std::string& active, const Bytes& by_hand) {
     const TempDir dir;
     ASSERT_TRUE(state.MakeHost()->ExportTo(dir.path()));
-    const std::string format(ImageFormatName(FormatOf(active)));
+    const std::string format(FormatOf(active).name());
     const CommandResult convert =
         RunCommand({"qemu-img", "convert", "-f", format, "-O", "raw", dir / active, dir / "flat"});
     ASSERT_TRUE(convert.ok()) << convert.Describe();

@@ -61,9 +61,8 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     ASSERT_TRUE(old_backing);
     old_backing_ = *old_backing;
     if (!GetParam().base.empty()) {
-      new_backing_ =
-          BackingReference{.name = GetParam().base,
-                           .format = std::string(ImageFormatName(FormatOf(GetParam().base)))};
+      new_backing_ = BackingReference{.name = GetParam().base,
+                                      .format = std::string(FormatOf(GetParam().base).name())};
     } else {
       new_backing_.reset();
     }

@@ -39,7 +39,6 @@ Result<HeaderPeek> PeekQcow2Header(File& file) {
   bytes.resize(read);
   HeaderPeek peek;
   if (read < kHeaderBytesV2 || !qcow2::HasQcow2Magic(bytes)) return peek;
-  peek.is_qcow2 = true;
   std::array<std::byte, kHeaderBytesWritten> head = {};
   std::ranges::copy(std::span(bytes).first(std::min(read, head.size())), head.begin());
   const qcow2::HeaderFields fields = qcow2::DecodeHeaderFields(head);

@@ -8,7 +8,7 @@
 namespace chainfs::qcow2 {
 
 OpenedImage::OpenedImage(std::unique_ptr<File> file, MetadataCache& cache,
-                         const Qcow2OpenOptions& options, const Qcow2Header& header)
+                         const ImageOpenOptions& options, const Qcow2Header& header)
     : file_(std::move(file)),
       cache_(cache),
       owner_(options.owner),

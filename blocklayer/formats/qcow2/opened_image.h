@@ -25,7 +25,7 @@ namespace chainfs::qcow2 {
 
 class OpenedImage final : public WritableImage {
  public:
-  OpenedImage(std::unique_ptr<File> file, MetadataCache& cache, const Qcow2OpenOptions& options,
+  OpenedImage(std::unique_ptr<File> file, MetadataCache& cache, const ImageOpenOptions& options,
               const Qcow2Header& header);
   ~OpenedImage() override;
   // Before anything else.

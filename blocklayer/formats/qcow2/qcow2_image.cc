@@ -9,7 +9,7 @@ namespace chainfs {
 
 Result<std::unique_ptr<WritableImage>> OpenQcow2Image(std::unique_ptr<File> file,
                                                       MetadataCache& cache,
-                                                      const Qcow2OpenOptions& options) {
+                                                      const ImageOpenOptions& options) {
   CHAINFS_ASSIGN(Qcow2Header header, ReadQcow2Header(*file));
   const bool may_write = !options.read_only && file->writable();
   const bool dirty = (header.incompatible & kIncompatibleDirty) != 0;
@@ -24,7 +24,7 @@ Result<std::unique_ptr<WritableImage>> OpenQcow2Image(std::unique_ptr<File> file
   return image;
 }
 
-Status RepairQcow2(File& file, const Qcow2RepairControl& control) {
+Status RepairQcow2(File& file, const ImageRepairControl& control) {
   return qcow2::RebuildRefcounts(file, control);
 }
 

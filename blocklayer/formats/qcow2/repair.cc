@@ -24,14 +24,14 @@ Status WriteL1Entry(File& file, HostOffset at, uint64_t value) {
   return file.WriteAt(at, raw);
 }
 
-Status CheckStop(const File& file, const Qcow2RepairControl& control) {
+Status CheckStop(const File& file, const ImageRepairControl& control) {
   if (control.stop == nullptr || !control.stop->load(std::memory_order_relaxed)) return {};
   return Fail(ErrorKind::kCancelled, fmt::format("{}: the repair was stopped", file.path()));
 }
 
 // Walks the tables a second time, which the first time has found to be sound.
 Status FixCopiedFlags(File& file, const Geometry& geometry, const Qcow2Header& header,
-                      const References& references, const Qcow2RepairControl& control) {
+                      const References& references, const ImageRepairControl& control) {
   const auto fix_l2 = [&](HostOffset table) -> Status {
     const L2Codec codec = geometry.l2();
     CHAINFS_ASSIGN(const std::vector<L2Entry> entries, ReadL2Table(file, geometry, table));
@@ -88,7 +88,7 @@ RebuiltLayout PlanRebuiltLayout(const Geometry& geometry, const References& refe
 }
 
 Status WriteTables(File& file, const Geometry& geometry, const References& references,
-                   const RebuiltLayout& layout, const Qcow2RepairControl& control) {
+                   const RebuiltLayout& layout, const ImageRepairControl& control) {
   std::vector<std::byte> table(layout.table_clusters * geometry.cluster_size());
   std::vector<std::byte> block(geometry.cluster_size());
   for (uint64_t b = 0; b < layout.blocks.size(); ++b) {
@@ -123,7 +123,7 @@ Result<uint64_t> Budget(File& file) {
 
 }  // namespace
 
-Status RebuildRefcounts(File& file, const Qcow2RepairControl& control) {
+Status RebuildRefcounts(File& file, const ImageRepairControl& control) {
   constexpr uint64_t kCounterBytes = 24ull << 20;
   CHAINFS_ASSIGN(const Qcow2Header header, ReadQcow2Header(file));
   if (!header.dirty()) return {};

@@ -16,6 +16,6 @@ namespace chainfs::qcow2 {
 //
 // The image is not trusted: what is read and written is bounded by what its file occupies, memory
 // by 24 MiB and a few clusters.
-Status RebuildRefcounts(File& file, const Qcow2RepairControl& control = {});
+Status RebuildRefcounts(File& file, const ImageRepairControl& control = {});
 
 }  // namespace chainfs::qcow2

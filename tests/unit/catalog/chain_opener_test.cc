@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "blocklayer/formats/qcow2/qcow2_image.h"
+#include "blocklayer/formats/registry/format_registry.h"
 #include "blocklayer/io/posix.h"
 #include "tests/support/command.h"
 #include "tests/support/temp_dir.h"
@@ -127,9 +128,9 @@ TEST_F(ChainOpenerTest, TheLookAtAHeaderAgreesWithTheOpening) {
       const Place place = At("x.qcow2");
       auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
       ASSERT_TRUE(file);
-      const Result<HeaderPeek> peek = PeekQcow2Header(**file);
+      const Result<HeaderPeek> peek =
+          FormatRegistry::BuiltIn().Find(ImageFormat::kQcow2)->peek(**file);
       ASSERT_TRUE(peek);
-      EXPECT_TRUE(peek->is_qcow2);
       EXPECT_FALSE(peek->dirty);
       const auto image =
           OpenQcow2Image(*std::move(file), context_->metadata(), {.read_only = true, .owner = 999});
@@ -146,7 +147,8 @@ TEST_F(ChainOpenerTest, TheLookDoesNotJudge) {
     WriteTextFile(dir_ / "x.qcow2", bytes);
     const Place place = At("x.qcow2");
     const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
-    const Result<HeaderPeek> peek = PeekQcow2Header(**file);
+    const Result<HeaderPeek> peek =
+        FormatRegistry::BuiltIn().Find(ImageFormat::kQcow2)->peek(**file);
     ASSERT_TRUE(peek);
     EXPECT_FALSE(peek->backing);
   }

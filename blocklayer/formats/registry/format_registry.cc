@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/formats/registry/format_registry.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "blocklayer/formats/qcow2/header_peek.h"
+#include "blocklayer/formats/qcow2/qcow2_image.h"
+#include "blocklayer/formats/raw/raw_image.h"
+
+namespace chainfs {
+namespace {
+
+FormatRow Qcow2Row() {
+  return {.format = ImageFormat::kQcow2,
+          .extensions = {".qcow2"},
+          .peek = PeekQcow2Header,
+          .begins_like = BeginsLikeQcow2,
+          .open = [](std::unique_ptr<File> file, MetadataCache& cache,
+                     const ImageOpenOptions& options) -> Result<std::unique_ptr<Image>> {
+            return OpenQcow2Image(std::move(file), cache, options);
+          },
+          .repair = RepairQcow2};
+}
+
+FormatRow RawRow() {
+  return {.format = ImageFormat::kRaw,
+          .extensions = {".raw", ".img"},
+          .peek = nullptr,
+          .begins_like = nullptr,
+          .open = [](std::unique_ptr<File> file, MetadataCache& /*cache*/,
+                     const ImageOpenOptions& options) -> Result<std::unique_ptr<Image>> {
+            return raw::OpenRawImage(std::move(file), options.read_only);
+          },
+          .repair = nullptr};
+}
+
+}  // namespace
+
+const FormatRegistry& FormatRegistry::BuiltIn() {
+  static const FormatRegistry registry({Qcow2Row(), RawRow()});
+  return registry;
+}
+
+const FormatRow* FormatRegistry::FindByName(std::string_view name) const {
+  const auto found =
+      std::ranges::find(rows_, name, [](const FormatRow& row) { return row.format.name(); });
+  return found == rows_.end() ? nullptr : &*found;
+}
+
+std::string_view FormatRegistry::ExtensionOf(std::string_view file_name) const {
+  for (const FormatRow& row : rows_) {
+    for (const std::string_view extension : row.extensions) {
+      if (file_name.size() > extension.size() && file_name.ends_with(extension)) return extension;
+    }
+  }
+  return {};
+}
+
+const FormatRow* FormatRegistry::FindByExtension(std::string_view extension) const {
+  for (const FormatRow& row : rows_) {
+    if (std::ranges::find(row.extensions, extension) != row.extensions.end()) return &row;
+  }
+  return nullptr;
+}
+
+std::string FormatRegistry::Names() const {
+  std::string names;
+  for (size_t i = 0; i < rows_.size(); ++i) {
+    if (i > 0) names += i + 1 == rows_.size() ? " and " : ", ";
+    names += rows_[i].format.name();
+  }
+  return names;
+}
+
+Result<FormatRegistry::Unnamed> FormatRegistry::PeekUnnamed(File& file) const {
+  for (const FormatRow& row : rows_) {
+    if (row.peek == nullptr) continue;
+    CHAINFS_ASSIGN(HeaderPeek peek, row.peek(file));
+    if (peek.backing || !peek.data_file.empty()) return Unnamed{row.format, std::move(peek)};
+  }
+  return Unnamed{};
+}
+
+std::optional<ImageFormat> FormatRegistry::BeginsLike(File& file, ImageFormat shown_as) const {
+  for (const FormatRow& row : rows_) {
+    if (row.begins_like == nullptr || row.format == shown_as) continue;
+    if (row.begins_like(file)) return row.format;
+  }
+  return std::nullopt;
+}
+
+std::optional<ImageFormat> ParseImageFormat(std::string_view word) {
+  const FormatRow* const row = FormatRegistry::BuiltIn().FindByName(word);
+  if (row == nullptr) return std::nullopt;
+  return row->format;
+}
+
+}  // namespace chainfs

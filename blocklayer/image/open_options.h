@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How an image is to be opened and repaired, whatever its format.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace chainfs {
+
+struct ImageOpenOptions {
+  // Never write a byte, not even feature bits. Otherwise an image with the dirty bit is repaired
+  // before it is returned, and one that uses features chainfs can only read comes back with
+  // writable() false and the reason.
+  bool read_only = false;
+  // Key of the image in the shared caches; unique to this open image.
+  uint64_t owner = 0;
+  // When given, an image with the dirty bit is not repaired, but comes back with writable() false
+  // and this reason.
+  std::optional<std::string> unrepaired = {};
+};
+
+struct ImageRepairControl {
+  const std::atomic<bool>* stop = nullptr;          // true: ends soon, with kCancelled
+  std::function<void(uint32_t done)> percent = {};  // called often
+};
+
+}  // namespace chainfs
