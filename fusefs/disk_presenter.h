@@ -8,11 +8,11 @@
 #pragma once
 
 #include "ctl/control/presentation.h"
+#include "ctl/control/source_watcher.h"
 #include "fusefs/events_file.h"
 #include "fusefs/inodes.h"
 #include "fusefs/invalidator.h"
 #include "fusefs/node_attributes.h"
-#include "fusefs/source_watcher.h"
 
 namespace chainfs::fusefs {
 
@@ -20,7 +20,7 @@ class DiskPresenter final : public control::Presentation {
  public:
   // All must outlive this.
   DiskPresenter(InodeTable& inodes, const NodeAttributes& attributes, Invalidator& invalidator,
-                SourceWatcher& watcher, EventsFile& events)
+                control::SourceWatcher& watcher, EventsFile& events)
       : inodes_(inodes),
         attributes_(attributes),
         invalidator_(invalidator),
@@ -44,7 +44,7 @@ class DiskPresenter final : public control::Presentation {
   InodeTable& inodes_;
   const NodeAttributes& attributes_;
   Invalidator& invalidator_;
-  SourceWatcher& watcher_;
+  control::SourceWatcher& watcher_;
   EventsFile& events_;
 };
 

@@ -7,6 +7,7 @@
 #include "blocklayer/base/unique_fd.h"
 #include "blocklayer/catalog/catalog.h"
 #include "ctl/control/control_plane.h"
+#include "ctl/control/source_watcher.h"
 #include "fusefs/direct_write_fence.h"
 #include "fusefs/disk_presenter.h"
 #include "fusefs/events_file.h"
@@ -15,7 +16,6 @@
 #include "fusefs/invalidator.h"
 #include "fusefs/node_attributes.h"
 #include "fusefs/options.h"
-#include "fusefs/source_watcher.h"
 
 namespace chainfs::fusefs {
 
@@ -41,7 +41,7 @@ class MountContext {
   DirectWriteFence fence;
   EventsFile events;
   OpenFiles open_files;
-  SourceWatcher watcher;
+  control::SourceWatcher watcher;
 
  private:
   DiskPresenter presenter_;

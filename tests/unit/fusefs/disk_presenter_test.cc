@@ -15,7 +15,7 @@ class DiskPresenterTest : public ServedDiskTest {
     ServedDiskTest::SetUp();
     attributes_ = std::make_unique<NodeAttributes>(options_);
     events_ = std::make_unique<EventsFile>(log_);
-    watcher_ = std::make_unique<SourceWatcher>(*catalog_, [] {});
+    watcher_ = std::make_unique<control::SourceWatcher>(*catalog_, [] {});
     presenter_ =
         std::make_unique<DiskPresenter>(inodes_, *attributes_, invalidator_, *watcher_, *events_);
   }
@@ -32,7 +32,7 @@ class DiskPresenterTest : public ServedDiskTest {
   Invalidator invalidator_;
   std::unique_ptr<NodeAttributes> attributes_;
   std::unique_ptr<EventsFile> events_;
-  std::unique_ptr<SourceWatcher> watcher_;
+  std::unique_ptr<control::SourceWatcher> watcher_;
   std::unique_ptr<DiskPresenter> presenter_;
 };
 

@@ -24,7 +24,7 @@
 #include "blocklayer/base/unique_fd.h"
 #include "blocklayer/catalog/catalog.h"
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 
 class SourceWatcher {
  public:
@@ -103,4 +103,4 @@ class SourceWatcher {
   std::thread impatient_;
 };
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "fusefs/source_watcher.h"
+#include "ctl/control/source_watcher.h"
 
 #include <poll.h>
 #include <spdlog/spdlog.h>
@@ -11,7 +11,7 @@
 #include <array>
 #include <cstring>
 
-namespace chainfs::fusefs {
+namespace chainfs::control {
 namespace {
 
 using std::chrono::milliseconds;
@@ -264,4 +264,4 @@ void SourceWatcher::Kick() const {
   if (::write(kick_.get(), &one, sizeof one) < 0) return;
 }
 
-}  // namespace chainfs::fusefs
+}  // namespace chainfs::control
