@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 #include <algorithm>
 
+#include "blocklayer/base/percent_text.h"
 #include "blocklayer/catalog/name_rules.h"
 
 namespace chainfs {
 namespace {
 
-// The text of a job's record names the path as a whole value ('%' and line ends are escaped there).
+// The text of a job's record names the path as a whole value: between quotes and percent-escaped,
+// or in a line of its own where only '%' and line ends are escaped (older daemons').
 bool NamesAsValue(std::string_view text, const std::string& path) {
   std::string value = "=";
   for (const char c : path) {
@@ -19,7 +21,8 @@ bool NamesAsValue(std::string_view text, const std::string& path) {
       value += c;
     }
   }
-  return text.find(value + "\n") != std::string_view::npos;
+  return text.find(value + "\n") != std::string_view::npos ||
+         text.find('"' + PercentEscape(path) + '"') != std::string_view::npos;
 }
 
 std::vector<FileId> ChainOf(const Disk& disk) {

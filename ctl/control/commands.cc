@@ -2,27 +2,21 @@
 #include "ctl/control/commands.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <bit>
 
+#include "blocklayer/catalog/name_rules.h"
 #include "ctl/control/status_attributes.h"
 #include "ctl/verbs/verb_table.h"
+#include "jobs/job_types.h"
 
 namespace chainfs::control {
 namespace {
 
 std::unexpected<Error> Bad(std::string message) {
   return Fail(ErrorKind::kInvalidArgument, std::move(message));
-}
-
-Result<jobs::OnError> ParseOnError(const verbs::Arguments& arguments) {
-  const std::string word = arguments.Text("on-error").value_or("report");
-  if (word == "report") return jobs::OnError::kReport;
-  if (word == "ignore") return jobs::OnError::kIgnore;
-  if (word == "stop") return jobs::OnError::kStop;
-  if (word == "enospc") return jobs::OnError::kEnospc;
-  return Bad(fmt::format("on-error={} is not one of report, ignore, stop, enospc", word));
 }
 
 Result<uint32_t> ParseClusterBits(const verbs::Arguments& arguments) {
@@ -34,19 +28,10 @@ Result<uint32_t> ParseClusterBits(const verbs::Arguments& arguments) {
   return static_cast<uint32_t>(std::countr_zero(*size));
 }
 
-// Compression of what is merged is not offered; only its absence may be asked for.
-Status RefuseCompression(const verbs::Arguments& arguments) {
-  const std::string word = arguments.Text("compress").value_or("none");
-  if (word == "none" || word == "no" || word == "off") return {};
-  return Fail(ErrorKind::kUnsupported,
-              fmt::format("compress={}: this release does not compress; leave it out", word));
-}
-
 }  // namespace
 
 const std::vector<Commands::Handler>& Commands::Handlers() {
   static const std::vector<Handler> handlers = {
-      {"stream", &Commands::Stream},
       {"snapshot", &Commands::Snapshot},
       {"revert", &Commands::Revert},
       {"thaw",
@@ -71,7 +56,8 @@ const std::vector<Commands::Handler>& Commands::Handlers() {
 }
 
 bool Commands::CarriesOut(std::string_view verb) {
-  return std::ranges::find(Handlers(), verb, &Handler::verb) != Handlers().end();
+  return std::ranges::find(Handlers(), verb, &Handler::verb) != Handlers().end() ||
+         jobs::FindJobType(jobs::JobTypes(), verb) != nullptr;
 }
 
 Status Commands::Execute(std::string_view verb, std::string_view value, const DiskPtr& disk,
@@ -85,7 +71,7 @@ Status Commands::Execute(std::string_view verb, std::string_view value, const Di
   }
   const verbs::Verb* const row = verbs::FindVerb(verbs::Verbs(), verb);
   const auto handler = std::ranges::find(Handlers(), verb, &Handler::verb);
-  if (row == nullptr || handler == Handlers().end()) {
+  if (row == nullptr || !CarriesOut(verb)) {
     return Fail(ErrorKind::kUnsupported, fmt::format("unknown command \"{}\"; known are {}", verb,
                                                      verbs::VerbNames(verbs::Verbs())));
   }
@@ -103,7 +89,12 @@ Status Commands::Execute(std::string_view verb, std::string_view value, const Di
   CHAINFS_TRY(CheckGeneration(call));
   CHAINFS_ASSIGN(const bool dry_run, arguments.Switch("dry-run", false));
   if (dry_run && row->dry_run == verbs::DryRun::kChecks) return {};
-  return handler->run(*this, call);
+  if (handler != Handlers().end()) return handler->run(*this, call);
+  CHAINFS_TRY(jobs_.Start({.type = std::string(verb),
+                           .disk = disk,
+                           .arguments = arguments,
+                           .privileged = call.privileged}));
+  return {};
 }
 
 Status Commands::CheckGeneration(const Call& call) const {
@@ -117,66 +108,69 @@ Status Commands::CheckGeneration(const Call& call) const {
                           call.disk->name(), *wanted, now));
 }
 
-Status Commands::Stream(const Call& call) {
-  const verbs::Arguments& arguments = call.arguments;
-  CHAINFS_TRY(RefuseCompression(arguments));
-  jobs::StreamRequest request;
-  request.disk = call.disk->name();
-  request.id = arguments.Text("id").value_or("");
-  request.top = arguments.Text("top");
-  request.base = arguments.Text("base");
-  CHAINFS_ASSIGN(const std::optional<uint64_t> speed, arguments.Size("speed"));
-  request.speed = speed.value_or(0);
-  CHAINFS_ASSIGN(request.on_error, ParseOnError(arguments));
-  CHAINFS_ASSIGN(request.generation, arguments.Number("generation"));
-  CHAINFS_ASSIGN(const bool remove, arguments.Switch("delete", false));
-  if (remove)
-    request.remove =
-        call.privileged ? jobs::RemoveLayers::kAnywhere : jobs::RemoveLayers::kInSources;
-  CHAINFS_ASSIGN(request.dry_run, arguments.Switch("dry-run", false));
-  CHAINFS_TRY(jobs_.Stream(request));
-  return {};
+Result<DiskPtr> Commands::DiskToSnapshot(const Call& call) const {
+  const std::optional<std::string> disks = call.arguments.Text("disks");
+  if (call.disk != nullptr) {
+    if (disks) return Bad("disks= is only for commands on the mount point");
+    return call.disk;
+  }
+  if (!disks) return Bad("a command on the mount point must name the disk with disks=");
+  if (disks->find(';') != std::string::npos) {
+    return Fail(ErrorKind::kUnsupported,
+                "this release makes no snapshot of several disks at once; name one in disks=");
+  }
+  DiskPtr disk = catalog_.Find(*disks);
+  if (disk == nullptr) {
+    return Fail(ErrorKind::kNotFound, EscapeText(fmt::format("there is no disk {}", *disks)));
+  }
+  return disk;
 }
 
 Status Commands::Snapshot(const Call& call) {
   const verbs::Arguments& arguments = call.arguments;
-  jobs::JobManager::SnapshotCommand command;
-  const std::optional<std::string> disks = arguments.Text("disks");
-  if (call.disk != nullptr) {
-    if (disks) return Bad("disks= is only for commands on the mount point");
-    command.disk = call.disk->name();
-  } else {
-    if (!disks) return Bad("a command on the mount point must name the disk with disks=");
-    if (disks->find(';') != std::string::npos) {
-      return Fail(ErrorKind::kUnsupported,
-                  "this release makes no snapshot of several disks at once; name one in disks=");
-    }
-    command.disk = *disks;
+  CHAINFS_ASSIGN(const DiskPtr disk, DiskToSnapshot(call));
+  const std::string id = arguments.Text("id").value_or("");
+  SnapshotRequest request;
+  request.target = arguments.Text("target").value_or("");
+  request.anywhere = call.privileged;
+  CHAINFS_ASSIGN(request.cluster_bits, ParseClusterBits(arguments));
+  CHAINFS_ASSIGN(request.lazy_refcounts, arguments.Switch("lazy_refcounts", false));
+  CHAINFS_ASSIGN(const bool dry_run, arguments.Switch("dry-run", false));
+  if (catalog_.options().read_only && !dry_run) {
+    return Fail(ErrorKind::kReadOnly, "the mount is read-only");
   }
-  command.id = arguments.Text("id").value_or("");
-  command.request.target = arguments.Text("target").value_or("");
-  command.request.anywhere = call.privileged;
-  CHAINFS_ASSIGN(command.request.cluster_bits, ParseClusterBits(arguments));
-  CHAINFS_ASSIGN(command.request.lazy_refcounts, arguments.Switch("lazy_refcounts", false));
-  CHAINFS_ASSIGN(command.generation, arguments.Number("generation"));
-  CHAINFS_ASSIGN(command.dry_run, arguments.Switch("dry-run", false));
-  return jobs_.Snapshot(command);
+  CHAINFS_ASSIGN(jobs::Reservation reservation, jobs_.ReserveDisk(*disk, "snapshot", id, false));
+  if (dry_run) {
+    CHAINFS_TRY(catalog_.PlanSnapshot(disk, request));
+  } else {
+    CHAINFS_TRY(catalog_.Snapshot(disk, request));
+  }
+  if (!id.empty()) jobs_.ShowConcluded(std::move(reservation));
+  return {};
 }
 
 Status Commands::Revert(const Call& call) {
   const verbs::Arguments& arguments = call.arguments;
-  jobs::JobManager::RevertCommand command;
-  command.disk = call.disk->name();
-  command.anywhere = call.privileged;
-  command.to = arguments.Text("to").value_or("");
+  const DiskPtr& disk = call.disk;
+  const std::string name = arguments.Text("to").value_or("");
   CHAINFS_ASSIGN(const bool agreed, arguments.Switch("yes", false));
-  CHAINFS_ASSIGN(command.generation, arguments.Number("generation"));
-  CHAINFS_ASSIGN(command.dry_run, arguments.Switch("dry-run", false));
-  if (!agreed && !command.dry_run) {
-    return Bad(
-        fmt::format("the layers above {} would be removed for good; add yes=yes", command.to));
+  CHAINFS_ASSIGN(const bool dry_run, arguments.Switch("dry-run", false));
+  if (!agreed && !dry_run) {
+    return Bad(fmt::format("the layers above {} would be removed for good; add yes=yes", name));
   }
-  return jobs_.Revert(command);
+  CHAINFS_ASSIGN(const jobs::Reservation alone, jobs_.ReserveDisk(*disk, "revert", "", true));
+  // From here on nobody changes the chain.
+  CHAINFS_TRY(CheckGeneration(call));
+  CHAINFS_ASSIGN(const LayerPtr to, catalog_.FindLayer(*disk, name));
+  CHAINFS_ASSIGN(const LeftOutLayers dropped, catalog_.Revert(disk, *to, call.privileged, dry_run));
+  if (dry_run) return {};
+  spdlog::info("disk {} was reverted to {}; {} layers removed", disk->name(), to->path,
+               dropped.removed.size());
+  if (!dropped.problem.empty()) {
+    spdlog::warn("disk {}: a layer that it was reverted from is not removed yet: {}", disk->name(),
+                 dropped.problem);
+  }
+  return {};
 }
 
 Status Commands::Flush(const Call& call) {

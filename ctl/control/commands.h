@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Commands: what is done when somebody gives a verb. What a verb takes and where it may be given is
-// in the table of verbs (ctl/verbs/verb_table.h), whose checks come first; a function here only
-// translates, the work is the job manager's.
+// in the table of verbs (ctl/verbs/verb_table.h), whose checks come first. A verb that is the name
+// of a type of job starts one; for the others there is a function here.
 //
 // A verb queues and returns, because a transport may keep others from the disk meanwhile (a kernel
 // holds its inode lock during setxattr). Some do short I/O of necessity: `snapshot` and `revert`
@@ -57,7 +57,8 @@ class Commands {
   static const std::vector<Handler>& Handlers();
 
   Status CheckGeneration(const Call& call) const;
-  Status Stream(const Call& call);
+  // The disk that a snapshot on a disk or on the mount means.
+  Result<DiskPtr> DiskToSnapshot(const Call& call) const;
   Status Snapshot(const Call& call);
   Status Revert(const Call& call);
   Status Flush(const Call& call);

@@ -3,11 +3,13 @@
 
 #include <utility>
 
+#include "jobs/job_types.h"
+
 namespace chainfs::control {
 
 ControlPlane::ControlPlane(Catalog& catalog, CommandAccess access, MountConfig config)
     : errors(disks),
-      jobs(catalog, events,
+      jobs(catalog, events, jobs::JobTypes(),
            {.failed = [this](const auto& disk, const auto& type,
                              const Error& error) { errors.JobFailed(disk, type, error); }}),
       commands(catalog, jobs, access, [this] { changes_.ReleaseEventReaders(); }),

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "ctl/control/served_disks.h"
-#include "jobs/engine/job.h"
+#include "jobs/engine/job_info.h"
 
 namespace chainfs::control {
 

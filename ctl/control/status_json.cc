@@ -8,7 +8,6 @@
 
 #include "blocklayer/base/timestamp.h"
 #include "ctl/control/errno_map.h"
-#include "jobs/engine/job_manager.h"
 
 namespace chainfs::control {
 namespace {

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "blocklayer/catalog/catalog.h"
-#include "jobs/engine/job.h"
+#include "jobs/engine/job_info.h"
 
 namespace chainfs::control {
 

@@ -42,6 +42,9 @@ class Arguments {
   // The text that Parse takes, in the order in which the keys came.
   std::string Format() const;
 
+  // Keys and values, in the order in which the keys came.
+  const std::vector<std::pair<std::string, std::string>>& items() const { return items_; }
+
   bool Has(std::string_view key) const { return Find(key) != nullptr; }
   // Nothing when the key was not given. An empty text is a value like any other.
   std::optional<std::string> Text(std::string_view key) const;

@@ -4,8 +4,7 @@
 // knows nothing of states, verbs or speed.
 //
 // Threads: Process from several at once, for different chunks. Settle, Pivot, LeftOut and Release
-// from one at a time, when no Process is under way. SaveParameters and the constants: any, at any
-// time.
+// from one at a time, when no Process is under way. The constants: any, at any time.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +29,7 @@ struct JobParameters {
   uint64_t speed = 0;  // bytes per second; 0: no limit
   bool paused = false;
   uint64_t progress = 0;  // bytes; how far it was, as users were told
+  bool operator==(const JobParameters&) const = default;
 };
 
 class ChunkWork {
@@ -51,18 +51,21 @@ class ChunkWork {
   // flight. Cheap, any thread, called with a lock held.
   virtual bool UsersWait() const { return false; }
 
+  // Takes what the work needs and makes sure that its end will be possible. Before anything is
+  // recorded or processed; when it fails, nothing is held.
+  virtual Status Prepare() { return {}; }
   // Doing a chunk again is harmless.
   virtual ChunkResult Process(uint64_t offset, uint64_t length) = 0;
   // Makes what was processed durable, so that the process may end here and be taken up again.
   virtual Status Settle() { return {}; }
-  // The one step that cannot be taken back. Only after all chunks and Settle succeeded.
+  // The one step that cannot be taken back. Only after all chunks and Settle succeeded, and after
+  // the record says that it begins.
   virtual Status Pivot() { return {}; }
   // What the work has to say of itself at its end: after Pivot succeeded, before Release.
   virtual LeftOutLayers LeftOut() { return {}; }
-  // The job ends for good, whether well or not: gives back locks, removes the durable record.
+  // The job ends for good, whether well or not, or was not accepted after all: gives back what
+  // Prepare took. Its record goes after that.
   virtual void Release() {}
-  // Keeps the parameters durably. Failure is logged, not fatal.
-  virtual void SaveParameters(const JobParameters& /*parameters*/) {}
 };
 
 }  // namespace chainfs::jobs

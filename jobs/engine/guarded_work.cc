@@ -20,7 +20,10 @@ Status GuardedWork::Settle() {
 }
 
 Status GuardedWork::Pivot() {
-  return Guarded([&] { return work_->Pivot(); });
+  return Guarded([&]() -> Status {
+    if (recorder_ != nullptr) CHAINFS_TRY(recorder_->EnterPivot());
+    return work_->Pivot();
+  });
 }
 
 LeftOutLayers GuardedWork::LeftOut() {
@@ -35,8 +38,8 @@ LeftOutLayers GuardedWork::LeftOut() {
 
 void GuardedWork::Save(const std::function<std::optional<JobParameters>()>& newest) {
   MutexLock lock(record_mu_);
-  if (given_up_) return;
-  if (const std::optional<JobParameters> parameters = newest()) work_->SaveParameters(*parameters);
+  if (given_up_ || recorder_ == nullptr) return;
+  if (const std::optional<JobParameters> parameters = newest()) recorder_->Save(*parameters);
 }
 
 Status GuardedWork::Release() {
@@ -44,6 +47,7 @@ Status GuardedWork::Release() {
   given_up_ = true;
   return Guarded([&]() -> Status {
     work_->Release();
+    if (recorder_ != nullptr) recorder_->Remove();
     return {};
   });
 }

@@ -1,27 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JobManager: all background work of one mount. A verb validates, records the job durably where it
-// must outlive the daemon, and returns; the work runs as chunks on a oneTBB task arena, several in
-// flight a job, several jobs at once. See README.md for the life of a job.
+// JobManager: all background work of one mount. A command is planned, recorded durably where it
+// must outlive the daemon, and accepted; the work runs as chunks on a oneTBB task arena, several in
+// flight per job, several jobs at once. See README.md for the life of a job.
 //
 // Threads: all methods, any thread. No method waits for a job's work, except Shutdown.
 #pragma once
 
 #include <functional>
-#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "blocklayer/catalog/catalog.h"
-#include "jobs/engine/event_log.h"
-#include "jobs/engine/job.h"
+#include "jobs/engine/job_starter.h"
+#include "jobs/engine/recorded_jobs.h"
 
 namespace chainfs::jobs {
 
 struct JobManagerOptions {
-  int threads = 0;  // of the arena; 0: one a core, at least 2
+  int threads = 0;  // of the arena; 0: one per core, at least 2
   // A job of the disk failed, or stands still until somebody resumes it. Quick, any thread, called
   // with locks of the jobs held.
   std::function<void(const std::string& disk, const std::string& type, const Error& error)> failed =
@@ -30,8 +29,9 @@ struct JobManagerOptions {
 
 class JobManager {
  public:
-  // Both must outlive the manager.
-  JobManager(Catalog& catalog, EventLog& events, JobManagerOptions options);
+  // All must outlive the manager. `types` are the kinds of job that there are.
+  JobManager(Catalog& catalog, EventLog& events, std::span<const JobType> types,
+             JobManagerOptions options);
   ~JobManager();
 
   // Starts again what a record beside the images says was not finished. Call once, after the
@@ -42,30 +42,19 @@ class JobManager {
   // written again. Cheap, any thread, also with locks held.
   void RetryRecorded();
 
-  // The id of the accepted job. kInvalidArgument, kExists (id), kNotFound (disk, layer), kBusy
-  // (another job writes one of the layers), kStale, kReadOnly (read-only mount or top image).
-  Result<std::string> Stream(const StreamRequest& request);
-  // Synchronous and short; still leaves a concluded job of type "snapshot" when `id` is given.
-  // kExists, kAccess...
-  struct SnapshotCommand {
-    std::string disk = {};
-    std::string id = {};
-    SnapshotRequest request = {};
-    std::optional<uint64_t> generation = {};
-    bool dry_run = false;
-  };
-  Status Snapshot(const SnapshotCommand& command);
+  // The id of the accepted job. kUnsupported (type), kInvalidArgument, kExists (id), kNotFound
+  // (disk, layer), kBusy (another job writes one of the layers), kStale, kReadOnly (read-only mount
+  // or top image).
+  Result<std::string> Start(const JobCommand& command);
 
-  // The disk goes back to an older layer, the newer ones are removed. Synchronous and short.
-  // kBusy while a job of the disk is there that has not finished.
-  struct RevertCommand {
-    std::string disk = {};
-    std::string to = {};    // as for streams
-    bool anywhere = false;  // the caller may have files outside the sources removed (root)
-    std::optional<uint64_t> generation = {};
-    bool dry_run = false;
-  };
-  Status Revert(const RevertCommand& command);
+  // For a short command that changes the chain of a disk and is no job: held while it is carried
+  // out, it has the id, so that no job gets it. kInvalidArgument and kExists (id), kShutdown; kBusy
+  // when it wants to be `alone` and an unfinished or waiting job of the disk is there; no job is
+  // accepted beside it then.
+  Result<Reservation> ReserveDisk(const Disk& disk, std::string_view type, std::string_view id,
+                                  bool alone);
+  // The command was carried out: the history shows it as a concluded job of its id.
+  void ShowConcluded(Reservation command);
 
   // `disk` empty: any. `id` empty: the newest job that has not finished (for Dismiss: that has), no
   // dry run if there is another. kNoSuchJob; kInvalidArgument naming the state when the verb is not
@@ -73,10 +62,11 @@ class JobManager {
   Status Cancel(std::string_view disk, std::string_view id);
   Status Pause(std::string_view disk, std::string_view id);
   Status Resume(std::string_view disk, std::string_view id);
+  Status Complete(std::string_view disk, std::string_view id);
   Status SetSpeed(std::string_view disk, std::string_view id, uint64_t bytes_per_second);
   Status Dismiss(std::string_view disk, std::string_view id);
 
-  // Newest first; `disk` empty: of all disks. Running ones and the last 32 concluded a disk.
+  // Newest first; `disk` empty: of all disks. Running ones and the last 32 concluded per disk.
   std::vector<JobInfo> Jobs(std::string_view disk) const;
   std::optional<JobInfo> Find(std::string_view disk, std::string_view id) const;
 
@@ -85,11 +75,12 @@ class JobManager {
   void Shutdown();
 
  private:
-  class Impl;
-  const std::unique_ptr<Impl> impl_;
+  EventLog& events_;
+  JobRegistry registry_;
+  JobStarter starter_;
+  RecordedJobs recorded_;
+  // Last, so that it goes first: its tasks use all of the above.
+  JobArena arena_;
 };
-
-// {"id":...,"type":...}: a job as users see it, keys named as in QEMU; one line.
-std::string JobToJson(const JobInfo& job);
 
 }  // namespace chainfs::jobs

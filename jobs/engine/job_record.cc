@@ -3,121 +3,77 @@
 
 #include <fmt/format.h>
 
-#include <array>
-#include <charconv>
-#include <map>
+#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "blocklayer/base/percent_text.h"
 #include "ctl/verbs/job_id.h"
+#include "jobs/engine/old_job_record.h"
 
 namespace chainfs::jobs {
 namespace {
 
-constexpr std::string_view kVersion = "1";
-constexpr std::array<std::pair<OnError, std::string_view>, 4> kPolicies = {
-    {{OnError::kReport, "report"},
-     {OnError::kIgnore, "ignore"},
-     {OnError::kStop, "stop"},
-     {OnError::kEnospc, "enospc"}}};
+using Json = nlohmann::ordered_json;
 
-std::string_view DeleteWord(RemoveLayers remove) {
-  switch (remove) {
-    case RemoveLayers::kNo:
-      break;
-    case RemoveLayers::kInSources:
-      return "sources";
-    case RemoveLayers::kAnywhere:
-      return "anywhere";
+constexpr uint64_t kVersion = 2;
+constexpr std::string_view kPivot = "pivot";
+constexpr std::string_view kCopy = "copy";
+
+std::unexpected<Error> NoSense(std::string_view key) {
+  return Fail(ErrorKind::kInvalidFormat, fmt::format("'{}' is missing or makes no sense", key));
+}
+
+Result<std::string> NeedText(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_string()) return NoSense(key);
+  std::string text = PercentUnescape(found->get_ref<const std::string&>());
+  if (text.empty()) return NoSense(key);
+  return text;
+}
+
+Result<uint64_t> NeedNumber(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number_unsigned()) return NoSense(key);
+  return found->get<uint64_t>();
+}
+
+Result<bool> NeedBool(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_boolean()) return NoSense(key);
+  return found->get<bool>();
+}
+
+Result<verbs::Arguments> NeedCommand(const Json& json) {
+  const auto found = json.find("command");
+  if (found == json.end() || !found->is_object()) return NoSense("command");
+  verbs::Arguments command;
+  for (const auto& [key, value] : found->items()) {
+    if (!value.is_string()) return NoSense(key);
+    command.Set(PercentUnescape(key), PercentUnescape(value.get_ref<const std::string&>()));
   }
-  return "no";
+  return command;
 }
 
-std::string Escape(std::string_view value) {
-  std::string out;
-  for (const char c : value) {
-    if (c == '%' || c == '\n' || c == '\r') {
-      out += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-    } else {
-      out += c;
-    }
+Result<JobRecord> ReadFields(const Json& json) {
+  CHAINFS_ASSIGN(const uint64_t version, NeedNumber(json, "version"));
+  if (version != kVersion) {
+    return Fail(ErrorKind::kUnsupported,
+                fmt::format("version {} is not known to this chainfs", version));
   }
-  return out;
-}
-
-std::string Unescape(std::string_view value) {
-  std::string out;
-  for (size_t i = 0; i < value.size(); ++i) {
-    unsigned char c = 0;
-    if (value[i] == '%' && i + 2 < value.size() &&
-        std::from_chars(&value[i + 1], &value[i + 1] + 2, c, 16).ptr == &value[i + 1] + 2) {
-      out += static_cast<char>(c);
-      i += 2;
-    } else {
-      out += value[i];
-    }
-  }
-  return out;
-}
-
-using Facts = std::map<std::string, std::string, std::less<>>;
-
-Result<Facts> ParseLines(std::string_view text) {
-  Facts facts;
-  while (!text.empty()) {
-    const size_t end = text.find('\n');
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    if (line.empty() || line.front() == '#') continue;
-    const size_t equals = line.find('=');
-    if (equals == std::string_view::npos) {
-      return Fail(ErrorKind::kInvalidFormat,
-                  fmt::format("'{}' is not of the form key=value", line));
-    }
-    if (!facts.emplace(line.substr(0, equals), Unescape(line.substr(equals + 1))).second) {
-      return Fail(ErrorKind::kInvalidFormat,
-                  fmt::format("key '{}' occurs twice", line.substr(0, equals)));
-    }
-  }
-  return facts;
-}
-
-Result<std::string> Need(const Facts& facts, std::string_view key) {
-  const auto found = facts.find(key);
-  if (found == facts.end() || found->second.empty()) {
-    return Fail(ErrorKind::kInvalidFormat, fmt::format("there is no '{}'", key));
-  }
-  return found->second;
-}
-
-std::unexpected<Error> Malformed(std::string_view key, std::string_view value) {
-  return Fail(ErrorKind::kInvalidFormat, fmt::format("'{}={}' makes no sense", key, value));
-}
-
-Result<uint64_t> NeedNumber(const Facts& facts, std::string_view key) {
-  CHAINFS_ASSIGN(const std::string text, Need(facts, key));
-  uint64_t number = 0;
-  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (problem != std::errc() || end != text.data() + text.size()) return Malformed(key, text);
-  return number;
-}
-
-Result<OnError> NeedPolicy(const Facts& facts) {
-  CHAINFS_ASSIGN(const std::string word, Need(facts, "on-error"));
-  for (const auto& [policy, name] : kPolicies) {
-    if (name == word) return policy;
-  }
-  return Malformed("on-error", word);
-}
-
-Result<RemoveLayers> ReadDelete(const Facts& facts) {
-  // Records of older daemons do not say.
-  const auto found = facts.find("delete");
-  if (found == facts.end()) return RemoveLayers::kNo;
-  for (const RemoveLayers value :
-       {RemoveLayers::kNo, RemoveLayers::kInSources, RemoveLayers::kAnywhere}) {
-    if (DeleteWord(value) == found->second) return value;
-  }
-  return Malformed("delete", found->second);
+  JobRecord record;
+  CHAINFS_ASSIGN(record.id, NeedText(json, "id"));
+  if (!verbs::IsLegalJobId(record.id)) return NoSense("id");
+  CHAINFS_ASSIGN(record.type, NeedText(json, "type"));
+  CHAINFS_ASSIGN(record.disk, NeedText(json, "disk"));
+  CHAINFS_ASSIGN(record.command, NeedCommand(json));
+  CHAINFS_ASSIGN(record.privileged, NeedBool(json, "privileged"));
+  CHAINFS_ASSIGN(record.parameters.speed, NeedNumber(json, "speed"));
+  CHAINFS_ASSIGN(record.parameters.paused, NeedBool(json, "paused"));
+  CHAINFS_ASSIGN(record.parameters.progress, NeedNumber(json, "progress"));
+  CHAINFS_ASSIGN(const std::string phase, NeedText(json, "phase"));
+  if (phase != kPivot && phase != kCopy) return NoSense("phase");
+  record.pivoting = phase == kPivot;
+  return record;
 }
 
 }  // namespace
@@ -125,49 +81,30 @@ Result<RemoveLayers> ReadDelete(const Facts& facts) {
 std::string JobRecordName(std::string_view id) { return fmt::format("{}{}", kJobRecordPrefix, id); }
 
 std::string FormatJobRecord(const JobRecord& record) {
-  std::string_view policy;
-  for (const auto& [value, name] : kPolicies) {
-    if (value == record.on_error) policy = name;
+  Json command = Json::object();
+  for (const auto& [key, value] : record.command.items()) {
+    command[PercentEscape(key)] = PercentEscape(value);
   }
-  return fmt::format(
-      "version={}\nid={}\ntype={}\ndisk={}\ntop={}\nbase={}\nspeed={}\non-error={}\nphase={}\n"
-      "paused={}\ndelete={}\nprogress={}\n",
-      kVersion, record.id, record.type, Escape(record.disk), Escape(record.top),
-      Escape(record.base.value_or("")), record.speed, policy, record.pivoting ? "pivot" : "copy",
-      record.paused ? 1 : 0, DeleteWord(record.remove), record.progress);
+  const Json json = {
+      {"version", kVersion},
+      {"id", record.id},
+      {"type", PercentEscape(record.type)},
+      {"disk", PercentEscape(record.disk)},
+      {"command", std::move(command)},
+      {"privileged", record.privileged},
+      {"speed", record.parameters.speed},
+      {"paused", record.parameters.paused},
+      {"progress", record.parameters.progress},
+      {"phase", record.pivoting ? kPivot : kCopy},
+  };
+  return json.dump(2) + "\n";
 }
 
 Result<JobRecord> ParseJobRecord(std::string_view text) {
-  CHAINFS_ASSIGN(const Facts facts, ParseLines(text));
-  CHAINFS_ASSIGN(const std::string version, Need(facts, "version"));
-  if (version != kVersion) {
-    return Fail(ErrorKind::kUnsupported,
-                fmt::format("version {} is not known to this chainfs", version));
-  }
-  JobRecord record;
-  CHAINFS_ASSIGN(record.id, Need(facts, "id"));
-  if (!verbs::IsLegalJobId(record.id)) return Malformed("id", record.id);
-  CHAINFS_ASSIGN(record.type, Need(facts, "type"));
-  if (record.type != "stream") {
-    return Fail(ErrorKind::kUnsupported,
-                fmt::format("jobs of type '{}' are not known to this chainfs", record.type));
-  }
-  CHAINFS_ASSIGN(record.disk, Need(facts, "disk"));
-  CHAINFS_ASSIGN(record.top, Need(facts, "top"));
-  const auto base = facts.find("base");
-  if (base == facts.end()) return Fail(ErrorKind::kInvalidFormat, "there is no 'base'");
-  if (!base->second.empty()) record.base = base->second;
-  CHAINFS_ASSIGN(record.speed, NeedNumber(facts, "speed"));
-  CHAINFS_ASSIGN(record.on_error, NeedPolicy(facts));
-  CHAINFS_ASSIGN(const std::string phase, Need(facts, "phase"));
-  if (phase != "copy" && phase != "pivot") return Malformed("phase", phase);
-  record.pivoting = phase == "pivot";
-  CHAINFS_ASSIGN(const uint64_t paused, NeedNumber(facts, "paused"));
-  if (paused > 1) return Malformed("paused", std::to_string(paused));
-  record.paused = paused == 1;
-  CHAINFS_ASSIGN(record.progress, NeedNumber(facts, "progress"));
-  CHAINFS_ASSIGN(record.remove, ReadDelete(facts));
-  return record;
+  if (IsOldJobRecord(text)) return ParseOldJobRecord(text);
+  const Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object()) return Fail(ErrorKind::kInvalidFormat, "it is not a complete JSON object");
+  return ReadFields(json);
 }
 
 }  // namespace chainfs::jobs

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JobRecord: what must be known of a job to take it up again in another process. One small text
-// file a job, "job-ID" beside the images: a line `key=value` for each fact, readable by a person.
-// '%', line feed and carriage return in values are written %25, %0A and %0D.
+// JobRecord: what must be known of a job to take it up again in another process: its type and its
+// command, so that taking it up is planning it again. One small JSON file per job, "job-ID" beside
+// the images; its text is in README.md. Strings are percent-escaped (percent_text.h), so they need
+// no escapes of JSON's, whatever bytes a path has; the catalog relies on that when it looks for the
+// layers that a record names.
 //
-// The phase is for people: a stream that is taken up walks all of the layer again, whatever the
-// phase was, because its allocation map is the true record of progress.
+// Version 1, a line `key=value` per fact (streams only), is read too.
+//
+// The phase is for people: a job that is taken up walks all of its work again, whatever the phase
+// was.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 
-#include "blocklayer/base/result.h"
-#include "jobs/engine/job.h"
+#include "ctl/verbs/arguments.h"
+#include "jobs/engine/chunk_work.h"
 
 namespace chainfs::jobs {
 
@@ -23,14 +26,10 @@ struct JobRecord {
   std::string id;
   std::string type;  // "stream"
   std::string disk;
-  std::string top;                  // path
-  std::optional<std::string> base;  // path
-  uint64_t speed = 0;
-  OnError on_error = OnError::kReport;
-  RemoveLayers remove = RemoveLayers::kNo;
-  bool pivoting = false;  // phase=pivot, else phase=copy
-  bool paused = false;
-  uint64_t progress = 0;  // bytes; where the next daemon's figure begins, not where its walk does
+  verbs::Arguments command = {};  // on-error and the keys of the type
+  bool privileged = false;        // who gave the command may have any file removed
+  JobParameters parameters = {};  // as they were last
+  bool pivoting = false;          // phase "pivot", else "copy"
   bool operator==(const JobRecord&) const = default;
 };
 

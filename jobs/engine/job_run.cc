@@ -26,12 +26,13 @@ std::unexpected<Error> NotNow(std::string message) {
 }  // namespace
 
 JobRun::JobRun(JobArena& arena, EventLog& events, JobSettings settings,
-               std::unique_ptr<ChunkWork> work, JobRunHooks hooks)
+               std::unique_ptr<ChunkWork> work, std::unique_ptr<JobRecorder> recorder,
+               JobRunHooks hooks)
     : arena_(arena),
       settings_(std::move(settings)),
       hooks_(std::move(hooks)),
       started_(std::chrono::system_clock::now()),
-      work_(std::move(work)),
+      work_(std::move(work), std::move(recorder)),
       estimates_(work_.work().estimates()),
       gets_ready_(work_.work().gets_ready()),
       events_(events, {.id = settings_.id,
@@ -69,16 +70,6 @@ void JobRun::Start() {
   progress_saved_ = RunClock::now();
   lanes_.queue.RestartMeter(progress_saved_);
   lanes_.AddLanes(true);
-}
-
-void JobRun::RunToEndHere() {
-  {
-    MutexLock lock(lanes_.mu);
-    phase_ = Phase::kEnding;
-    SetStatus(JobStatus::kRunning);
-    SetStatus(JobStatus::kWaiting);
-  }
-  End();
 }
 
 // ---- Chunks.

@@ -27,9 +27,10 @@
 
 #include "blocklayer/base/sync.h"
 #include "jobs/engine/guarded_work.h"
-#include "jobs/engine/job.h"
 #include "jobs/engine/job_events.h"
+#include "jobs/engine/job_options.h"
 #include "jobs/engine/lane_scheduler.h"
+#include "jobs/engine/listed_job.h"
 
 namespace chainfs::jobs {
 
@@ -54,40 +55,29 @@ struct JobRunHooks {
   std::function<void()> concluded;
 };
 
-class JobRun final : public LaneOwner {
+class JobRun final : public LaneOwner, public ListedJob {
  public:
-  // `arena` and `events` outlive the run.
+  // `arena` and `events` outlive the run. `recorder` null: nothing is recorded.
   JobRun(JobArena& arena, EventLog& events, JobSettings settings, std::unique_ptr<ChunkWork> work,
-         JobRunHooks hooks);
+         std::unique_ptr<JobRecorder> recorder, JobRunHooks hooks);
 
   // The job is accepted: status created. Once, before anything else.
   void AnnounceCreated() EXCLUDES(lanes_.mu);
-  // From created; nothing if the job was cancelled or stopped meanwhile.
-  void Start() EXCLUDES(lanes_.mu);
-  // For work without chunks that is quick: from created to concluded on this thread.
-  void RunToEndHere() EXCLUDES(lanes_.mu);
-  // kInvalidArgument naming the state when a verb is not legal in it.
-  Status Cancel() EXCLUDES(lanes_.mu);
-  Status Pause() EXCLUDES(lanes_.mu);
-  Status Resume() EXCLUDES(lanes_.mu);
-  Status SetSpeed(uint64_t bytes_per_second) EXCLUDES(lanes_.mu);
+  // As ListedJob says.
+  const std::string& id() const override { return settings_.id; }
+  bool estimates() const override { return estimates_; }
+  JobInfo Info() const override EXCLUDES(lanes_.mu);
+  bool Finished() const override EXCLUDES(lanes_.mu);
+  Status Cancel() override EXCLUDES(lanes_.mu);
+  Status Pause() override EXCLUDES(lanes_.mu);
+  Status Resume() override EXCLUDES(lanes_.mu);
+  Status SetSpeed(uint64_t bytes_per_second) override EXCLUDES(lanes_.mu);
   // A job that is ready ends as soon as its source is empty.
-  Status Complete() EXCLUDES(lanes_.mu);
-  // Whether dismiss is legal now; the owner then forgets the job.
-  Status CheckDismiss() const EXCLUDES(lanes_.mu);
-  // Whether its course is over: concluded, or on the way there after an error or a cancel.
-  bool Finished() const EXCLUDES(lanes_.mu);
-
-  bool estimates() const { return estimates_; }
-  JobInfo Info() const EXCLUDES(lanes_.mu);
-  const std::string& id() const { return settings_.id; }
-  const std::string& disk() const { return settings_.disk; }
-
-  // For the end of the daemon: no new chunk; settles what was copied; the record stays. Does not
-  // wait. A job that is in its end completes it.
-  void Stop() EXCLUDES(lanes_.mu);
-  // Until the job has concluded or stopped.
-  void WaitStopped() EXCLUDES(lanes_.mu);
+  Status Complete() override EXCLUDES(lanes_.mu);
+  Status CheckDismiss() const override EXCLUDES(lanes_.mu);
+  void Start() override EXCLUDES(lanes_.mu);
+  void Stop() override EXCLUDES(lanes_.mu);
+  void WaitStopped() override EXCLUDES(lanes_.mu);
 
  private:
   enum class Phase : uint8_t { kQueued, kCopying, kEnding, kConcluded, kStopped };

@@ -11,10 +11,6 @@
 namespace chainfs::jobs {
 namespace {
 
-bool Fills(const StreamPlan& a, const StreamPlan& b) {
-  return a.top == b.top || std::ranges::find(b.between, a.top) != b.between.end();
-}
-
 Result<Layers::const_iterator> Place(Catalog& catalog, const Disk& disk, const Layers& layers,
                                      const std::string& name) {
   CHAINFS_ASSIGN(const LayerPtr layer, catalog.FindLayer(disk, name));
@@ -73,10 +69,13 @@ Result<StreamPlan> PlanStream(Catalog& catalog, const Disk& disk,
   return plan;
 }
 
-bool SameLayers(const StreamPlan& a, const StreamPlan& b) {
-  return a.top == b.top && a.base == b.base && a.between == b.between;
+// The base and what is below it are read for the parts of clusters that come from there.
+LayerClaims ClaimsOf(const StreamPlan& plan) {
+  LayerClaims claims{.reads = {}, .fills = {plan.top}, .writes = {}, .drops = plan.between};
+  if (plan.below == nullptr) return claims;
+  const Layers& below = plan.below->layers();
+  claims.reads.assign(below.begin() + static_cast<ptrdiff_t>(plan.between.size()), below.end());
+  return claims;
 }
-
-bool Conflicts(const StreamPlan& a, const StreamPlan& b) { return Fills(a, b) || Fills(b, a); }
 
 }  // namespace chainfs::jobs

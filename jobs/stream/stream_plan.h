@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// StreamPlan: which layers a stream is about. The names of a request become layers, and two plans
-// can be compared for conflict.
+// StreamPlan: which layers a stream is about: the names of a request become layers.
 //
 // Threads: values; the functions call only the catalog and the disk.
 #pragma once
@@ -11,6 +10,7 @@
 #include <string>
 
 #include "blocklayer/catalog/catalog.h"
+#include "jobs/engine/layer_claims.h"
 
 namespace chainfs::jobs {
 
@@ -22,6 +22,10 @@ struct StreamPlan {
 
   // Nothing is to be left out.
   bool nothing_to_do() const { return between.empty(); }
+  // Bytes to walk.
+  uint64_t length() const { return nothing_to_do() ? 0 : top->image->virtual_size(); }
+  // Layers that are left out.
+  uint32_t dropped() const { return static_cast<uint32_t>(between.size()); }
 };
 
 // `top` null: the active layer. kNotFound (layer), kInvalidArgument (order, raw top).
@@ -29,12 +33,6 @@ Result<StreamPlan> PlanStream(Catalog& catalog, const Disk& disk,
                               const std::optional<std::string>& top,
                               const std::optional<std::string>& base);
 
-// Whether both plans name the same layers.
-bool SameLayers(const StreamPlan& a, const StreamPlan& b);
-
-// Whether two streams must not run at once: one fills a layer that the other fills or leaves out.
-// Layers that both only read (linked clones have them in common) do no harm, nor does a base that
-// the other fills: its contents stay the same.
-bool Conflicts(const StreamPlan& a, const StreamPlan& b);
+LayerClaims ClaimsOf(const StreamPlan& plan);
 
 }  // namespace chainfs::jobs

@@ -30,10 +30,12 @@
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "blocklayer/formats/registry/format_registry.h"
 #include "jobs/engine/job_manager.h"
+#include "jobs/job_types.h"
 #include "tests/support/image_model.h"
 #include "tests/support/mem_host.h"
 #include "tests/support/random.h"
 #include "tests/support/stamp.h"
+#include "tests/support/stream_request.h"
 
 namespace chainfs {
 

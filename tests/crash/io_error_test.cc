@@ -348,12 +348,12 @@ TEST_P(IoError, Stream) {
         const DiskPtr disk = (*catalog)->Find("vm");
         ASSERT_NE(disk, nullptr);
         jobs::EventLog events;
-        jobs::JobManager jobs(**catalog, events, {.threads = 2});
+        jobs::JobManager jobs(**catalog, events, jobs::JobTypes(), {.threads = 2});
         jobs::StreamRequest request;
         request.disk = "vm";
         request.base = base;
         Arm(n);
-        const auto id = jobs.Stream(request);
+        const auto id = jobs::StartStream(jobs, **catalog, request);
         if (!id) {
           ExpectRightError(id.error(), true);
         } else {
@@ -375,7 +375,7 @@ TEST_P(IoError, Stream) {
           ASSERT_TRUE(disk->read_only());
         } else {
           // The same again, and now it goes through.
-          const auto again = jobs.Stream(request);
+          const auto again = jobs::StartStream(jobs, **catalog, request);
           ASSERT_TRUE(again) << again.error().message;
           const std::optional<jobs::JobInfo> job = WaitForJobs(jobs);
           ASSERT_TRUE(job);

@@ -81,12 +81,12 @@ TEST_F(LeftOutCrash, AStreamThatDeletesWhatItHasMerged) {
       auto catalog = OpenMemCatalog(host_);
       ASSERT_TRUE(catalog) << catalog.error().message;
       jobs::EventLog events;
-      jobs::JobManager jobs(**catalog, events, {.threads = 2});
+      jobs::JobManager jobs(**catalog, events, jobs::JobTypes(), {.threads = 2});
       jobs::StreamRequest request;
       request.disk = "vm";
       request.base = "base.qcow2";
       request.remove = jobs::RemoveLayers::kInSources;
-      ASSERT_TRUE(jobs.Stream(request));
+      ASSERT_TRUE(jobs::StartStream(jobs, **catalog, request));
       const std::optional<jobs::JobInfo> job = WaitForJobs(jobs);
       ASSERT_TRUE(job && !job->error);
       ASSERT_EQ(job->removed.size(), 2u);

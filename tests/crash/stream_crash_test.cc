@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Crash states of a stream among guest writes: the real catalog and the job's own work (StreamWork,
-// chunk by chunk, so that a seed repeats the run) on a recording host; then every crash point, many
-// states each. In every state the chain opens through the names in its headers, no layer is
-// corrupt, each sector holds the value flushed last or a later one, the layer that is filled names
-// the old backing file or the new one, and no other layer shows anything but what it showed before.
-// A sample is taken up again by a new catalog and job manager, which are in turn crashed; a sample
-// is judged by qemu-img. One more scenario runs the job manager itself beside two guest threads.
+// Crash states of a stream among guest writes: the real catalog and the job's own work (StreamWork
+// and its record, chunk by chunk, so that a seed repeats the run) on a recording host; then every
+// crash point, many states each. In every state the chain opens through the names in its headers,
+// no layer is corrupt, each sector holds the value flushed last or a later one, the layer that is
+// filled names the old backing file or the new one, and no other layer shows anything but what it
+// showed before. A sample is taken up again by a new catalog and job manager, which are in turn
+// crashed; a sample is judged by qemu-img. One more scenario runs the job manager itself beside two
+// guest threads.
 //
 // CHAINFS_CRASH_ROUNDS (default 2) scenarios a case; CHAINFS_CRASH_STATES (default 10) states a
 // point.
@@ -14,6 +15,8 @@
 
 #include <utility>
 
+#include "jobs/engine/guarded_work.h"
+#include "jobs/engine/record_file.h"
 #include "jobs/stream/stream_work.h"
 #include "tests/crash/crash_chain.h"
 #include "tests/support/command.h"
@@ -85,18 +88,21 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
   void StreamByHand() {
     auto plan = jobs::PlanStream(*catalog_, *disk_, "/mem/" + GetParam().top, BasePath());
     ASSERT_TRUE(plan) << plan.error().message;
-    jobs::JobRecord record;
-    record.id = "s1";
-    record.type = "stream";
-    record.disk = "vm";
-    record.top = "/mem/" + GetParam().top;
-    record.base = BasePath();
-    jobs::StreamWork work(*catalog_, disk_, *std::move(plan), record, false);
-    const Status prepared = work.Prepare();
+    auto made = std::make_unique<jobs::StreamWork>(*catalog_, disk_, *std::move(plan),
+                                                   jobs::RemoveLayers::kNo);
+    const Status prepared = made->Prepare();
     ASSERT_TRUE(prepared) << prepared.error().message;
-    const uint64_t step = work.unit() * 4;
-    while (const std::optional<jobs::ChunkRange> range = work.source().Take(step)) {
-      const jobs::ChunkResult chunk = work.Process(range->offset, range->length);
+    verbs::Arguments command;
+    command.Set("top", "/mem/" + GetParam().top).SetIf("base", BasePath());
+    auto record = std::make_unique<jobs::RecordFile>(
+        catalog_->records(), disk_,
+        jobs::JobRecord{.id = "s1", .type = "stream", .disk = "vm", .command = command});
+    const Status recorded = record->Create();
+    ASSERT_TRUE(recorded) << recorded.error().message;
+    jobs::GuardedWork work(std::move(made), std::move(record));
+    const uint64_t step = work.work().unit() * 4;
+    while (const std::optional<jobs::ChunkRange> range = work.work().source().Take(step)) {
+      const jobs::ChunkResult chunk = work.Process(*range);
       ASSERT_TRUE(chunk) << chunk.error().error.message;
       if (random_.OneIn(3)) GuestOperations(1);
       if (HasFatalFailure()) return;
@@ -104,10 +110,12 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     const Status settled = work.Settle();
     ASSERT_TRUE(settled) << settled.error().message;
     GuestOperations(2);
-    // Also in its midst, where the work takes no lock of the image's: at the record of the phase.
-    bool done_within = false;
+    // Also in its midst, where the work takes no lock of the image's: at the record of the phase,
+    // and where the layers are marked.
+    int done_within = 0;
     host_->SetHook([&](const HostCall& call) {
-      if (call.op != HostOp::kRename || std::exchange(done_within, true)) return 0;
+      if (call.op != HostOp::kRename || done_within == 2) return 0;
+      ++done_within;
       if (guest_->may_grow() && disk_->size() < GetParam().max_size) {
         EXPECT_TRUE(guest_->Grow(*disk_, std::min(disk_->size() + 3 * 512, GetParam().max_size)));
       }
@@ -117,8 +125,8 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     const Status pivoted = work.Pivot();
     host_->SetHook({});
     ASSERT_TRUE(pivoted) << pivoted.error().message;
-    ASSERT_TRUE(done_within);
-    work.Release();
+    ASSERT_GT(done_within, 0);
+    ASSERT_TRUE(work.Release());
     completed_ = host_->Mark("stream completed");
     GuestOperations(4);
   }
@@ -126,12 +134,12 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
   // The same by the job manager, on its own threads.
   void StreamWithThreads() {
     jobs::EventLog events;
-    jobs::JobManager jobs(*catalog_, events, {.threads = 2});
+    jobs::JobManager jobs(*catalog_, events, jobs::JobTypes(), {.threads = 2});
     jobs::StreamRequest request;
     request.disk = "vm";
     request.top = "/mem/" + GetParam().top;
     request.base = BasePath();
-    const auto id = jobs.Stream(request);
+    const auto id = jobs::StartStream(jobs, *catalog_, request);
     ASSERT_TRUE(id) << id.error().message;
     std::vector<std::thread> threads;
     for (int t = 0; t < 2; ++t) {
@@ -182,7 +190,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     ASSERT_TRUE(catalog) << catalog.error().message;
     ASSERT_TRUE((*catalog)->Broken().empty()) << (*catalog)->Broken().front().error.message;
     jobs::EventLog events;
-    jobs::JobManager jobs(**catalog, events, {.threads = 2});
+    jobs::JobManager jobs(**catalog, events, jobs::JobTypes(), {.threads = 2});
     const auto records = (*catalog)->records().ReadAll("job-");
     ASSERT_TRUE(records);
     jobs.ResumeRecorded();
@@ -227,7 +235,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
       auto catalog = OpenMemCatalog(host);
       ASSERT_TRUE(catalog) << catalog.error().message;
       jobs::EventLog events;
-      jobs::JobManager jobs(**catalog, events, {.threads = 2});
+      jobs::JobManager jobs(**catalog, events, jobs::JobTypes(), {.threads = 2});
       jobs.ResumeRecorded();
       WaitForJobs(jobs);
       jobs.Shutdown();

@@ -21,9 +21,11 @@
 #include <thread>
 
 #include "jobs/engine/job_manager.h"
+#include "jobs/job_types.h"
 #include "tests/support/command.h"
 #include "tests/support/image_model.h"
 #include "tests/support/random.h"
+#include "tests/support/stream_request.h"
 #include "tests/support/temp_dir.h"
 
 namespace chainfs {
@@ -143,7 +145,7 @@ class ChainModel : public ::testing::Test {
       ADD_FAILURE() << image.name << ": " << image.error.message;
     }
     events_ = std::make_unique<jobs::EventLog>();
-    jobs_ = std::make_unique<jobs::JobManager>(*catalog_, *events_,
+    jobs_ = std::make_unique<jobs::JobManager>(*catalog_, *events_, jobs::JobTypes(),
                                                jobs::JobManagerOptions{.threads = 2});
     disk_ = catalog_->Find("vm");
     ASSERT_NE(disk_, nullptr);
@@ -250,15 +252,14 @@ class ChainModel : public ::testing::Test {
   // With no guest at work.
   void Snapshot() {
     if (disk_->chain()->depth() >= kDeepest) return;
-    jobs::JobManager::SnapshotCommand command;
-    command.disk = "vm";
-    command.request.cluster_bits = 9 + static_cast<uint32_t>(random_.Below(9));
-    command.request.lazy_refcounts = random_.OneIn(4);
+    SnapshotRequest request;
+    request.cluster_bits = 9 + static_cast<uint32_t>(random_.Below(9));
+    request.lazy_refcounts = random_.OneIn(4);
     if (random_.OneIn(2)) {
-      command.request.target = fmt::format("{}/snap{}.qcow2", dir_->path(), snapshots_++);
+      request.target = fmt::format("{}/snap{}.qcow2", dir_->path(), snapshots_++);
     }
     const LayerPtr frozen = disk_->chain()->active;
-    const Status done = jobs_->Snapshot(command);
+    const auto done = catalog_->Snapshot(disk_, request);
     ASSERT_TRUE(done) << done.error().message;
     ASSERT_NE(disk_->chain()->active, frozen);
     frozen_[frozen->name] = expected_;
@@ -279,7 +280,7 @@ class ChainModel : public ::testing::Test {
       request.base = layers[base]->path;
     }
     if (random_.OneIn(3)) request.speed = (1 + random_.Below(8)) << 20;
-    const auto id = jobs_->Stream(request);
+    const auto id = jobs::StartStream(*jobs_, *catalog_, request);
     if (!id) {
       ADD_FAILURE() << id.error().message;
       return false;

@@ -45,9 +45,6 @@ TEST_F(ManagerTest, AReadOnlyMountRefuses) {
   MakeFive();
   OpenAll({.read_only = true});
   EXPECT_EQ(Refused({.disk = "e"}).kind, ErrorKind::kReadOnly);
-  const Status snapshot = jobs_->Snapshot({.disk = "e"});
-  ASSERT_FALSE(snapshot);
-  EXPECT_EQ(snapshot.error().kind, ErrorKind::kReadOnly);
 }
 
 TEST_F(ManagerTest, TwoJobsThatWouldSpoilEachOthersLayersAreNotBothAccepted) {
@@ -199,7 +196,7 @@ TEST_F(ManagerTest, AStreamIsTakenUpAgainAfterAShutdown) {
     WaitFor([&] { return jobs_->Find("e", "s")->current_progress > 0; }, "progress");
     ASSERT_TRUE(jobs_->SetSpeed("e", "s", 1));
     jobs_->Shutdown();
-    EXPECT_EQ(jobs_->Stream({.disk = "e"}).error().kind, ErrorKind::kShutdown);
+    EXPECT_EQ(StartStream(*jobs_, *catalog_, {.disk = "e"}).error().kind, ErrorKind::kShutdown);
     EXPECT_EQ(jobs_->Cancel("e", "s").error().kind, ErrorKind::kShutdown);
     EXPECT_EQ(Records(), Words{"job-s"});
     EXPECT_TRUE(Events("BLOCK_JOB_CANCELLED").empty());
@@ -246,7 +243,7 @@ TEST_F(ManagerTest, AnEndThatWasAlmostReachedIsReached) {
   ASSERT_TRUE(jobs_->Cancel("e", "s"));
   WaitEnd("e", "s");
   Stream({.disk = "e"});
-  contents.replace(contents.find("phase=copy"), 10, "phase=pivot");
+  contents.replace(contents.find("copy"), 4, "pivot");
   ASSERT_TRUE(catalog_->records().Write(*Disk("e"), "job-s", contents));
   CloseAll();
   OpenAll();
@@ -254,6 +251,37 @@ TEST_F(ManagerTest, AnEndThatWasAlmostReachedIsReached) {
   EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
   EXPECT_TRUE(Records().empty());
   EXPECT_EQ(ChainOf("e"), Words{"e.qcow2"});
+}
+
+// What a daemon left that wrote a line per fact.
+TEST_F(ManagerTest, ARecordOfAnOlderDaemonIsTakenUp) {
+  MakeFive();
+  Remember("e.qcow2");
+  OpenAll();
+  ASSERT_TRUE(catalog_->records().Write(
+      *Disk("e"), "job-s",
+      "version=1\nid=s\ntype=stream\ndisk=e\ntop=" + At("d.qcow2") + "\nbase=" + At("a.qcow2") +
+          "\nspeed=1\non-error=stop\nphase=copy\npaused=0\ndelete=sources\nprogress=4096\n"));
+  CloseAll();
+  OpenAll();
+  jobs_->ResumeRecorded();
+  const auto job = jobs_->Find("e", "s");
+  ASSERT_TRUE(job.has_value());
+  EXPECT_EQ(job->type, "stream");
+  EXPECT_EQ(job->speed, 1u);
+  EXPECT_GE(job->current_progress, 4096u);
+  // From now on it is a record of today.
+  const auto records = catalog_->records().ReadAll("job-");
+  ASSERT_TRUE(records && records->size() == 1);
+  EXPECT_EQ(records->front().contents.front(), '{');
+  EXPECT_TRUE(ParseJobRecord(records->front().contents));
+  ASSERT_TRUE(jobs_->SetSpeed("e", "s", 0));
+  const JobInfo info = WaitEnd("e", "s");
+  EXPECT_FALSE(info.error.has_value()) << *info.error;
+  EXPECT_EQ(info.removed, (Words{At("c.qcow2"), At("b.qcow2")}));
+  EXPECT_EQ(ChainOf("e"), (Words{"e.qcow2", "d.qcow2", "a.qcow2"}));
+  CloseAll();
+  ExpectAsRemembered("e.qcow2");
 }
 
 TEST_F(ManagerTest, RecordsThatMakeNoSenseAreLeftAlone) {
@@ -268,10 +296,10 @@ TEST_F(ManagerTest, RecordsThatMakeNoSenseAreLeftAlone) {
     contents.replace(contents.find(from), from.size(), to);
     ASSERT_TRUE(catalog_->records().Write(*Disk("e"), name, contents));
   };
-  write("job-x", "version=1", "nonsense");
-  write("job-y", "id=s", "id=z");
-  write("job-z", "disk=e\n", "disk=gone\n");
-  write("job-s", "top=", "top=/elsewhere");
+  write("job-x", "\"version\"", "nonsense");
+  write("job-y", "\"id\": \"s\"", "\"id\": \"z\"");
+  write("job-z", "\"disk\": \"e\"", "\"disk\": \"gone\"");
+  write("job-s", "\"top\": \"", "\"top\": \"/elsewhere");
   CloseAll();
   OpenAll();
   jobs_->ResumeRecorded();
@@ -498,35 +526,66 @@ TEST_F(ManagerTest, TheEndAndATryToTakeUpAgree) {
   EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
 }
 
-TEST_F(ManagerTest, SnapshotsLeaveAJobOnlyWhenNamed) {
+TEST_F(ManagerTest, AShortCommandIsAdmittedLikeAJob) {
   MakeFive();
   OpenAll();
-  ASSERT_TRUE(jobs_->Snapshot({.disk = "e", .dry_run = true}));
-  EXPECT_EQ(ChainOf("e").size(), 5u);
-  ASSERT_TRUE(jobs_->Snapshot({.disk = "e"}));
-  EXPECT_TRUE(jobs_->Jobs("").empty());
-  EXPECT_EQ(ChainOf("e").front(), "e.1.qcow2");
-  const uint64_t generation = Disk("e")->chain()->generation;
-  ASSERT_TRUE(jobs_->Snapshot({.disk = "e", .id = "s2", .generation = generation}));
-  const auto job = jobs_->Find("e", "s2");
+  {
+    const auto held = jobs_->ReserveDisk(*Disk("e"), "snapshot", "s1", false);
+    ASSERT_TRUE(held);
+    EXPECT_EQ(jobs_->ReserveDisk(*Disk("d"), "snapshot", "s1", false).error().kind,
+              ErrorKind::kExists);
+    EXPECT_EQ(Refused({.disk = "e", .id = "s1"}).kind, ErrorKind::kExists);
+    EXPECT_EQ(jobs_->ReserveDisk(*Disk("e"), "revert", "", true).error().kind, ErrorKind::kBusy);
+    EXPECT_TRUE(jobs_->Jobs("").empty());
+  }
+  EXPECT_EQ(jobs_->ReserveDisk(*Disk("e"), "snapshot", "1x", false).error().kind,
+            ErrorKind::kInvalidArgument);
+  {
+    const auto alone = jobs_->ReserveDisk(*Disk("e"), "revert", "", true);
+    ASSERT_TRUE(alone);
+    EXPECT_EQ(Refused({.disk = "e"}).kind, ErrorKind::kBusy);
+    const std::string other = Endless("d");
+    ASSERT_TRUE(jobs_->Cancel("d", other));
+    WaitEnd("d", other);
+  }
+  EXPECT_TRUE(jobs_->Jobs("e").empty());
+}
+
+TEST_F(ManagerTest, AShortCommandIsShownAsAConcludedJob) {
+  MakeFive();
+  OpenAll();
+  auto held = jobs_->ReserveDisk(*Disk("e"), "snapshot", "s1", false);
+  ASSERT_TRUE(held);
+  jobs_->ShowConcluded(*std::move(held));
+  const auto job = jobs_->Find("e", "s1");
   ASSERT_TRUE(job.has_value());
   EXPECT_EQ(job->type, "snapshot");
   EXPECT_EQ(job->status, JobStatus::kConcluded);
-  EXPECT_EQ(Events("CHAIN_CHANGE").size(), 2u);
-  const Status stale = jobs_->Snapshot({.disk = "e", .id = "s3", .generation = generation});
-  ASSERT_FALSE(stale);
-  EXPECT_EQ(stale.error().kind, ErrorKind::kStale);
-  const Status taken = jobs_->Snapshot({.disk = "e", .id = "s3", .request = {.target = "a.qcow2"}});
-  ASSERT_FALSE(taken);
-  EXPECT_EQ(taken.error().kind, ErrorKind::kExists);
-  EXPECT_FALSE(jobs_->Find("e", "s3").has_value());
+  EXPECT_EQ(job->total_progress, 0u);
+  Words story;
+  for (const auto& event : Events()) {
+    EXPECT_EQ(event["id"], "s1");
+    EXPECT_EQ(event["disk"], "e");
+    story.push_back(event["event"] == "JOB_STATUS_CHANGE" ? event["status"] : event["event"]);
+  }
+  EXPECT_EQ(story, (Words{"created", "running", "waiting", "pending", "BLOCK_JOB_COMPLETED",
+                          "concluded"}));
+  for (const Status& refused :
+       {jobs_->Cancel("e", "s1"), jobs_->Pause("e", "s1"), jobs_->Resume("e", "s1"),
+        jobs_->SetSpeed("e", "s1", 1), jobs_->Complete("e", "s1")}) {
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().message, "s1 has already finished");
+  }
+  EXPECT_EQ(Refused({.disk = "e", .id = "s1"}).kind, ErrorKind::kExists);
+  ASSERT_TRUE(jobs_->Dismiss("e", "s1"));
+  EXPECT_TRUE(jobs_->Jobs("").empty());
 }
 
 TEST_F(ManagerTest, LiveBlockCopy) {
   MakeFive();
   Remember("e.qcow2");
   OpenAll();
-  ASSERT_TRUE(jobs_->Snapshot({.disk = "e", .request = {.target = "copy.qcow2"}}));
+  Snapshot("e", {.target = "copy.qcow2"});
   Stream({.disk = "e"});
   EXPECT_EQ(ChainOf("e"), Words{"copy.qcow2"});
   CloseAll();

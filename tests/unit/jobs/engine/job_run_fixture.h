@@ -36,6 +36,8 @@ struct Trace {
   std::atomic<int> settled = 0;
   std::atomic<int> pivoted = 0;
   std::atomic<int> released = 0;
+  std::atomic<int> pivots_recorded = 0;
+  std::atomic<int> removed = 0;  // the record
   std::atomic<int> destroyed = 0;
   std::atomic<int> in_flight = 0;
   std::atomic<int> most_in_flight = 0;
@@ -106,11 +108,6 @@ class FakeWork final : public ChunkWork {
     EXPECT_EQ(trace_->in_flight, 0);
     ++trace_->released;
   }
-  void SaveParameters(const JobParameters& parameters) override {
-    EXPECT_EQ(trace_->released, 0);
-    MutexLock lock(trace_->mu);
-    trace_->saved.push_back(parameters);
-  }
 
  private:
   struct Inside {
@@ -121,6 +118,29 @@ class FakeWork final : public ChunkWork {
   const std::shared_ptr<Trace> trace_;
   const Script script_;
   CursorSource source_;
+};
+
+class FakeRecorder final : public JobRecorder {
+ public:
+  explicit FakeRecorder(std::shared_ptr<Trace> trace) : trace_(std::move(trace)) {}
+
+  Status EnterPivot() override {
+    EXPECT_EQ(trace_->pivoted, 0);
+    ++trace_->pivots_recorded;
+    return {};
+  }
+  void Save(const JobParameters& parameters) override {
+    EXPECT_EQ(trace_->released, 0);
+    MutexLock lock(trace_->mu);
+    trace_->saved.push_back(parameters);
+  }
+  void Remove() override {
+    EXPECT_EQ(trace_->released, 1);
+    ++trace_->removed;
+  }
+
+ private:
+  const std::shared_ptr<Trace> trace_;
 };
 
 inline void WaitFor(const std::function<bool()>& condition, const char* what) {
@@ -147,6 +167,8 @@ class JobRunTest : public testing::Test {
       EXPECT_EQ(status(), JobStatus::kConcluded);
       EXPECT_EQ(trace->destroyed, 1);
       EXPECT_EQ(trace->released, 1);
+      EXPECT_EQ(trace->removed, 1);
+      EXPECT_EQ(trace->pivots_recorded, trace->pivoted);
     }
   };
 
@@ -169,7 +191,7 @@ class JobRunTest : public testing::Test {
     };
     job.run = std::make_shared<JobRun>(arena_, events_, std::move(settings),
                                        std::make_unique<FakeWork>(job.trace, std::move(script)),
-                                       std::move(hooks));
+                                       std::make_unique<FakeRecorder>(job.trace), std::move(hooks));
     job.run->AnnounceCreated();
     return job;
   }

@@ -278,14 +278,6 @@ TEST_F(JobRunTest, AnEstimateHasNoFigureBeforeItsEnd) {
   EXPECT_EQ(nlohmann::json::parse(JobToJson(job->Info()))["total-progress"], 1 << 20);
 }
 
-TEST_F(JobRunTest, RunToEndHereConcludesBeforeItReturns) {
-  const Job job = Make({.length = 0});
-  job->RunToEndHere();
-  EXPECT_EQ(job.status(), JobStatus::kConcluded);
-  EXPECT_EQ(Story(job), (Words{"created", "running", "waiting", "pending", "BLOCK_JOB_COMPLETED",
-                               "concluded"}));
-}
-
 TEST_F(JobRunTest, ProgressGoesOnFromWhereThePreviousDaemonWas) {
   const auto shown = [](const Job& job) { return job->Info().current_progress; };
   const Job stopped = Make({.length = 1 << 30, .chunk = 1 << 20}, OnError::kReport, {.speed = 1});

@@ -99,7 +99,7 @@ TEST_F(LeftOutTest, WhatIsMergedIntoAFileThatIsGoneIsNeeded) {
   Stream({.disk = "e", .base = "c.qcow2"});
   EXPECT_FALSE(ReportOf("d.qcow2").needed);
   // The first one holds it now, whatever is removed in between.
-  ASSERT_TRUE(jobs_->Snapshot({.disk = "e"}));
+  Snapshot("e");
   ASSERT_EQ(Removing({.disk = "e", .base = "c.qcow2"}).removed, Words{At("e.qcow2")});
   EXPECT_EQ(ReportOf("d.qcow2").reason, "merged into " + At("e.1.qcow2"));
   CloseAll();
@@ -187,7 +187,8 @@ TEST_F(LeftOutTest, AnOverlayThatIsNotInViewCounts) {
   ASSERT_TRUE(catalog) << catalog.error().message;
   catalog_ = *std::move(catalog);
   events_ = std::make_unique<EventLog>();
-  jobs_ = std::make_unique<JobManager>(*catalog_, *events_, JobManagerOptions{.threads = 4});
+  jobs_ = std::make_unique<JobManager>(*catalog_, *events_, JobTypes(),
+                                       JobManagerOptions{.threads = 4});
   const JobInfo told = WaitEnd("e", Accepted({.disk = "e", .dry_run = true}));
   EXPECT_EQ(told.unneeded, Paths({"d.qcow2"}));
   const JobInfo info = Removing({.disk = "e"});
@@ -233,13 +234,18 @@ TEST_F(LeftOutTest, AnotherProgramsLockCounts) {
 }
 
 TEST_F(LeftOutTest, WhatARecordNamesStays) {
-  MakeFive();
-  OpenAll();
+  JobRecord record{.id = "other", .type = "stream", .disk = "e"};
+  record.command.Set("base", At("c.qcow2"));
   // The record of a job that waits, by the path as a value.
-  ASSERT_TRUE(catalog_->records().Write(*Disk("e"), "job-other", "base=" + At("c.qcow2") + "\n"));
-  const JobInfo info = Removing({.disk = "e"});
-  EXPECT_EQ(info.removed, Paths({"d.qcow2"}));
-  EXPECT_TRUE(Exists("c.qcow2"));
+  for (const std::string& text : {"base=" + At("c.qcow2") + "\n", FormatJobRecord(record)}) {
+    MakeFive();
+    OpenAll();
+    ASSERT_TRUE(catalog_->records().Write(*Disk("e"), "job-other", text));
+    const JobInfo info = Removing({.disk = "e"});
+    EXPECT_EQ(info.removed, Paths({"d.qcow2"}));
+    EXPECT_TRUE(Exists("c.qcow2"));
+    CloseAll();
+  }
 }
 
 // A name that leads to another file by now, and a link, are not removed for it.
@@ -294,8 +300,8 @@ TEST_F(LeftOutTest, SnapshotsOfAChainThatIsMergedAgain) {
   Io("vm.qcow2", {"write -P 7 1M 1M"});
   Remember("vm.qcow2");
   OpenAll();
-  ASSERT_TRUE(jobs_->Snapshot({.disk = "vm"}));
-  ASSERT_TRUE(jobs_->Snapshot({.disk = "vm"}));
+  Snapshot("vm");
+  Snapshot("vm");
   const JobInfo info = Removing({.disk = "vm"});
   EXPECT_EQ(info.removed, Paths({"vm.1.qcow2", "vm.qcow2"}));
   CloseAll();

@@ -16,8 +16,10 @@
 #include <vector>
 
 #include "jobs/engine/job_manager.h"
+#include "jobs/job_types.h"
 #include "tests/support/command.h"
 #include "tests/support/random.h"
+#include "tests/support/stream_request.h"
 #include "tests/support/temp_dir.h"
 
 namespace chainfs::jobs {
@@ -129,7 +131,8 @@ class StreamFixture : public testing::Test {
     events_ = std::make_unique<EventLog>();
     changes_ = std::make_unique<ChainChanges>(*events_);
     catalog_->SetObserver(changes_.get());
-    jobs_ = std::make_unique<JobManager>(*catalog_, *events_, JobManagerOptions{.threads = 4});
+    jobs_ = std::make_unique<JobManager>(*catalog_, *events_, JobTypes(),
+                                         JobManagerOptions{.threads = 4});
   }
   void CloseAll() {
     if (jobs_) jobs_->Shutdown();
@@ -151,12 +154,12 @@ class StreamFixture : public testing::Test {
   }
   // The id, or "" and a failed expectation.
   std::string Accepted(const StreamRequest& request) {
-    const Result<std::string> id = jobs_->Stream(request);
+    const Result<std::string> id = StartStream(*jobs_, *catalog_, request);
     EXPECT_TRUE(id) << id.error().message;
     return id.value_or("");
   }
   Error Refused(const StreamRequest& request) {
-    const Result<std::string> id = jobs_->Stream(request);
+    const Result<std::string> id = StartStream(*jobs_, *catalog_, request);
     EXPECT_FALSE(id) << *id << " was accepted";
     return id ? Error{} : id.error();
   }
@@ -170,6 +173,10 @@ class StreamFixture : public testing::Test {
         },
         "the end of " + id);
     return info;
+  }
+  void Snapshot(const std::string& disk, const SnapshotRequest& request = {}) {
+    const Result<LayerPtr> active = catalog_->Snapshot(Disk(disk), request);
+    ASSERT_TRUE(active) << active.error().message;
   }
   // From start to a good end.
   void Stream(const StreamRequest& request) {

@@ -7,19 +7,25 @@
 #include <fstream>
 #include <optional>
 
+#include "ctl/control/commands.h"
 #include "tests/unit/jobs/stream/stream_fixture.h"
 
-namespace chainfs::jobs {
+namespace chainfs::control {
 namespace {
 
-class RevertTest : public StreamFixture {
+using jobs::WaitFor;
+using jobs::Words;
+
+class RevertTest : public jobs::StreamFixture {
  protected:
+  static constexpr uid_t kUser = 1000;  // not root
+
   void MakeVm(int snapshots) {
     Create("vm.qcow2", 8 * kMiB);
     Io("vm.qcow2", {"write -P 1 0 1M"});
     OpenAll();
     for (int i = 1; i <= snapshots; ++i) {
-      ASSERT_TRUE(jobs_->Snapshot({.disk = "vm"}));
+      Snapshot("vm");
       Write(static_cast<char>(i + 1));
     }
   }
@@ -42,8 +48,10 @@ class RevertTest : public StreamFixture {
     return names;
   }
   bool Exists(const std::string& name) const { return ::access(At(name).c_str(), F_OK) == 0; }
-  Status Revert(const std::string& to, bool dry_run = false) {
-    return jobs_->Revert({.disk = "vm", .to = to, .dry_run = dry_run});
+  Status Revert(const std::string& to, bool dry_run = false, const std::string& more = "") {
+    Commands commands(*catalog_, *jobs_, CommandAccess(kUser, {}), [] {});
+    const std::string agreed = dry_run ? ",dry-run=yes" : ",yes=yes";
+    return commands.Execute("revert", "to=" + to + agreed + more, Disk("vm"), {.uid = kUser});
   }
   Error Refused(const std::string& to) {
     const Words before = ChainOf("vm");
@@ -82,7 +90,7 @@ TEST_F(RevertTest, TheDiskIsWhatItWasAndGoesOn) {
   EXPECT_EQ(ChainOf("vm"), (Words{"vm.1.qcow2", "vm.qcow2"}));
   EXPECT_EQ(First(), 9);
   ExpectWritable();
-  ASSERT_TRUE(jobs_->Snapshot({.disk = "vm"}));
+  Snapshot("vm");
   CloseAll();
   ExpectSound("vm.qcow2");
   ExpectSound("vm.1.qcow2");
@@ -124,8 +132,7 @@ TEST_F(RevertTest, IsRefusedWithTheReason) {
   MakeVm(2);
   EXPECT_EQ(Refused("vm.2.qcow2").kind, ErrorKind::kInvalidArgument);
   EXPECT_EQ(Refused("none.qcow2").kind, ErrorKind::kNotFound);
-  EXPECT_EQ(jobs_->Revert({.disk = "vm", .to = "vm.qcow2", .generation = 77}).error().kind,
-            ErrorKind::kStale);
+  EXPECT_EQ(Revert("vm.qcow2", false, ",generation=77").error().kind, ErrorKind::kStale);
   std::optional<DiskAccess::Ticket> ticket = Disk("vm")->AdmitWriter();
   ASSERT_TRUE(ticket);
   EXPECT_NE(Refused("vm.qcow2").message.find("is open for writing"), std::string::npos);
@@ -176,7 +183,7 @@ TEST_F(RevertTest, ANameThatIsYetToBeRemovedIsNotGivenAway) {
   ASSERT_TRUE(catalog_->records().Write(*Disk("vm"), "chain-vm",
                                         "version=1\nname=vm\nactive=vm.1.qcow2\nformat=qcow2\n"
                                         "origin=vm.qcow2\ndrop=1 vm.2.qcow2\n"));
-  ASSERT_TRUE(jobs_->Snapshot({.disk = "vm"}));
+  Snapshot("vm");
   EXPECT_EQ(ChainOf("vm"), (Words{"vm.3.qcow2", "vm.1.qcow2", "vm.qcow2"}));
 }
 
@@ -243,4 +250,4 @@ TEST_F(RevertTest, AReaderKeepsWhatItHas) {
 }
 
 }  // namespace
-}  // namespace chainfs::jobs
+}  // namespace chainfs::control

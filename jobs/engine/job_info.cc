@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// JobToJson: a job as the status attributes and jobs.json show it.
+#include "jobs/engine/job_info.h"
+
 #include <nlohmann/json.hpp>
 
 #include "blocklayer/base/timestamp.h"
-#include "jobs/engine/job_manager.h"
 
 namespace chainfs::jobs {
 

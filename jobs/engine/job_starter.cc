@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "jobs/engine/job_starter.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "blocklayer/catalog/name_rules.h"
+#include "jobs/engine/record_file.h"
+
+namespace chainfs::jobs {
+namespace {
+
+constexpr int kPlanAttempts = 3;
+constexpr int kIdAttempts = 1000;
+
+// What a record says is believed as little as a command.
+Status CheckRecordedCommand(const JobType& type, const verbs::Arguments& command) {
+  for (const auto& [name, value] : command.items()) {
+    const verbs::Key* const key = verbs::FindKey(type.keys, name);
+    if (key == nullptr) {
+      return Fail(ErrorKind::kUnsupported,
+                  fmt::format("its key '{}' is not known to this chainfs", EscapeText(name)));
+    }
+    CHAINFS_TRY(verbs::CheckValue(*key, value));
+  }
+  return {};
+}
+
+verbs::Arguments CommandToRecord(const JobPlan& plan, const JobCommand& given,
+                                 const JobOptions& options) {
+  verbs::Arguments command = plan.command;
+  if (given.arguments.Has("on-error")) command.Set("on-error", OnErrorName(options.on_error));
+  return command;
+}
+
+void LogWarning(const JobSettings& settings) {
+  if (!settings.warning) return;
+  spdlog::warn("job {} of disk {}: {}", settings.id, settings.disk, *settings.warning);
+}
+
+}  // namespace
+
+Result<DiskPtr> JobStarter::FindDisk(const Catalog& catalog, const std::string& name,
+                                     std::optional<uint64_t> generation) {
+  DiskPtr disk = catalog.Find(name);
+  if (!disk) {
+    return Fail(ErrorKind::kNotFound, EscapeText(fmt::format("there is no disk {}", name)));
+  }
+  const uint64_t now = disk->chain()->generation;
+  if (generation && *generation != now) {
+    return Fail(ErrorKind::kStale,
+                fmt::format("the chain of {} has changed: its generation is {}, not {}; look at "
+                            "the chain again",
+                            name, now, *generation));
+  }
+  return disk;
+}
+
+Result<const JobType*> JobStarter::TypeOf(const std::string& name) const {
+  const JobType* const type = FindJobType(types_, name);
+  if (type != nullptr) return type;
+  return Fail(ErrorKind::kUnsupported,
+              EscapeText(fmt::format("jobs of type '{}' are not known to this chainfs", name)));
+}
+
+Result<JobStarter::Planned> JobStarter::Plan(const JobType& type, const JobCommand& command,
+                                             const Admission& wanted, bool dry_run) const {
+  for (int attempt = 0; attempt < kPlanAttempts; ++attempt) {
+    CHAINFS_ASSIGN(JobPlan plan, type.plan(catalog_, command));
+    Admission admission = wanted;
+    if (!dry_run) admission.claims = plan.claims;
+    CHAINFS_ASSIGN(Reservation reservation, registry_.Reserve(std::move(admission)));
+    CHAINFS_ASSIGN(const JobPlan again, type.plan(catalog_, command));
+    if (plan.claims == again.claims) {
+      return Planned{.plan = std::move(plan), .reservation = std::move(reservation)};
+    }
+  }
+  return Fail(ErrorKind::kBusy,
+              fmt::format("the chain of {} keeps changing; try again", wanted.disk));
+}
+
+Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand& command,
+                                          const JobOptions& options) {
+  CHAINFS_ASSIGN(Planned planned, Plan(type, command,
+                                       {.disk = command.disk->name(),
+                                        .id = options.id,
+                                        .type = std::string(type.name),
+                                        .queues = true},
+                                       options.dry_run));
+  JobSettings settings{.id = planned.reservation.id(),
+                       .type = std::string(type.name),
+                       .disk = command.disk->name(),
+                       .warning = planned.plan.warning};
+  std::string id = settings.id;
+  if (options.dry_run) {
+    // It copies nothing that a limit could hold back, and nobody would resume it.
+    Accept(std::move(planned.reservation), std::move(settings), planned.plan.estimate(), nullptr,
+           nullptr);
+    return id;
+  }
+  settings.on_error = options.on_error;
+  settings.parameters.speed = options.speed;
+  std::unique_ptr<ChunkWork> work = planned.plan.work();
+  CHAINFS_TRY(work->Prepare());
+  auto record = std::make_unique<RecordFile>(
+      catalog_.records(), command.disk,
+      JobRecord{.id = settings.id,
+                .type = settings.type,
+                .disk = settings.disk,
+                .command = CommandToRecord(planned.plan, command, options),
+                .privileged = command.privileged,
+                .parameters = settings.parameters});
+  if (const Status recorded = record->Create(); !recorded) {
+    work->Release();
+    return std::unexpected(recorded.error());
+  }
+  LogWarning(settings);
+  Accept(std::move(planned.reservation), std::move(settings), std::move(work), std::move(record),
+         nullptr);
+  return id;
+}
+
+Result<std::string> JobStarter::Start(const JobCommand& command) {
+  CHAINFS_ASSIGN(const JobType* const type, TypeOf(command.type));
+  CHAINFS_ASSIGN(const JobOptions options, ParseJobOptions(command.arguments));
+  CHAINFS_TRY(FindDisk(catalog_, command.disk->name(), options.generation));
+  if (catalog_.options().read_only && !options.dry_run) {
+    return Fail(ErrorKind::kReadOnly, "the mount is read-only");
+  }
+  for (int attempt = 1;; ++attempt) {
+    Result<std::string> id = StartOnce(*type, command, options);
+    if (id) StartQueued();
+    const bool name_taken = !id && id.error().kind == ErrorKind::kExists && options.id.empty();
+    // A record that we do not know of (not trusted, or another daemon's) has the name that we gave.
+    if (!name_taken || attempt == kIdAttempts) return id;
+  }
+}
+
+Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& found) {
+  CHAINFS_ASSIGN(const JobType* const type, TypeOf(record.type));
+  CHAINFS_TRY(CheckRecordedCommand(*type, record.command));
+  CHAINFS_ASSIGN(const JobOptions options, ParseJobOptions(record.command));
+  CHAINFS_ASSIGN(const DiskPtr disk, FindDisk(catalog_, record.disk, std::nullopt));
+  const JobCommand command{.type = record.type,
+                           .disk = disk,
+                           .arguments = record.command,
+                           .privileged = record.privileged};
+  CHAINFS_ASSIGN(Planned planned, Plan(*type, command,
+                                       {.disk = record.disk,
+                                        .id = record.id,
+                                        .type = record.type,
+                                        .queues = true,
+                                        .taken_up = true},
+                                       false));
+  std::unique_ptr<ChunkWork> work = planned.plan.work();
+  CHAINFS_TRY(work->Prepare());
+  auto file = std::make_unique<RecordFile>(catalog_.records(), disk, record);
+  if (const Status renewed = file->Renew(); !renewed) {
+    work->Release();
+    return renewed;
+  }
+  spdlog::info("job {} of disk {} is taken up again", record.id, record.disk);
+  JobSettings settings{.id = record.id,
+                       .type = record.type,
+                       .disk = record.disk,
+                       .on_error = options.on_error,
+                       .parameters = record.parameters,
+                       .warning = planned.plan.warning};
+  LogWarning(settings);
+  Accept(std::move(planned.reservation), std::move(settings), std::move(work), std::move(file),
+         &found);
+  StartQueued();
+  return {};
+}
+
+void JobStarter::Accept(Reservation reservation, JobSettings settings,
+                        std::unique_ptr<ChunkWork> work, std::unique_ptr<JobRecorder> recorder,
+                        const RecordStore::Record* found) {
+  const uint64_t sequence = reservation.sequence();
+  settings.sequence = sequence;
+  JobRunHooks hooks = hooks_;
+  hooks.released = [this, sequence] { registry_.LayersReleased(sequence); };
+  hooks.concluded = [this, sequence] {
+    registry_.Concluded(sequence);
+    StartQueued();
+    hooks_.concluded();
+  };
+  auto run = std::make_shared<JobRun>(arena_, events_, std::move(settings), std::move(work),
+                                      std::move(recorder), std::move(hooks));
+  run->AnnounceCreated();
+  reservation.Accept(std::move(run), found);
+}
+
+void JobStarter::StartQueued() {
+  for (const std::shared_ptr<ListedJob>& job : registry_.TakePlaces()) job->Start();
+}
+
+}  // namespace chainfs::jobs

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// JobStarter: from a command, or a record, to a job that runs: it is planned, its claims are
+// admitted, its work takes what it needs, its record is written, and only then is it accepted.
+//
+// Threads: all methods, any thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "jobs/engine/job_arena.h"
+#include "jobs/engine/job_options.h"
+#include "jobs/engine/job_run.h"
+#include "jobs/engine/job_type.h"
+#include "jobs/engine/reservation.h"
+
+namespace chainfs::jobs {
+
+class JobStarter {
+ public:
+  // All outlive this. Of `hooks` those that every job gets; `concluded` comes after the job has
+  // made room for others.
+  JobStarter(Catalog& catalog, EventLog& events, std::span<const JobType> types,
+             JobRegistry& registry, JobArena& arena, JobRunHooks hooks)
+      : catalog_(catalog),
+        events_(events),
+        types_(types),
+        registry_(registry),
+        arena_(arena),
+        hooks_(std::move(hooks)) {}
+
+  // The id of the accepted job. Errors as JobManager::Start.
+  Result<std::string> Start(const JobCommand& command);
+  // Accepts the job that `record`, which was read from `found`, is about. Nothing has happened when
+  // it fails.
+  Status TakeUp(const JobRecord& record, const RecordStore::Record& found);
+  // Starts those that may run now.
+  void StartQueued();
+
+  // kNotFound when no disk is shown by that name, kStale when its chain has another generation.
+  static Result<DiskPtr> FindDisk(const Catalog& catalog, const std::string& name,
+                                  std::optional<uint64_t> generation);
+
+ private:
+  // A plan and the claims that were admitted for it.
+  struct Planned {
+    JobPlan plan;
+    Reservation reservation;
+  };
+  Result<const JobType*> TypeOf(const std::string& name) const;
+  // Plans, reserves what the plan names, and makes sure that the chain was still the same when the
+  // reservation began to protect it.
+  Result<Planned> Plan(const JobType& type, const JobCommand& command, const Admission& wanted,
+                       bool dry_run) const;
+  Result<std::string> StartOnce(const JobType& type, const JobCommand& command,
+                                const JobOptions& options);
+  void Accept(Reservation reservation, JobSettings settings, std::unique_ptr<ChunkWork> work,
+              std::unique_ptr<JobRecorder> recorder, const RecordStore::Record* found);
+
+  Catalog& catalog_;
+  EventLog& events_;
+  const std::span<const JobType> types_;
+  JobRegistry& registry_;
+  JobArena& arena_;
+  const JobRunHooks hooks_;
+};
+
+}  // namespace chainfs::jobs

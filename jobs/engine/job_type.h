@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// JobType: a kind of background work as one row: its name, the keys of its command, and its plan. A
+// plan turns the command into claims on layers, and says how the work is made once these are
+// granted. The rows are in jobs/job_types.cc; the engine knows no kind by name.
+//
+// Threads: rows are constant. A plan is made on the caller's thread and may read the catalog; the
+// functions of a plan are called once, on the same thread, with no lock held.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "blocklayer/catalog/catalog.h"
+#include "ctl/verbs/arguments.h"
+#include "jobs/engine/chunk_work.h"
+#include "jobs/engine/layer_claims.h"
+
+namespace chainfs::jobs {
+
+// A command that starts a job, or that started one for an earlier daemon.
+struct JobCommand {
+  std::string type;
+  DiskPtr disk;  // never null
+  verbs::Arguments arguments = {};
+  bool privileged = false;  // its giver may have files outside the sources removed (root)
+};
+
+struct JobPlan {
+  LayerClaims claims;
+  // The keys of the type with which the same would be planned again after a restart: what defaults
+  // meant is written out, layers are named by their paths.
+  verbs::Arguments command;
+  // Something to look after before the job fails.
+  std::optional<std::string> warning;
+  std::function<std::unique_ptr<ChunkWork>()> work;
+  // The dry run: work that `estimates`.
+  std::function<std::unique_ptr<ChunkWork>()> estimate;
+};
+
+struct JobType {
+  std::string_view name;  // also the verb's
+  std::span<const verbs::Key> keys;
+  // The catalog outlives every job. kNotFound (layer), kInvalidArgument.
+  Result<JobPlan> (*plan)(Catalog& catalog, const JobCommand& command);
+};
+
+// Null: no type is called so.
+const JobType* FindJobType(std::span<const JobType> types, std::string_view name);
+
+}  // namespace chainfs::jobs

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// RecordedJobs: what a daemon finds when it starts: records of jobs that were not finished. One
+// that cannot be taken up (its disk is busy, or not there yet) waits; it keeps its id, so that no
+// new job takes the place of its record, and is tried again whenever something has changed that may
+// help.
+//
+// Threads: all methods, any thread.
+#pragma once
+
+#include "jobs/engine/job_starter.h"
+
+namespace chainfs::jobs {
+
+class RecordedJobs {
+ public:
+  // All outlive this.
+  RecordedJobs(Catalog& catalog, JobRegistry& registry, JobStarter& starter, JobArena& arena)
+      : catalog_(catalog), registry_(registry), starter_(starter), arena_(arena) {}
+
+  // Reads the records and tries each. Once, after the catalog is open.
+  void ResumeAll();
+  // Tries those that wait again, soon and in the background. Cheap, also with locks held.
+  void RetrySoon();
+  // Removes the record of one that waits.
+  Status Drop(std::string_view disk, std::string_view id);
+
+ private:
+  // A waiting job that was taken in hand; put down by the destructor, however it ends.
+  class Hand;
+
+  void TryAll();
+  // Keeps the reason why it was not taken up.
+  void TryOne(const RecordStore::Record& record);
+  Status TakeUp(const RecordStore::Record& record);
+
+  Catalog& catalog_;
+  JobRegistry& registry_;
+  JobStarter& starter_;
+  JobArena& arena_;
+};
+
+}  // namespace chainfs::jobs

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "jobs/job_types.h"
+
+#include <array>
+
+#include "jobs/stream/stream_type.h"
+
+namespace chainfs::jobs {
+
+std::span<const JobType> JobTypes() {
+  static const std::array types = {
+      StreamType(),
+  };
+  return types;
+}
+
+}  // namespace chainfs::jobs
