@@ -18,16 +18,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <list>
 #include <memory>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
 #include "blocklayer/base/endian.h"
 #include "blocklayer/base/result.h"
 #include "blocklayer/base/sync.h"
 #include "blocklayer/base/types.h"
+#include "blocklayer/cache/single_flight_cache.h"
 
 namespace chainfs {
 
@@ -61,7 +60,6 @@ class MetadataCache {
 
   // `limit_bytes` bounds the clean slices; pinned ones come on top, bounded by their images.
   explicit MetadataCache(uint64_t limit_bytes);
-  ~MetadataCache();
 
   // A number that no other owner has or had.
   uint64_t NewOwner() { return next_owner_.fetch_add(1, std::memory_order_relaxed); }
@@ -72,41 +70,41 @@ class MetadataCache {
   // Puts a slice of zeros in place without reading (a table just allocated and zeroed on disk).
   Result<SlicePtr> PutZeroed(uint64_t owner, HostOffset offset, uint32_t bytes);
   // Forgets every slice of `owner`, which must not use them any more.
-  void DropOwner(uint64_t owner);
+  void DropOwner(uint64_t owner) { slices_.Drop(owner, UINT64_MAX); }
   // Forgets the slices of `slice_bytes` within a range that is about to hold another table. Who
   // still holds one keeps it.
   void Forget(uint64_t owner, HostOffset offset, uint64_t length, uint32_t slice_bytes);
 
   // Memory of tables that are not slices, within the same limit: slices make room. False, and
   // nothing charged, if all images together, or this one, would charge too much.
-  bool Charge(uint64_t already_charged_by_image, uint64_t more);
-  void Discharge(uint64_t bytes);
+  bool Charge(uint64_t already_charged_by_image, uint64_t more) EXCLUDES(charge_mu_);
+  void Discharge(uint64_t bytes) EXCLUDES(charge_mu_);
 
   // Bytes held, charged ones included, for metrics and tests.
-  uint64_t UsedBytes() const;
-  uint64_t hits() const { return hits_.load(std::memory_order_relaxed); }
-  uint64_t misses() const { return misses_.load(std::memory_order_relaxed); }
+  uint64_t UsedBytes() const EXCLUDES(charge_mu_);
+  uint64_t hits() const { return slices_.Count().hits; }
+  uint64_t misses() const { return slices_.Count().misses; }
 
  private:
-  struct Shard;
-  struct Key {
-    uint64_t owner;
-    uint64_t offset;
-    bool operator==(const Key&) const = default;
+  struct Kept {
+    SlicePtr slice;
+    uint64_t MemoryBytes() const { return slice->bytes().size() + kControlBytes; }
+    // Besides the cache itself.
+    bool InUse() const { return slice.use_count() > 1; }
   };
+  static constexpr uint64_t kControlBytes = 64;  // of vector and shared pointer
+  static constexpr size_t kShards = 16;
   // Half of the limit a single image, so that one does not leave others without.
   static constexpr uint64_t kLeastChargeable = 4ull << 20;
-  uint64_t ShardLimit() const;
-  static size_t HashOf(const Key& key);
-  Shard& ShardOf(const Key& key);
 
-  static constexpr size_t kShards = 16;
+  // What is left for slices.
+  uint64_t SliceLimit() const REQUIRES(charge_mu_);
+
   const uint64_t limit_;
-  std::atomic<uint64_t> charged_ = 0;
-  const std::unique_ptr<Shard[]> shards_;
+  mutable Mutex charge_mu_;  // a leaf
+  uint64_t charged_ GUARDED_BY(charge_mu_) = 0;
+  SingleFlightCache<Kept> slices_;
   std::atomic<uint64_t> next_owner_ = 1;
-  std::atomic<uint64_t> hits_ = 0;
-  std::atomic<uint64_t> misses_ = 0;
 };
 
 }  // namespace chainfs

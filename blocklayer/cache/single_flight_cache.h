@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SingleFlightCache: a bounded map of values that are costly to make. It is what IndexCache and
-// DecodedCache are built on.
+// SingleFlightCache: a bounded map of values that are costly to make. All caches of the daemon are
+// built on it.
 //
 // Terms: a *flight* is one making of one value. Whoever misses a key starts a flight; others who
 // want the same key meanwhile wait for it and get its result, error included. Failures are not
@@ -9,12 +9,16 @@
 //
 // Bound: the bytes of all kept values, their bookkeeping included, never pass the limit, whatever
 // callers still hold; a value too large to keep is handed out and forgotten. The coldest go first.
+// Values that their holders change are another matter, since a second copy of one would be wrong:
+// such a type has `bool InUse() const`, and what is in use is kept, on top of the limit.
 //
 // Threads: all methods, any thread. Values are made with no lock held, so making one may do I/O,
 // but must not ask this cache for the same key. A shard's mutex is a leaf.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <list>
@@ -44,6 +48,12 @@ struct CacheKeyHash {
   }
 };
 
+// Whether values are kept while somebody uses them.
+template <typename Value>
+concept KeptWhileInUse = requires(const Value& value) {
+  { value.InUse() } -> std::same_as<bool>;
+};
+
 // Value: cheap to copy (a handle), default-constructible, with `uint64_t MemoryBytes() const`.
 template <typename Value>
 class SingleFlightCache {
@@ -54,6 +64,11 @@ class SingleFlightCache {
   // `shards` splits keys, locks and the limit evenly; a value larger than one share is never kept.
   SingleFlightCache(uint64_t limit_bytes, size_t shards)
       : shard_count_(shards), shard_limit_(limit_bytes / shards), shards_(new Shard[shards]) {}
+
+  // The limit from now on; what is kept shrinks as new values come.
+  void SetLimit(uint64_t limit_bytes) {
+    shard_limit_.store(limit_bytes / shard_count_, std::memory_order_relaxed);
+  }
 
   // The value of `key`; `make` is called as Result<Value>() if it is not at hand.
   template <typename Make>
@@ -83,6 +98,13 @@ class SingleFlightCache {
     MutexLock lock(shard.mu);
     if (const Value* value = shard.Touch(key)) return *value;
     return std::nullopt;
+  }
+
+  // Forgets one value; who holds it keeps it.
+  void Forget(const CacheKey& key) {
+    Shard& shard = ShardOf(key);
+    MutexLock lock(shard.mu);
+    shard.Erase(key);
   }
 
   // Forgets all values of an owner whose numbers lie below `numbers`. Owners are never reused, so
@@ -162,10 +184,23 @@ class SingleFlightCache {
       entries.erase(found);
     }
 
+    // The coldest go until `bytes` more fit.
+    void MakeRoom(uint64_t bytes, uint64_t limit) REQUIRES(mu) {
+      for (auto it = recent.end(); used + bytes > limit && it != recent.begin();) {
+        --it;
+        if constexpr (KeptWhileInUse<Value>) {
+          if (it->second.InUse()) continue;
+        }
+        used -= it->second.MemoryBytes() + kEntryOverhead;
+        entries.erase(it->first);
+        it = recent.erase(it);
+      }
+    }
+
     void Insert(const CacheKey& key, const Value& value, uint64_t limit) REQUIRES(mu) {
       const uint64_t bytes = value.MemoryBytes() + kEntryOverhead;
-      if (bytes > limit) return;
-      while (used + bytes > limit) Erase(recent.back().first);
+      if (!KeptWhileInUse<Value> && bytes > limit) return;
+      MakeRoom(bytes, limit);
       recent.emplace_front(key, value);
       try {
         entries.emplace(key, recent.begin());
@@ -191,23 +226,29 @@ class SingleFlightCache {
     }
   }
 
-  void Land(Shard& shard, const CacheKey& key, Flight& flight, const Result<Value>& result) {
+  void Land(Shard& shard, const CacheKey& key, Flight& flight, Result<Value>& result) {
     MutexLock lock(shard.mu);
     ++shard.misses;
     flight.landed = true;
     try {
       flight.result = result;
-      if (result) shard.Insert(key, *result, shard_limit_);
+      if (result) {
+        shard.Insert(key, *result, shard_limit_.load(std::memory_order_relaxed));
+      }
     } catch (const std::bad_alloc&) {
-      // Not kept. A waiter finds either the result or a default value, which must not pass for one.
-      if (!result) flight.result = Fail(ErrorKind::kNoMemory, {});
+      // Not kept. A waiter finds either the result or a default value, which must not pass for one;
+      // and what must be kept is not handed out.
+      if (!result || KeptWhileInUse<Value>) {
+        result = Fail(ErrorKind::kNoMemory, {});
+        flight.result = result;
+      }
     }
     shard.flights.erase(key);
     shard.landing.NotifyAll();
   }
 
   const size_t shard_count_;
-  const uint64_t shard_limit_;
+  std::atomic<uint64_t> shard_limit_;
   const std::unique_ptr<Shard[]> shards_;
 };
 
