@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "blocklayer/base/sync_point.h"
 #include "blocklayer/base/wake_up.h"
 #include "blocklayer/chain/extent_reader.h"
 #include "blocklayer/chain/stack_registry.h"
@@ -261,9 +262,11 @@ Status Disk::ChangeActive(std::string_view operation, GuestOffset offset, uint64
                           const Change& change) {
   Status status;
   {
+    CHAINFS_SYNC_POINT("Disk.ChangeActive.waiting-for-gate");
     WaitForOpenGate();
     ReaderLock gate(write_gate_);
     const ChainPtr chain = this->chain();
+    CHAINFS_SYNC_POINT("Disk.ChangeActive.chain-chosen");
     CHAINFS_ASSIGN(WritableImage* const active, ImageToChange(*chain, offset, length));
     if (length == 0) return {};
     status = change(*chain, *active);
@@ -475,6 +478,7 @@ Status Disk::SwitchActive(const LayerPtr& overlay, const std::function<Status()>
   CHAINFS_TRY(Settle());
   Status flushed;
   {
+    CHAINFS_SYNC_POINT("Disk.SwitchActive.closing-gate");
     GateCloser gate(*this);
     const ChainPtr old = chain();
     if (overlay->image->virtual_size() != old->active->image->virtual_size()) {

@@ -9,6 +9,8 @@
 #include <new>
 #include <utility>
 
+#include "blocklayer/base/sync_point.h"
+
 namespace chainfs::jobs {
 namespace {
 
@@ -357,6 +359,7 @@ void JobRun::Follow(Course course) {
 
 bool JobRun::SettleAndPivot() {
   Status status = work_.Settle();
+  CHAINFS_SYNC_POINT("JobRun.SettleAndPivot.settled");
   {
     MutexLock lock(lanes_.mu);
     if (!status) failure_ = std::move(status).error();
@@ -367,6 +370,7 @@ bool JobRun::SettleAndPivot() {
     SetStatus(JobStatus::kPending);
     pivoting_ = true;
   }
+  CHAINFS_SYNC_POINT("JobRun.SettleAndPivot.decided");
   status = work_.Pivot();
   MutexLock lock(lanes_.mu);
   if (status) return true;
