@@ -5,55 +5,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <set>
+#include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/formats/registry/format_registry.h"
 
 namespace chainfs {
 namespace {
-
-// One line a value: the escapes of README.md.
-std::string EscapeValue(std::string_view value) {
-  std::string escaped;
-  for (const char c : value) {
-    const uint8_t byte = static_cast<uint8_t>(c);
-    if (c == '\\') {
-      escaped += "\\\\";
-    } else if (c == '\n') {
-      escaped += "\\n";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      escaped += fmt::format("\\x{:02x}", byte);
-    } else {
-      escaped += c;
-    }
-  }
-  return escaped;
-}
-
-std::optional<std::string> UnescapeValue(std::string_view value) {
-  std::string plain;
-  for (size_t i = 0; i < value.size(); ++i) {
-    if (value[i] != '\\') {
-      plain += value[i];
-      continue;
-    }
-    const char kind = i + 1 < value.size() ? value[i + 1] : '\0';
-    if (kind == '\\' || kind == 'n') {
-      plain += kind == 'n' ? '\n' : '\\';
-      i += 1;
-      continue;
-    }
-    unsigned byte = 0;
-    const char* digits = value.data() + std::min(i + 2, value.size());
-    const char* end = value.data() + std::min(i + 4, value.size());
-    const auto [parsed, error] = std::from_chars(digits, end, byte, 16);
-    if (kind != 'x' || error != std::errc{} || parsed != digits + 2) return std::nullopt;
-    plain += static_cast<char>(byte);
-    i += 3;
-  }
-  return plain;
-}
 
 // Relative to `source` where it lies beneath it.
 std::string StoredPath(const std::string& path, std::string_view source) {
@@ -118,10 +76,10 @@ bool HasDotDot(std::string_view path) {
   return fmt::format("/{}/", path).find("/../") != std::string::npos;
 }
 
-std::string FormatChainRecord(const ChainRecord& record, std::string_view source) {
-  std::string text = "version=1\n";
-  const auto add = [&](std::string_view key, const std::string& value) {
-    if (!value.empty()) text += fmt::format("{}={}\n", key, EscapeValue(value));
+RecordFields FieldsOf(const ChainRecord& record, std::string_view source) {
+  RecordFields fields;
+  const auto add = [&](std::string_view key, std::string value) {
+    if (!value.empty()) fields.push_back({.key = std::string(key), .value = std::move(value)});
   };
   add("name", record.name);
   add("active", StoredPath(record.active, source));
@@ -133,45 +91,33 @@ std::string FormatChainRecord(const ChainRecord& record, std::string_view source
     add("drop", fmt::format("{} {}", dropped.inode, StoredPath(dropped.path, source)));
   }
   for (const std::string& root : record.roots) add("root", root);
-  return text;
+  return fields;
 }
 
-Result<ChainRecord> ParseChainRecord(std::string_view text, std::string_view source) {
+Result<ChainRecord> ChainRecordOf(const RecordFields& fields, std::string_view source) {
   ChainRecord record;
-  std::set<std::string_view> seen;
-  for (int line_number = 1; !text.empty(); ++line_number) {
-    const size_t end = text.find('\n');
-    const auto bad = [&](std::string_view why) {
-      return Fail(ErrorKind::kInvalidFormat, fmt::format("line {} {}", line_number, why));
-    };
-    // A record is written whole, so a last line without its end is not ours.
-    if (end == std::string_view::npos) return bad("does not end");
-    const std::string_view line = text.substr(0, end);
-    text.remove_prefix(end + 1);
-    const size_t equals = line.find('=');
-    if (equals == std::string_view::npos) return bad("is not key=value");
-    const std::string_view key = line.substr(0, equals);
-    const bool repeats = !seen.insert(key).second;
-    if (repeats && key != "root" && key != "drop") return bad("repeats a key");
-    const std::optional<std::string> value = UnescapeValue(line.substr(equals + 1));
-    if (!value) return bad("has a wrong escape");
-    if ((line_number == 1) != (key == "version")) return bad("is not where \"version\" belongs");
-    if (key == "version" && *value != "1") {
-      return Fail(ErrorKind::kUnsupported,
-                  fmt::format("it has version {}, but this chainfs knows only version 1",
-                              EscapeText(*value)));
-    }
-    if (const std::string_view wrong = SetField(record, key, *value, source); !wrong.empty()) {
-      return bad(wrong);
+  for (const RecordField& field : fields) {
+    const std::string_view wrong = SetField(record, field.key, field.value, source);
+    if (!wrong.empty()) {
+      return Fail(ErrorKind::kInvalidFormat, fmt::format("{} {}", field.where, wrong));
     }
   }
-  for (const std::string_view key : {"version", "name", "active", "format"}) {
-    if (!seen.contains(key)) {
+  for (const std::string_view key : {"name", "active", "format"}) {
+    if (std::ranges::find(fields, key, &RecordField::key) == fields.end()) {
       return Fail(ErrorKind::kInvalidFormat, fmt::format("it has no \"{}\"", key));
     }
   }
   CHAINFS_TRY(CheckChainName(record.name));
   return record;
+}
+
+std::string FormatChainRecord(const ChainRecord& record, std::string_view source) {
+  return FormatRecord(FieldsOf(record, source));
+}
+
+Result<ChainRecord> ParseChainRecord(std::string_view text, std::string_view source) {
+  CHAINFS_ASSIGN(const RecordFields fields, ParseRecord(text));
+  return ChainRecordOf(fields, source);
 }
 
 std::string ChainRecordName(std::string_view chain) {

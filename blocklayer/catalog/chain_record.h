@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ChainRecord: the text of the record of a chain that has *moved* (a snapshot gave it a new active
-// layer): which layer is active, and what a snapshot or a revert under way was about to do. The
-// text format is in README.md.
+// ChainRecord: the record of a chain that has *moved* (a snapshot gave it a new active
+// layer): which layer is active, and what a snapshot or a revert under way was about to do. Its
+// keys are in README.md.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "blocklayer/base/result.h"
+#include "blocklayer/catalog/record_format.h"
 #include "blocklayer/image/image.h"
 
 namespace chainfs {
@@ -44,8 +45,12 @@ struct ChainRecord {
   bool operator==(const ChainRecord&) const = default;
 };
 
+// `source`: the directory that holds the .chainfs.
+RecordFields FieldsOf(const ChainRecord& record, std::string_view source);
+// kInvalidFormat naming what is missing or makes no sense.
+Result<ChainRecord> ChainRecordOf(const RecordFields& fields, std::string_view source);
 std::string FormatChainRecord(const ChainRecord& record, std::string_view source);
-// kInvalidFormat naming the line or the missing key; kUnsupported for another version.
+// As ChainRecordOf; kUnsupported for another version.
 Result<ChainRecord> ParseChainRecord(std::string_view text, std::string_view source);
 // The file name for the record of the chain called `chain`.
 std::string ChainRecordName(std::string_view chain);

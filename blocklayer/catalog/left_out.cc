@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "blocklayer/catalog/chain_record.h"
@@ -10,7 +11,7 @@
 namespace chainfs {
 namespace {
 
-constexpr std::string_view kInodeKey = "\ninode=";
+constexpr std::string_view kInodeKey = "inode";
 
 }  // namespace
 
@@ -28,18 +29,19 @@ std::string FormatLeftOut(const LeftOut& mark, std::string_view source) {
                            .backing = mark.into,
                            .next = {},
                            .roots = {}};
-  std::string text = FormatChainRecord(record, source);
-  text.pop_back();
-  return fmt::format("{}{}{}\n", text, kInodeKey, mark.inode);
+  RecordFields fields = FieldsOf(record, source);
+  fields.push_back({.key = std::string(kInodeKey), .value = fmt::format("{}", mark.inode)});
+  return FormatRecord(fields);
 }
 
 Result<LeftOut> ParseLeftOut(std::string_view text, std::string_view source) {
-  CHAINFS_ASSIGN(ChainRecord record, ParseChainRecord(text, source));
+  CHAINFS_ASSIGN(const RecordFields fields, ParseRecord(text));
+  CHAINFS_ASSIGN(ChainRecord record, ChainRecordOf(fields, source));
   LeftOut mark{.path = std::move(record.active), .inode = 0, .into = std::move(record.backing)};
-  const size_t key = text.find(kInodeKey);
-  if (key != std::string_view::npos) {
-    const char* const digits = text.data() + key + kInodeKey.size();
-    std::from_chars(digits, text.data() + text.size(), mark.inode);
+  const auto inode = std::ranges::find(fields, kInodeKey, &RecordField::key);
+  if (inode != fields.end()) {
+    const std::string& digits = inode->value;
+    std::from_chars(digits.data(), digits.data() + digits.size(), mark.inode);
   }
   if (mark.inode == 0) return Fail(ErrorKind::kInvalidFormat, "it has no \"inode\"");
   return mark;

@@ -3,7 +3,7 @@
 // LeftOut: the durable mark of a layer that a stream has merged into another one and left out of
 // its chain. Such a file holds what once was part of a disk; it must not turn up as a disk that can
 // be written, just because nothing is built on it any more, until somebody says so. A mark is a
-// record, "merged-FILE-INODE", of the text format of README.md.
+// record, "merged-FILE-INODE"; its keys are in README.md.
 //
 // A mark means one file: a path and the inode number that it had. It is written before the header
 // that leaves the layer out, so a crash may leave one for a layer that is still needed, which does

@@ -7,41 +7,19 @@
 #include "blocklayer/catalog/name_rules.h"
 
 namespace chainfs {
-namespace {
-
-// What can name a chain has no control characters, so there is nothing else to escape.
-std::string Escape(std::string_view value) {
-  std::string escaped;
-  for (const char c : value) escaped += c == '\\' ? std::string("\\\\") : std::string(1, c);
-  return escaped;
-}
-
-std::string Unescape(std::string_view value) {
-  std::string plain;
-  for (size_t i = 0; i < value.size(); ++i) {
-    if (value[i] == '\\' && i + 1 < value.size()) ++i;
-    plain += value[i];
-  }
-  return plain;
-}
-
-}  // namespace
 
 std::string FormatNameRecord(const NameRecord& record) {
-  return fmt::format("version=1\nname={}\nimage={}\n", Escape(record.name), Escape(record.image));
+  return FormatRecord(
+      {{.key = "name", .value = record.name}, {.key = "image", .value = record.image}});
 }
 
 std::optional<NameRecord> ParseNameRecord(std::string_view text) {
-  if (!text.starts_with("version=1\n") || !text.ends_with('\n')) return std::nullopt;
+  const Result<RecordFields> fields = ParseRecord(text);
+  if (!fields) return std::nullopt;
   NameRecord record;
-  while (!text.empty()) {
-    const std::string_view line = text.substr(0, text.find('\n'));
-    text.remove_prefix(line.size() + 1);
-    const size_t equals = line.find('=');
-    if (equals == std::string_view::npos) return std::nullopt;
-    const std::string value = Unescape(line.substr(equals + 1));
-    if (line.starts_with("name=")) record.name = value;
-    if (line.starts_with("image=")) record.image = value;
+  for (const RecordField& field : *fields) {
+    if (field.key == "name") record.name = field.value;
+    if (field.key == "image") record.image = field.value;
   }
   if (!CheckChainName(record.name) || !FormatOfFileName(record.image)) return std::nullopt;
   return record;

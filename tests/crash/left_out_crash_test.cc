@@ -30,8 +30,9 @@ class LeftOutCrash : public ::testing::Test {
     if (!host->Exists(".chainfs/chain-vm")) return "vm.qcow2";
     const Bytes bytes = host->Contents(".chainfs/chain-vm");
     const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    const size_t begin = text.find("\nactive=") + 8;
-    return text.substr(begin, text.find('\n', begin) - begin);
+    const std::string key = "\"active\": \"";
+    const size_t begin = text.find(key) + key.size();
+    return text.substr(begin, text.find('"', begin) - begin);
   }
 
   // The disk that a new catalog shows; it can be written.

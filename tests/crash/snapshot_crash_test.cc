@@ -90,10 +90,11 @@ class SnapshotCrash : public ::testing::TestWithParam<Case> {
     if (!host->Exists(".chainfs/chain-vm")) return origin;
     const Bytes bytes = host->Contents(".chainfs/chain-vm");
     const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    const size_t at = text.find("\nactive=");
+    const std::string key = "\"active\": \"";
+    const size_t at = text.find(key);
     if (at == std::string::npos) return "no active layer in: " + text;
-    const size_t begin = at + 8;
-    return text.substr(begin, text.find('\n', begin) - begin);
+    const size_t begin = at + key.size();
+    return text.substr(begin, text.find('"', begin) - begin);
   }
 
   void CheckFrozen(Directory& root, const std::string& active, uint64_t point) {

@@ -184,6 +184,7 @@ TEST_F(CatalogNamesTest, ANameRecordThatMakesNoSenseDoesNotCount) {
 TEST(NameRecordTest, ReadsWhatItWrites) {
   const NameRecord record = {.name = "a\\b", .image = "a\\b.qcow2"};
   EXPECT_EQ(ParseNameRecord(FormatNameRecord(record)), record);
+  EXPECT_EQ(ParseNameRecord("version=1\nname=a\\\\b\nimage=a\\\\b.qcow2\n"), record) << "old text";
   EXPECT_FALSE(ParseNameRecord(""));
   EXPECT_FALSE(ParseNameRecord("version=1\nname=a\n"));
   EXPECT_FALSE(ParseNameRecord("version=1\nname=a\nimage=a.txt\n"));

@@ -88,9 +88,10 @@ TEST_F(CatalogSnapshotTest, TheOverlayTakesAfterTheLayerThatItContinues) {
   }
   const auto backing = catalog_->Find("vm1")->chain()->active->image->backing();
   EXPECT_EQ(backing, (BackingReference{.name = "vm1.raw", .format = "raw"}));
-  EXPECT_EQ(ReadTextFile(At(".chainfs/chain-vm1")),
-            "version=1\nname=vm1\nactive=next.qcow2\nformat=qcow2\norigin=vm1.raw\n"
-            "backing=vm1.raw\n");
+  EXPECT_EQ(
+      ReadTextFile(At(".chainfs/chain-vm1")),
+      "{\n  \"version\": 2,\n  \"name\": \"vm1\",\n  \"active\": \"next.qcow2\",\n"
+      "  \"format\": \"qcow2\",\n  \"origin\": \"vm1.raw\",\n  \"backing\": \"vm1.raw\"\n}\n");
 }
 
 // After a rename the overlay names the file as it is called now.
@@ -103,7 +104,8 @@ TEST_F(CatalogSnapshotTest, ARenamedLayerIsNamedAsItIsCalledNow) {
   ASSERT_TRUE(catalog_->Rescan());
   TakeSnapshot("web");
   EXPECT_EQ(catalog_->Find("web")->chain()->active->image->backing()->name, "web.qcow2");
-  EXPECT_NE(ReadTextFile(At(".chainfs/chain-web")).find("backing=web.qcow2"), std::string::npos);
+  EXPECT_NE(ReadTextFile(At(".chainfs/chain-web")).find("\"backing\": \"web.qcow2\""),
+            std::string::npos);
 }
 
 TEST_F(CatalogSnapshotTest, ATargetThatSomethingNamesIsRefused) {
@@ -341,7 +343,7 @@ char FirstByte(Disk& disk) {
   return read && *read == 1 ? byte : '?';
 }
 
-// C4: whatever a power cut leaves, the disk has its flushed contents and can be written.
+// CAT-4: whatever a power cut leaves, the disk has its flushed contents and can be written.
 TEST(CatalogSnapshotCrashTest, ACrashAtAnyPointLeavesAWritableDiskWithItsContents) {
   auto host = HostWithImage();
   size_t second_durable_at = 0;

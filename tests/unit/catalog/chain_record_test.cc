@@ -22,13 +22,39 @@ ChainRecord SampleRecord() {
 
 TEST(ChainRecordTest, ARecordIsReadableText) {
   EXPECT_EQ(FormatChainRecord(SampleRecord(), "/images"),
-            "version=1\nname=vm1\nactive=vm1.1.qcow2\nformat=qcow2\norigin=vm1.raw\n"
-            "backing=vm1.raw\nroot=/elsewhere\nroot=/more\n");
+            R"({
+  "version": 2,
+  "name": "vm1",
+  "active": "vm1.1.qcow2",
+  "format": "qcow2",
+  "origin": "vm1.raw",
+  "backing": "vm1.raw",
+  "root": [
+    "/elsewhere",
+    "/more"
+  ]
+}
+)");
+}
+
+// As earlier versions of chainfs wrote it.
+TEST(ChainRecordTest, TheOldTextIsRead) {
+  const Result<ChainRecord> read = ParseChainRecord(
+      "version=1\nname=vm1\nactive=vm1.1.qcow2\nformat=qcow2\norigin=vm1.raw\nbacking=vm1.raw\n"
+      "next=back\\\\slash\\nline\\x01.qcow2\ndrop=12 vm1.3.qcow2\ndrop=7 /elsewhere/two words\n"
+      "root=/elsewhere\nroot=/more\n",
+      "/images");
+  ASSERT_TRUE(read) << read.error().message;
+  ChainRecord expected = SampleRecord();
+  expected.next = "/images/back\\slash\nline\x01.qcow2";
+  expected.drops = {{.path = "/images/vm1.3.qcow2", .inode = 12},
+                    {.path = "/elsewhere/two words", .inode = 7}};
+  EXPECT_EQ(*read, expected);
 }
 
 TEST(ChainRecordTest, WhatIsWrittenIsRead) {
   ChainRecord record = SampleRecord();
-  record.next = "/elsewhere/back\\slash\nline\x01\x7f=.qcow2";
+  record.next = "/elsewhere/back\\slash\nline\x01\x7f=\"\xff%41.qcow2";
   record.drops = {{.path = "/images/vm1.3.qcow2", .inode = 12},
                   {.path = "/elsewhere/two words", .inode = 7}};
   const Result<ChainRecord> read =
@@ -47,6 +73,10 @@ TEST(ChainRecordTest, AMarkIsARecord) {
   EXPECT_EQ(LeftOutName(mark), "merged-mid.qcow2-99");
   EXPECT_FALSE(ParseLeftOut(text.substr(0, text.find("inode")), "/images"));
   EXPECT_FALSE(ParseLeftOut("version=2\n", "/images"));
+  const std::string old =
+      "version=1\nname=merged\nactive=mid.qcow2\nformat=qcow2\nbacking=/other/vm1.qcow2\n";
+  EXPECT_EQ(*ParseLeftOut(old + "inode=99\n", "/images"), mark);
+  EXPECT_FALSE(ParseLeftOut(old, "/images")) << "it names no inode";
 }
 
 TEST(ChainRecordTest, TheSourceMayMove) {
@@ -62,6 +92,27 @@ TEST(ChainRecordTest, UnknownKeysAreIgnoredAndUnknownVersionsAreNot) {
   const Result<ChainRecord> later = ParseChainRecord("version=2\n" + rest, "/x");
   ASSERT_FALSE(later);
   EXPECT_EQ(later.error().kind, ErrorKind::kUnsupported);
+}
+
+TEST(ChainRecordTest, NonsenseInJsonIsRefusedWithItsKey) {
+  struct Case {
+    const char* text;
+    const char* says;
+  };
+  const Case cases[] = {
+      {R"({"version": 2})", "no \"name\""},
+      {R"({"version": 2, "name": "a", "active": "/a", "format": "vmdk"})", "\"format\" has"},
+      {R"({"version": 2, "name": "a/b", "active": "/a", "format": "raw"})", "slash"},
+      {R"({"version": 2, "next": "../a"})", "\"next\" has \"..\""},
+      {R"({"version": 2, "drop": ["0 a"]})", "\"drop\" has no inode"},
+      {R"({"version": 2, "root": ["/x", "/x/.."]})", "\"root\" has \"..\""},
+  };
+  for (const Case& c : cases) {
+    SCOPED_TRACE(c.text);
+    const Result<ChainRecord> read = ParseChainRecord(c.text, "/x");
+    ASSERT_FALSE(read);
+    EXPECT_NE(read.error().message.find(c.says), std::string::npos) << read.error().message;
+  }
 }
 
 TEST(ChainRecordTest, NonsenseIsRefusedWithItsLine) {
