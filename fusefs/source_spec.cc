@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "blocklayer/catalog/name_rules.h"
+
 namespace chainfs::fusefs {
 namespace {
 
@@ -20,7 +22,9 @@ bool Exists(const std::string& path) {
 
 // A chain's name becomes a file name; the catalog checks collisions.
 bool IsLegalName(std::string_view name) {
-  if (name.empty() || name == "." || name == ".." || name.size() > 200) return false;
+  if (name.empty() || name == "." || name == ".." || name.size() > kMaxChainName) {
+    return false;
+  }
   for (const char c : name) {
     const auto byte = static_cast<unsigned char>(c);
     if (c == '/' || byte < 0x20 || byte == 0x7f) return false;

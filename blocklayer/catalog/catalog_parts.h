@@ -2,10 +2,7 @@
 //
 // CatalogParts: what a catalog is made of, and which lock guards what.
 //
-// Invariants: C1 while any chain of an entry or a ghost, usable or not, is known to contain a layer
-// below its top, no disk writes that layer. C2 a chain is opened only when every layer below its
-// top is frozen. C3 a file is the top of at most one disk that can be written. C4 a record says
-// which layer is active before the first guest write goes there.
+// Its invariants, CAT-1 to CAT-8, are in README.md.
 //
 // Locks: scan_mu, held by Rescan, so that one scan goes on at a time although it lets others in;
 // below it mu, held across the I/O of scans and changes (through Turn by all but scans); below it

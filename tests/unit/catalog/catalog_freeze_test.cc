@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// C1 where names hide who is built on whom: a base is read-only as long as any header leads to it,
-// whether that image can be shown or not.
+// CAT-1 where names hide who is built on whom: a base is read-only as long as any header leads to
+// it, whether that image can be shown or not.
 #include <fcntl.h>
 #include <sys/stat.h>
 

@@ -122,7 +122,7 @@ TEST_F(CatalogRetryTest, AFileThatChangedIsTriedAtOnce) {
   EXPECT_FALSE(TriedAgain());
 }
 
-// C1: what its header says does not change because nobody can look at it for a moment.
+// CAT-1: what its header says does not change because nobody can look at it for a moment.
 TEST_F(CatalogRetryTest, ABaseStaysReadOnlyWhileItsOverlayCannotBeLookedAt) {
   ASSERT_TRUE(catalog_->Find("base")->read_only());
   for (const int error : {EMFILE, EIO, EACCES}) {

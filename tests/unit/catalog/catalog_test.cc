@@ -146,7 +146,7 @@ TEST_F(CatalogTest, ReadOnlyFollowsTheOverlaysThatComeAndGo) {
   EXPECT_EQ(recorder.log, (Names{"ro base", "+top", "-top", "rw base"}));
 }
 
-// C2: a layer below a top never changes, so an image that is being written is no base yet.
+// CAT-2: a layer below a top never changes, so an image that is being written is no base yet.
 TEST_F(CatalogTest, AnImageThatIsOpenForWritingTurnsReadOnlyOnlyWhenItIsClosed) {
   MakeQcow2("base.qcow2");
   ASSERT_TRUE(OpenAll());

@@ -217,7 +217,7 @@ TEST_F(ChainOpenerTest, AConflictKeepsTheLocksThatWereHeld) {
   EXPECT_TRUE(pool_.SetRole(layer, LayerRole::kActive));
 }
 
-// P2: a dirty image is repaired only by one who may write it.
+// CAT-6: a dirty image is repaired only by one who may write it.
 TEST_F(ChainOpenerTest, ADirtyBackingFileIsReadAsItIs) {
   Create("a.qcow2", {}, "lazy_refcounts=on");
   std::string bytes = ReadTextFile(dir_ / "a.qcow2");
