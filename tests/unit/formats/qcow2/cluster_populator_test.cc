@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/formats/qcow2/cluster_populator.h"
+
+#include "tests/unit/formats/qcow2/cluster_fixture.h"
+
+namespace chainfs::qcow2 {
+namespace {
+
+class ClusterPopulatorTest : public ClusterFixture {};
+
+TEST_F(ClusterPopulatorTest, WhatIsAllocatedIsLeftAlone) {
+  MakeAll();
+  ASSERT_TRUE(writer_->Write(GuestOffset(2 * kCluster), Filled(kCluster, 1), nullptr));
+  ASSERT_TRUE(populator_->PopulateZeroes(GuestOffset(7 * kCluster), kCluster));
+  ASSERT_TRUE(populator_->Populate(GuestOffset(0), Filled(10 * kCluster, 2)));
+  Bytes expected = Filled(10 * kCluster, 2);
+  std::ranges::fill(std::span(expected).subspan(2 * kCluster, kCluster), std::byte{1});
+  std::ranges::fill(std::span(expected).subspan(7 * kCluster, kCluster), std::byte{0});
+  // Without a backing file, what reads as zeros anyway need not say so.
+  std::ranges::fill(
+      std::span(expected).subspan(5 * kCluster, kCluster),
+      MappingOf(5 * kCluster).kind == ClusterKind::kNormal ? std::byte{2} : std::byte{0});
+  EXPECT_EQ(Shown(0, 10 * kCluster), expected);
+}
+
+TEST_F(ClusterPopulatorTest, ZeroesAreEntriesInVersion3AndBytesInVersion2) {
+  MakeAll(3);
+  StartLog();
+  ASSERT_TRUE(populator_->PopulateZeroes(GuestOffset(0), 20 * kCluster));
+  EXPECT_EQ(MappingOf(19 * kCluster).kind, ClusterKind::kZeroPlain);
+  const Log log = TakeLog();
+  EXPECT_EQ(log.size(), 1u) << "the L2 table alone is zeroed";
+}
+
+TEST_F(ClusterPopulatorTest, Version2WritesZeroes) {
+  MakeAll(2);
+  ASSERT_TRUE(populator_->PopulateZeroes(GuestOffset(0), 20 * kCluster));
+  EXPECT_EQ(MappingOf(19 * kCluster).kind, ClusterKind::kNormal);
+  EXPECT_EQ(Shown(0, 20 * kCluster), Filled(20 * kCluster, 0));
+}
+
+TEST_F(ClusterPopulatorTest, CopiesFromAFile) {
+  MakeAll();
+  host_->PutFile("b.raw", Filled(8 * kCluster, 5));
+  const auto source = *host_->OpenRoot()->Open("b.raw", OpenMode::kReadOnly);
+  ASSERT_TRUE(writer_->Write(GuestOffset(kCluster), Filled(kCluster, 1), nullptr));
+  ASSERT_TRUE(populator_->PopulateFromFile(GuestOffset(0), 4 * kCluster, *source,
+                                           HostOffset(2 * kCluster)));
+  EXPECT_EQ(Shown(0, kCluster), Filled(kCluster, 5));
+  EXPECT_EQ(Shown(kCluster, kCluster), Filled(kCluster, 1));
+  EXPECT_EQ(Shown(2 * kCluster, 2 * kCluster), Filled(2 * kCluster, 5));
+}
+
+// Q2-8.
+TEST_F(ClusterPopulatorTest, WhatCannotBeFilledIsNotLinked) {
+  MakeAll();
+  host_->AddFault({.matches = On(HostOp::kWrite), .error = ENOSPC});
+  const Status populated = populator_->Populate(GuestOffset(0), Filled(4 * kCluster, 2));
+  ASSERT_FALSE(populated);
+  EXPECT_EQ(populated.error().kind, ErrorKind::kNoSpace);
+  EXPECT_EQ(MappingOf(0).kind, ClusterKind::kUnallocated);
+  EXPECT_EQ(all_->clusters().Allocate(1)->first, kFirstFree);
+}
+
+}  // namespace
+}  // namespace chainfs::qcow2
