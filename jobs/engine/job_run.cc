@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/engine/job_run.h"
 
-#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <new>
 #include <utility>
 
@@ -20,10 +18,6 @@ constexpr std::chrono::seconds kProgressPeriod{1};
 constexpr std::chrono::seconds kSavePeriod{10};
 
 Error OutOfMemory() { return {ErrorKind::kNoMemory, 0, "out of memory"}; }
-
-std::unexpected<Error> NotNow(std::string message) {
-  return Fail(ErrorKind::kInvalidArgument, std::move(message));
-}
 
 }  // namespace
 
@@ -43,31 +37,26 @@ JobRun::JobRun(JobArena& arena, EventLog& events, JobSettings settings,
                        .dry_run = estimates_}),
       lanes_(arena, *this,
              ChunkQueue(work_.work().source(), work_.work().unit(), work_.work().chunk_size())),
-      user_paused_(settings_.parameters.paused) {
+      state_(events_, settings_.id, settings_.parameters.paused) {
   MutexLock lock(lanes_.mu);
   lanes_.queue.SetSpeed(settings_.parameters.speed, RunClock::now());
 }
 
 void JobRun::AnnounceCreated() {
   MutexLock lock(lanes_.mu);
-  if (status_ != JobStatus::kUndefined) return;
-  SetStatus(JobStatus::kCreated);
+  if (state_.status() != JobStatus::kUndefined) return;
+  state_.Set(JobStatus::kCreated);
   work_.work().source().SetNews([run = weak_from_this()] {
     const std::shared_ptr<LaneOwner> self = run.lock();
     if (self != nullptr) static_cast<JobRun&>(*self).SourceHasNews();
   });
 }
 
-void JobRun::SourceHasNews() {
-  MutexLock lock(lanes_.mu);
-  if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
-}
-
 void JobRun::Start() {
   MutexLock lock(lanes_.mu);
   if (phase_ != Phase::kQueued) return;
   phase_ = Phase::kCopying;
-  SetStatus(JobStatus::kRunning);
+  state_.Set(JobStatus::kRunning);
   events_.Started();
   progress_saved_ = RunClock::now();
   lanes_.queue.RestartMeter(progress_saved_);
@@ -84,7 +73,7 @@ void JobRun::ChunkEnded(ChunkRange chunk, const ChunkResult& result, Time began)
       ChunkFailed(chunk, result.error());
     }
   } catch (const std::bad_alloc&) {
-    failure_ = OutOfMemory();
+    state_.Fail(OutOfMemory());
   }
 }
 
@@ -110,42 +99,37 @@ void JobRun::ChunkFailed(ChunkRange chunk, const ChunkFailure& failure) {
                                : "report",
                       failure.error);
   if (ignore) {
-    if (!ignored_) ignored_ = failure.error;
+    state_.Ignore(failure.error);
     lanes_.queue.GiveUp(chunk);
   } else if (pause) {
     try {
       lanes_.queue.TryAgain(chunk);
-      StandStill(failure.error);
+      PauseFor(failure.error);
     } catch (const std::bad_alloc&) {
-      failure_ = failure.error;
+      state_.Fail(failure.error);
     }
-  } else if (!failure_) {
-    failure_ = failure.error;
+  } else {
+    state_.Fail(failure.error);
   }
 }
 
-void JobRun::StandStill(const Error& error) {
-  const bool first = !error_paused_;
-  error_paused_ = error;
-  if (!first) return;
+void JobRun::PauseFor(const Error& error) {
+  if (!state_.PauseFor(error)) return;
   events_.StoodStill(error);
   TellFailed(error);
 }
-
-void JobRun::NoMemoryForTimer() { failure_ = OutOfMemory(); }
 
 // What the flags ask for, now that no chunk is in flight. The status changes here, under the same
 // lock, so that no verb is accepted that would come too late.
 Course JobRun::LastLaneLeft() {
   if (phase_ != Phase::kCopying) return Course::kNothing;
-  if (!cancel_ && !failure_) {
+  if (!state_.cancelled() && !state_.failure()) {
     if (stop_) {
       phase_ = Phase::kEnding;
       return Course::kStop;
     }
-    if (user_paused_ || error_paused_) {
-      if (status_ == JobStatus::kRunning) SetStatus(JobStatus::kPaused);
-      if (status_ == JobStatus::kReady) SetStatus(JobStatus::kStandby);
+    if (state_.StandsStill()) {
+      state_.StandStill();
       return Course::kNothing;
     }
     if (lanes_.queue.WorkLeft()) {
@@ -154,35 +138,22 @@ Course JobRun::LastLaneLeft() {
       lanes_.WakeAt(lanes_.queue.ready_at());
       return Course::kNothing;
     }
-    failure_ = ignored_;
-    if (!failure_ && StaysReady()) return Course::kNothing;
+    state_.WorkDone();
+    if (gets_ready_ && !state_.completed() && !state_.failure()) {
+      if (state_.BecomeReady()) events_.Ready(Figures());
+      return Course::kNothing;
+    }
   }
   phase_ = Phase::kEnding;
-  if (status_ == JobStatus::kPaused) SetStatus(JobStatus::kRunning);
-  if (status_ == JobStatus::kStandby) SetStatus(JobStatus::kReady);
-  SetStatus(cancel_ || failure_ ? JobStatus::kAborting : JobStatus::kWaiting);
+  state_.BeginEnd();
   return Course::kEnd;
-}
-
-bool JobRun::StaysReady() {
-  if (!gets_ready_ || complete_) return false;
-  if (status_ == JobStatus::kRunning) {
-    SetStatus(JobStatus::kReady);
-    events_.Ready(Figures());
-  }
-  return true;
 }
 
 // ---- Verbs.
 
 Status JobRun::Cancel() {
   MutexLock lock(lanes_.mu);
-  CHAINFS_TRY(CheckJobVerb(settings_.id, JobVerb::kCancel, status_));
-  if (pivoting_) {
-    return NotNow(
-        fmt::format("{} is about to finish and can no longer be cancelled", settings_.id));
-  }
-  cancel_ = true;
+  CHAINFS_TRY(state_.Cancel());
   if (phase_ == Phase::kQueued) phase_ = Phase::kCopying;
   if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
   return {};
@@ -190,11 +161,7 @@ Status JobRun::Cancel() {
 
 Status JobRun::Pause() {
   MutexLock lock(lanes_.mu);
-  CHAINFS_TRY(CheckJobVerb(settings_.id, JobVerb::kPause, status_));
-  if (user_paused_ || error_paused_) {
-    return NotNow(fmt::format("{} is already paused", settings_.id));
-  }
-  user_paused_ = true;
+  CHAINFS_TRY(state_.Pause());
   if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
   SaveParametersSoon();
   return {};
@@ -202,15 +169,9 @@ Status JobRun::Pause() {
 
 Status JobRun::Resume() {
   MutexLock lock(lanes_.mu);
-  CHAINFS_TRY(CheckJobVerb(settings_.id, JobVerb::kResume, status_));
-  if (!user_paused_ && !error_paused_) {
-    return NotNow(fmt::format("{} is not paused", settings_.id));
-  }
-  user_paused_ = false;
-  error_paused_.reset();
+  CHAINFS_TRY(state_.Resume());
   if (phase_ == Phase::kCopying) {
-    if (status_ == JobStatus::kPaused) SetStatus(JobStatus::kRunning);
-    if (status_ == JobStatus::kStandby) SetStatus(JobStatus::kReady);
+    state_.GoOn();
     lanes_.queue.RestartMeter(RunClock::now());
     lanes_.AddLanes(true);
   }
@@ -220,7 +181,7 @@ Status JobRun::Resume() {
 
 Status JobRun::SetSpeed(uint64_t bytes_per_second) {
   MutexLock lock(lanes_.mu);
-  CHAINFS_TRY(CheckJobVerb(settings_.id, JobVerb::kSetSpeed, status_));
+  CHAINFS_TRY(state_.Check(JobVerb::kSetSpeed));
   lanes_.queue.SetSpeed(bytes_per_second, RunClock::now());
   if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
   SaveParametersSoon();
@@ -229,21 +190,9 @@ Status JobRun::SetSpeed(uint64_t bytes_per_second) {
 
 Status JobRun::Complete() {
   MutexLock lock(lanes_.mu);
-  CHAINFS_TRY(CheckJobVerb(settings_.id, JobVerb::kComplete, status_));
-  if (cancel_) return NotNow(fmt::format("{} is being cancelled", settings_.id));
-  complete_ = true;
-  lanes_.AddLanes(true);
+  CHAINFS_TRY(state_.Complete());
+  if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
   return {};
-}
-
-bool JobRun::Finished() const {
-  MutexLock lock(lanes_.mu);
-  return status_ == JobStatus::kConcluded || status_ == JobStatus::kAborting;
-}
-
-Status JobRun::CheckDismiss() const {
-  MutexLock lock(lanes_.mu);
-  return CheckJobVerb(settings_.id, JobVerb::kDismiss, status_);
 }
 
 // ---- Parameters that outlive the daemon.
@@ -266,8 +215,9 @@ void JobRun::SaveParameters() {
   work_.Save([this]() -> std::optional<JobParameters> {
     MutexLock lock(lanes_.mu);
     if (!std::exchange(unsaved_, false)) return std::nullopt;
-    return JobParameters{
-        .speed = lanes_.queue.speed(), .paused = user_paused_, .progress = Figures().current};
+    return JobParameters{.speed = lanes_.queue.speed(),
+                         .paused = state_.user_paused(),
+                         .progress = Figures().current};
   });
 }
 
@@ -297,26 +247,14 @@ JobInfo JobRun::Info() const {
   info.id = settings_.id;
   info.type = settings_.type;
   info.disk = settings_.disk;
-  info.status = status_;
+  state_.Describe(info);
   info.current_progress = figures.current;
   info.total_progress = figures.total;
   info.copied = estimates_ ? 0 : figures.copied;
   info.speed = figures.speed;
-  if (status_ == JobStatus::kRunning || status_ == JobStatus::kReady) {
+  if (info.status == JobStatus::kRunning || info.status == JobStatus::kReady) {
     info.rate = figures.rate;
     info.eta_seconds = lanes_.queue.Eta();
-  }
-  info.cancelled = cancel_;
-  if (status_ == JobStatus::kConcluded || status_ == JobStatus::kAborting) {
-    if (cancel_) {
-      info.error = "cancelled";
-    } else if (failure_) {
-      info.error = failure_->message;
-    }
-  }
-  if (error_paused_ && !info.error) {
-    info.io_status = error_paused_->kind == ErrorKind::kNoSpace ? "nospace" : "failed";
-    info.error = error_paused_->message;
   }
   info.dry_run = estimates_;
   info.warning = settings_.warning;
@@ -327,17 +265,6 @@ JobInfo JobRun::Info() const {
   info.ended = ended_;
   info.sequence = settings_.sequence;
   return info;
-}
-
-// A transition outside the table is a defect of ours, whatever the images hold.
-void JobRun::SetStatus(JobStatus status) {
-  if (!JobTransitionAllowed(status_, status)) {
-    spdlog::critical("job {}: {} cannot follow {}", settings_.id, JobStatusName(status),
-                     JobStatusName(status_));
-    std::abort();
-  }
-  status_ = status;
-  events_.StatusChanged(status);
 }
 
 void JobRun::TellFailed(const Error& error) {
@@ -352,30 +279,20 @@ void JobRun::TellFailed(const Error& error) {
 
 // ---- Ends.
 
-void JobRun::Follow(Course course) {
-  if (course == Course::kEnd) End();
-  if (course == Course::kStop) StopHere();
-}
-
 bool JobRun::SettleAndPivot() {
   Status status = work_.Settle();
   CHAINFS_SYNC_POINT("JobRun.SettleAndPivot.settled");
   {
     MutexLock lock(lanes_.mu);
-    if (!status) failure_ = std::move(status).error();
-    if (cancel_ || failure_) {
-      SetStatus(JobStatus::kAborting);
-      return false;
-    }
-    SetStatus(JobStatus::kPending);
-    pivoting_ = true;
+    if (!status) state_.Fail(status.error());
+    if (!state_.BeginPivot()) return false;
   }
   CHAINFS_SYNC_POINT("JobRun.SettleAndPivot.decided");
   status = work_.Pivot();
   MutexLock lock(lanes_.mu);
   if (status) return true;
-  failure_ = std::move(status).error();
-  SetStatus(JobStatus::kAborting);
+  state_.Fail(status.error());
+  state_.Set(JobStatus::kAborting);
   return false;
 }
 
@@ -390,18 +307,19 @@ void JobRun::AskWhatIsLeftOut() {
 }
 
 void JobRun::AnnounceEnd() {
-  const JobEvents::End end = cancel_    ? JobEvents::End::kCancelled
-                             : failure_ ? JobEvents::End::kFailed
-                                        : JobEvents::End::kWell;
-  if (end == JobEvents::End::kFailed) TellFailed(*failure_);
-  events_.Ended(end, Figures(), failure_ ? &*failure_ : nullptr);
+  const Error* const failure = state_.failure() ? &*state_.failure() : nullptr;
+  const JobEvents::End end = state_.cancelled() ? JobEvents::End::kCancelled
+                             : failure          ? JobEvents::End::kFailed
+                                                : JobEvents::End::kWell;
+  if (end == JobEvents::End::kFailed) TellFailed(*failure);
+  events_.Ended(end, Figures(), failure);
 }
 
 void JobRun::End() {
   bool aborting = false;
   {
     MutexLock lock(lanes_.mu);
-    aborting = status_ == JobStatus::kAborting;
+    aborting = state_.status() == JobStatus::kAborting;
   }
   if (!aborting && SettleAndPivot()) AskWhatIsLeftOut();
   const Status released = work_.Release();
@@ -416,7 +334,7 @@ void JobRun::End() {
     MutexLock lock(lanes_.mu);
     ended_ = std::chrono::system_clock::now();
     AnnounceEnd();
-    SetStatus(JobStatus::kConcluded);
+    state_.Set(JobStatus::kConcluded);
     phase_ = Phase::kConcluded;
     stopped_.NotifyAll();
   }

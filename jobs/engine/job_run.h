@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JobRun: one job's life: its status, its verbs, and its end. When its chunks run is the
-// scheduler's business (lane_scheduler.h): a verb sets a flag and sees to it that a lane comes by,
-// and every change of course happens in the last lane to leave.
+// JobRun: one job's life: its chunks, its verbs, and its end. When its chunks run is the
+// scheduler's business (lane_scheduler.h), where it stands is kept in its state (job_state.h): a
+// verb sets a flag there and sees to it that a lane comes by, and every change of course happens in
+// the last lane to leave.
 //
 // Invariants:
 //  1. A chunk counts as progress once, when it is done; so progress never goes back nor past total.
@@ -29,6 +30,7 @@
 #include "jobs/engine/guarded_work.h"
 #include "jobs/engine/job_events.h"
 #include "jobs/engine/job_options.h"
+#include "jobs/engine/job_state.h"
 #include "jobs/engine/lane_scheduler.h"
 #include "jobs/engine/listed_job.h"
 
@@ -67,14 +69,20 @@ class JobRun final : public LaneOwner, public ListedJob {
   const std::string& id() const override { return settings_.id; }
   bool estimates() const override { return estimates_; }
   JobInfo Info() const override EXCLUDES(lanes_.mu);
-  bool Finished() const override EXCLUDES(lanes_.mu);
+  bool Finished() const override EXCLUDES(lanes_.mu) {
+    MutexLock lock(lanes_.mu);
+    return state_.Finished();
+  }
   Status Cancel() override EXCLUDES(lanes_.mu);
   Status Pause() override EXCLUDES(lanes_.mu);
   Status Resume() override EXCLUDES(lanes_.mu);
   Status SetSpeed(uint64_t bytes_per_second) override EXCLUDES(lanes_.mu);
   // A job that is ready ends as soon as its source is empty.
   Status Complete() override EXCLUDES(lanes_.mu);
-  Status CheckDismiss() const override EXCLUDES(lanes_.mu);
+  Status CheckDismiss() const override EXCLUDES(lanes_.mu) {
+    MutexLock lock(lanes_.mu);
+    return state_.Check(JobVerb::kDismiss);
+  }
   void Start() override EXCLUDES(lanes_.mu);
   void Stop() override EXCLUDES(lanes_.mu);
   void WaitStopped() override EXCLUDES(lanes_.mu);
@@ -84,33 +92,34 @@ class JobRun final : public LaneOwner, public ListedJob {
 
   // As LaneOwner says.
   bool UnderWay() const override REQUIRES(lanes_.mu) { return phase_ == Phase::kCopying; }
-  bool MayWork() const override REQUIRES(lanes_.mu) {
-    return !cancel_ && !stop_ && !failure_ && !user_paused_ && !error_paused_;
-  }
+  bool MayWork() const override REQUIRES(lanes_.mu) { return !stop_ && state_.MayWork(); }
   bool UsersWait() const override REQUIRES(lanes_.mu) {
     return UnderWay() && work_.work().UsersWait();  // the work lives until its end
   }
   void ChunkEnded(ChunkRange chunk, const ChunkResult& result, Time began) override
       REQUIRES(lanes_.mu);
   Course LastLaneLeft() override REQUIRES(lanes_.mu);
-  void NoMemoryForTimer() override REQUIRES(lanes_.mu);
+  void NoMemoryForTimer() override REQUIRES(lanes_.mu) {
+    state_.Fail({ErrorKind::kNoMemory, 0, "out of memory"});
+  }
   ChunkResult Process(ChunkRange chunk) override { return work_.Process(chunk); }
-  void Follow(Course course) override EXCLUDES(lanes_.mu);
+  void Follow(Course course) override EXCLUDES(lanes_.mu) {
+    course == Course::kEnd ? End() : StopHere();
+  }
 
-  void SourceHasNews() EXCLUDES(lanes_.mu);
+  void SourceHasNews() EXCLUDES(lanes_.mu) {
+    MutexLock lock(lanes_.mu);
+    if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
+  }
   void ChunkDone(ChunkRange chunk, uint64_t copied, Time began) REQUIRES(lanes_.mu);
   void ChunkFailed(ChunkRange chunk, const ChunkFailure& failure) REQUIRES(lanes_.mu);
-  void StandStill(const Error& error) REQUIRES(lanes_.mu);
-  // Whether work of which no chunk is left goes on as `ready`.
-  bool StaysReady() REQUIRES(lanes_.mu);
+  void PauseFor(const Error& error) REQUIRES(lanes_.mu);
   // The ends.
   void End() EXCLUDES(lanes_.mu);
   bool SettleAndPivot() EXCLUDES(lanes_.mu);
   void AskWhatIsLeftOut() EXCLUDES(lanes_.mu);
   void AnnounceEnd() REQUIRES(lanes_.mu);
   void StopHere() EXCLUDES(lanes_.mu);
-  // Status and figures.
-  void SetStatus(JobStatus status) REQUIRES(lanes_.mu);
   // Calls the hook; a dry run's error says that it is one.
   void TellFailed(const Error& error) REQUIRES(lanes_.mu);
   void SaveParametersSoon() REQUIRES(lanes_.mu);
@@ -128,17 +137,10 @@ class JobRun final : public LaneOwner, public ListedJob {
 
   LaneScheduler lanes_;
   CondVar stopped_;
-  JobStatus status_ GUARDED_BY(lanes_.mu) = JobStatus::kUndefined;
+  JobState state_ GUARDED_BY(lanes_.mu);
   Phase phase_ GUARDED_BY(lanes_.mu) = Phase::kQueued;
-  bool user_paused_ GUARDED_BY(lanes_.mu) = false;
-  std::optional<Error> error_paused_ GUARDED_BY(lanes_.mu);  // it stands still because of this
-  bool cancel_ GUARDED_BY(lanes_.mu) = false;
-  bool complete_ GUARDED_BY(lanes_.mu) = false;
   bool stop_ GUARDED_BY(lanes_.mu) = false;
-  bool pivoting_ GUARDED_BY(lanes_.mu) = false;
   bool unsaved_ GUARDED_BY(lanes_.mu) = false;  // parameters that the record does not have yet
-  std::optional<Error> failure_ GUARDED_BY(lanes_.mu);  // ends the job
-  std::optional<Error> ignored_ GUARDED_BY(lanes_.mu);  // on-error=ignore: makes the end a failure
   LeftOutLayers left_out_ GUARDED_BY(lanes_.mu);
   Time progress_announced_ GUARDED_BY(lanes_.mu);
   Time progress_saved_ GUARDED_BY(lanes_.mu);

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// JobState: where a job stands: its status, and what verbs and errors have asked of it. A change of
+// status outside the table is a defect of ours, whatever the images hold, and ends the process.
+//
+// Threads: none; the owner locks.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "jobs/engine/job_events.h"
+#include "jobs/engine/job_info.h"
+
+namespace chainfs::jobs {
+
+class JobState {
+ public:
+  // `events` outlives this; it is told of each change of status.
+  JobState(const JobEvents& events, std::string id, bool paused)
+      : events_(events), id_(std::move(id)), user_paused_(paused) {}
+
+  JobStatus status() const { return status_; }
+  void Set(JobStatus status);
+  // kInvalidArgument naming the state when the verb is not legal in it.
+  Status Check(JobVerb verb) const { return CheckJobVerb(id_, verb, status_); }
+  // Concluded, or on the way there after an error or a cancel.
+  bool Finished() const {
+    return status_ == JobStatus::kConcluded || status_ == JobStatus::kAborting;
+  }
+
+  // ---- Verbs; errors as Check.
+  Status Cancel();
+  Status Pause();
+  Status Resume();
+  Status Complete();
+
+  // ---- Errors.
+  // The job fails with the first.
+  void Fail(const Error& error);
+  // It goes on, and fails with the first of these when nothing is left to do.
+  void Ignore(const Error& error);
+  // It stands still until somebody resumes it; whether it did not already.
+  bool PauseFor(const Error& error);
+
+  // ---- What follows from all that.
+  bool cancelled() const { return cancel_; }
+  const std::optional<Error>& failure() const { return failure_; }
+  bool user_paused() const { return user_paused_; }
+  bool StandsStill() const { return user_paused_ || error_paused_; }
+  bool MayWork() const { return !cancel_ && !failure_ && !StandsStill(); }
+  // Nothing is left to do: an error that was ignored is the job's now.
+  void WorkDone();
+  bool completed() const { return complete_; }
+  // Work that gets ready has nothing to do just now; whether it was not ready before.
+  bool BecomeReady();
+  // To the status in which it stands still, from the one in which it works; and back.
+  void StandStill();
+  void GoOn();
+  // The end begins: waiting for the last flush, or aborting.
+  void BeginEnd();
+  // The last flush is over: pending, or, when something has asked for that meanwhile, aborting.
+  // Whether the step that cannot be taken back may begin; cancel is refused from then on.
+  bool BeginPivot();
+
+  // Puts in what users see of it.
+  void Describe(JobInfo& info) const;
+
+ private:
+  const JobEvents& events_;
+  const std::string id_;
+  JobStatus status_ = JobStatus::kUndefined;
+  bool user_paused_;
+  std::optional<Error> error_paused_;  // it stands still because of this
+  bool cancel_ = false;
+  bool complete_ = false;
+  bool pivoting_ = false;
+  std::optional<Error> failure_;  // ends the job
+  std::optional<Error> ignored_;  // on-error=ignore: makes the end a failure
+};
+
+}  // namespace chainfs::jobs

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A type of job that is one row and what it does: `polish` goes over what guests mark, is ready
+// when nothing is marked, and ends when it is completed. The engine learns of it by its row alone;
+// that it can be started, refused, recorded, taken up, paused and completed is the engine's.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "blocklayer/formats/qcow2/create.h"
+#include "jobs/engine/dirty_set.h"
+#include "jobs/engine/job_manager.h"
+#include "tests/support/mem_host.h"
+
+namespace chainfs::jobs {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr uint64_t kSize = 1 << 20;
+constexpr uint64_t kRegion = 4096;
+
+// ---- The type: what a folder of its own would hold.
+
+// What the work of the test under way did.
+struct Polished {
+  std::shared_ptr<DirtySet> dirty = std::make_shared<DirtySet>(kSize, kRegion);
+  std::atomic<uint64_t> bytes = 0;
+  std::atomic<int> planned = 0;
+  std::atomic<int> pivoted = 0;
+  std::string cloth;  // as it was planned last
+};
+Polished* polished = nullptr;
+
+class PolishWork final : public ChunkWork {
+ public:
+  explicit PolishWork(bool counts) : counts_(counts) { polished->dirty->Mark(0, kSize); }
+  WorkSource& source() override { return *dirty_; }
+  uint64_t unit() const override { return kRegion; }
+  uint64_t chunk_size() const override { return 16 * kRegion; }
+  bool estimates() const override { return counts_; }
+  bool gets_ready() const override { return !counts_; }
+  ChunkResult Process(uint64_t /*offset*/, uint64_t length) override {
+    if (!counts_) polished->bytes += length;
+    return length;
+  }
+  Status Pivot() override {
+    ++polished->pivoted;
+    return {};
+  }
+
+ private:
+  const bool counts_;
+  const std::shared_ptr<DirtySet> dirty_ = polished->dirty;
+};
+
+Result<JobPlan> PlanPolish(Catalog& /*catalog*/, const JobCommand& command) {
+  ++polished->planned;
+  polished->cloth = command.arguments.Text("cloth").value_or("soft");
+  JobPlan plan{.claims = {},
+               .command = {},
+               .warning = {},
+               .work = [] { return std::make_unique<PolishWork>(false); },
+               .estimate = [] { return std::make_unique<PolishWork>(true); }};
+  plan.claims.fills = {command.disk->chain()->active};
+  plan.command.Set("cloth", polished->cloth);
+  return plan;
+}
+
+constexpr std::array kPolishKeys = {
+    verbs::Key{"cloth", verbs::KeyType::kText, "Cloth to polish with", "soft", {}, false},
+    verbs::Key{"speed", verbs::KeyType::kRate, "Bytes per second", "no limit", {}, false},
+};
+
+// ---- The row.
+
+constexpr std::array kTypes = {JobType{"polish", kPolishKeys, &PlanPolish}};
+
+class ToyJobTest : public testing::Test {
+ protected:
+  ToyJobTest() {
+    polished = &polished_;
+    EXPECT_TRUE(CreateQcow2(*host_->OpenRoot(), "vm.qcow2", {.virtual_size = kSize}));
+    Open(kTypes);
+  }
+  ~ToyJobTest() override {
+    Close();
+    polished = nullptr;
+  }
+  void Open(std::span<const JobType> types) {
+    CatalogOptions options;
+    options.open_directory = [host = host_](const std::string& /*path*/) {
+      return Result<std::unique_ptr<Directory>>(host->OpenRoot());
+    };
+    auto opened = Catalog::Open({{.path = "/mem", .name = {}, .format = {}}}, options);
+    ASSERT_TRUE(opened) << opened.error().message;
+    catalog_ = *std::move(opened);
+    jobs_ = std::make_unique<JobManager>(*catalog_, events_, types,
+                                         JobManagerOptions{.threads = 2, .failed = {}});
+  }
+  void Close() {
+    if (jobs_ != nullptr) jobs_->Shutdown();
+    jobs_.reset();
+    if (catalog_ != nullptr) {
+      EXPECT_TRUE(catalog_->Close());
+    }
+    catalog_.reset();
+  }
+  Result<std::string> Start(verbs::Arguments arguments) {
+    return jobs_->Start({.type = "polish",
+                         .disk = catalog_->Find("vm"),
+                         .arguments = std::move(arguments),
+                         .privileged = false});
+  }
+  JobInfo Wait(const std::string& id, JobStatus status) {
+    const auto guard = std::chrono::steady_clock::now() + 120s;
+    for (;;) {
+      const auto job = jobs_->Find("vm", id);
+      if (job && job->status == status) return *job;
+      if (std::chrono::steady_clock::now() > guard) {
+        ADD_FAILURE() << id << " never " << JobStatusName(status);
+        return {};
+      }
+      std::this_thread::sleep_for(1ms);
+    }
+  }
+  std::string Record() {
+    const auto records = catalog_->records().ReadAll("job-");
+    return records && records->size() == 1 ? records->front().contents : "";
+  }
+
+  const std::shared_ptr<MemHost> host_ = MemHost::Create();
+  Polished polished_;
+  EventLog events_;
+  std::unique_ptr<Catalog> catalog_;
+  std::unique_ptr<JobManager> jobs_;
+};
+
+TEST_F(ToyJobTest, IsReadyUntilItIsCompleted) {
+  const auto id = Start({});
+  ASSERT_TRUE(id) << id.error().message;
+  EXPECT_EQ(*id, "polish-1");
+  EXPECT_EQ(Wait(*id, JobStatus::kReady).type, "polish");
+  EXPECT_EQ(polished_.bytes, kSize);
+  polished_.dirty->Mark(3 * kRegion, 1);
+  const auto guard = std::chrono::steady_clock::now() + 120s;
+  while (polished_.bytes < kSize + kRegion) {
+    ASSERT_LT(std::chrono::steady_clock::now(), guard);
+    std::this_thread::sleep_for(1ms);
+  }
+  EXPECT_EQ(polished_.pivoted, 0);
+  ASSERT_TRUE(jobs_->Complete("vm", *id));
+  EXPECT_FALSE(Wait(*id, JobStatus::kConcluded).error.has_value());
+  EXPECT_EQ(polished_.pivoted, 1);
+  EXPECT_EQ(Record(), "");
+}
+
+TEST_F(ToyJobTest, IsTakenUpByPlanningItsCommandAgain) {
+  ASSERT_TRUE(Start(verbs::Arguments().Set("id", "p").Set("cloth", "a,b\n")));
+  Wait("p", JobStatus::kReady);
+  ASSERT_TRUE(jobs_->Pause("vm", "p"));
+  Wait("p", JobStatus::kStandby);
+  EXPECT_NE(Record().find("\"polish\""), std::string::npos) << Record();
+  Close();
+  polished_.cloth.clear();
+  polished_.planned = 0;
+  Open(kTypes);
+  jobs_->ResumeRecorded();
+  EXPECT_GT(polished_.planned, 0);
+  EXPECT_EQ(polished_.cloth, "a,b\n");
+  Wait("p", JobStatus::kPaused);
+  ASSERT_TRUE(jobs_->Resume("vm", "p"));
+  Wait("p", JobStatus::kReady);
+  ASSERT_TRUE(jobs_->Complete("vm", "p"));
+  Wait("p", JobStatus::kConcluded);
+}
+
+TEST_F(ToyJobTest, ADaemonWithoutItsRowLetsTheRecordBe) {
+  ASSERT_TRUE(Start(verbs::Arguments().Set("id", "p")));
+  Wait("p", JobStatus::kReady);
+  Close();
+  Open({});
+  jobs_->ResumeRecorded();
+  const auto job = jobs_->Find("vm", "p");
+  ASSERT_TRUE(job.has_value());
+  EXPECT_EQ(job->status, JobStatus::kWaiting);
+  EXPECT_EQ(job->error,
+            "waiting to be taken up: jobs of type 'polish' are not known to this chainfs");
+  EXPECT_NE(Record(), "");
+  EXPECT_EQ(Start({}).error().kind, ErrorKind::kUnsupported);
+}
+
+TEST_F(ToyJobTest, ItsClaimsKeepAnotherAway) {
+  const auto id = Start({});
+  ASSERT_TRUE(id);
+  const auto second = Start({});
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().kind, ErrorKind::kBusy);
+  EXPECT_NE(second.error().message.find("already uses a layer that this polish would"),
+            std::string::npos);
+  ASSERT_TRUE(jobs_->Cancel("vm", *id));
+  Wait(*id, JobStatus::kConcluded);
+  EXPECT_TRUE(Start({}));
+}
+
+TEST_F(ToyJobTest, ItsDryRunOnlyCounts) {
+  const auto id = Start(verbs::Arguments().Set("dry-run", "yes"));
+  ASSERT_TRUE(id);
+  EXPECT_EQ(Wait(*id, JobStatus::kConcluded).total_progress, kSize);
+  EXPECT_EQ(polished_.bytes, 0u);
+  EXPECT_EQ(Record(), "");
+}
+
+}  // namespace
+}  // namespace chainfs::jobs
