@@ -14,8 +14,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
+
+#include "blocklayer/base/mountinfo.h"
 
 namespace chainfs::fusefs {
 namespace {
@@ -34,21 +34,6 @@ int RunFusermount(const std::string& mountpoint, UnmountMode mode) {
     if (errno != EINTR) return -1;
   }
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-// mountinfo writes blanks and backslashes as \040 and so on.
-std::string Unescape(const std::string& text) {
-  std::string plain;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      plain += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 +
-                                 (text[i + 3] - '0'));
-      i += 3;
-    } else {
-      plain += text[i];
-    }
-  }
-  return plain;
 }
 
 void WriteKnob(const std::string& path, const std::string& value) {
@@ -118,16 +103,12 @@ Status Unmount(const std::string& mountpoint, UnmountMode mode) {
 }
 
 std::optional<std::string> MountDevice(const std::string& mountpoint) {
-  std::ifstream table("/proc/self/mountinfo");
   std::optional<std::string> device;
-  for (std::string line; std::getline(table, line);) {
-    std::istringstream words(line);
-    std::string id, above, numbers, root, where;
-    words >> id >> above >> numbers >> root >> where;
-    const bool ours = line.find(" - fuse.chainfs ") != std::string::npos;
-    if (Unescape(where) == mountpoint) {
-      device = ours ? std::optional<std::string>(numbers) : std::nullopt;
-    }
+  const Result<std::vector<MountEntry>> mounts = OwnMounts();
+  if (!mounts) return device;
+  for (const MountEntry& entry : *mounts) {
+    if (entry.path != mountpoint) continue;
+    device = entry.type == "fuse.chainfs" ? std::optional(entry.device) : std::nullopt;
   }
   return device;
 }

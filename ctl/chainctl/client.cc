@@ -15,8 +15,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "blocklayer/base/unique_fd.h"
 #include "ctl/chainctl/exit_code.h"
-#include "ctl/chainctl/fd.h"
 #include "ctl/chainctl/json_access.h"
 #include "ctl/chainctl/mounts.h"
 #include "ctl/chainctl/output.h"
@@ -198,8 +198,8 @@ Status Send(const DiskPath& disk, const Command& command) {
 
 Result<std::string> ReadVirtualFile(const std::string& mount, const std::string& name) {
   const std::string path = mount + "/.chainfs/" + name;
-  const Fd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return FailAt(errno, path);
+  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return FailAt(errno, path);
   std::string text;
   std::array<char, 65536> buffer = {};
   while (true) {
@@ -217,8 +217,8 @@ Result<json> ReadJsonFile(const std::string& mount, const std::string& name) {
 }
 
 Status SyncDisk(const DiskPath& disk) {
-  const Fd file(open(disk.path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return FailAt(errno, disk.shown);
+  const UniqueFd file(open(disk.path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return FailAt(errno, disk.shown);
   if (fsync(file.get()) != 0) {
     const int saved_errno = errno;
     return std::unexpected(WithContext(FailAt(saved_errno, disk.shown).error(), "fsync"));

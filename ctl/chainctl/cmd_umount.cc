@@ -21,8 +21,8 @@
 #include <optional>
 #include <thread>
 
+#include "blocklayer/base/unique_fd.h"
 #include "ctl/chainctl/client.h"
-#include "ctl/chainctl/fd.h"
 #include "ctl/chainctl/holders.h"
 #include "ctl/chainctl/json_access.h"
 #include "ctl/chainctl/output.h"
@@ -46,7 +46,7 @@ constexpr double kDefaultTimeout = 60;  // seconds
 
 struct Daemon {
   int pid = 0;
-  Fd handle;  // none: it ended already, or lives where we cannot see it
+  UniqueFd handle;  // none: it ended already, or lives where we cannot see it
 };
 
 // What `ask` returns, or nothing if the daemon does not answer in time: asked in a process of its
@@ -54,8 +54,8 @@ struct Daemon {
 std::optional<int> AskBriefly(const std::function<int()>& ask) {
   std::array<int, 2> ends = {};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return std::nullopt;
-  const Fd from(ends[0]);
-  Fd to(ends[1]);
+  const UniqueFd from(ends[0]);
+  UniqueFd to(ends[1]);
   const pid_t child = fork();
   if (child < 0) return std::nullopt;
   if (child == 0) {
@@ -63,7 +63,7 @@ std::optional<int> AskBriefly(const std::function<int()>& ask) {
     static_cast<void>(write(to.get(), &answer, sizeof answer) == sizeof answer);
     _exit(0);
   }
-  to.Reset();
+  to = UniqueFd();
   pollfd wanted{.fd = from.get(), .events = POLLIN, .revents = 0};
   int answer = 0;
   const bool answered = poll(&wanted, 1, kAnswerWithin) > 0 &&
@@ -83,7 +83,7 @@ Daemon FindDaemon(const std::string& mount, const std::string& device) {
                  }).value_or(0);
   }
   if (daemon.pid != 0) {
-    daemon.handle = Fd(static_cast<int>(syscall(SYS_pidfd_open, daemon.pid, 0)));
+    daemon.handle = UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, daemon.pid, 0)));
   }
   return daemon;
 }
@@ -140,7 +140,7 @@ Result<ExitCode> UnmountAndWait(const UmountOptions& options, const CommonOption
   const std::string device = DeviceOfMount(mount);
   const Daemon daemon = FindDaemon(mount, device);
   CHAINFS_TRY(UnmountWhenFree(mount, device));
-  const bool seen = static_cast<bool>(daemon.handle);
+  const bool seen = daemon.handle.valid();
   // Bounded so that poll's int cannot overflow.
   const double seconds = std::clamp(options.timeout.value_or(kDefaultTimeout), 0.0, 1e6);
   const milliseconds limit(static_cast<int64_t>(seconds * 1000));

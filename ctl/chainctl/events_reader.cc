@@ -13,8 +13,8 @@ namespace chainfs::chainctl {
 
 Result<EventsReader> EventsReader::Open(const std::string& mount) {
   const std::string path = mount + "/.chainfs/events";
-  Fd fd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  if (!fd) {
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  if (!fd.valid()) {
     const int saved_errno = errno;
     return FailMounted(saved_errno, fmt::format("{}: {}", path, std::strerror(saved_errno)));
   }

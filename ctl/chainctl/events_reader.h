@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "blocklayer/base/result.h"
-#include "ctl/chainctl/fd.h"
+#include "blocklayer/base/unique_fd.h"
 
 namespace chainfs::chainctl {
 
@@ -26,9 +26,9 @@ class EventsReader {
   Result<std::vector<std::string>> Read();
 
  private:
-  EventsReader(Fd fd, std::string mount) : fd_(std::move(fd)), mount_(std::move(mount)) {}
+  EventsReader(UniqueFd fd, std::string mount) : fd_(std::move(fd)), mount_(std::move(mount)) {}
 
-  Fd fd_;
+  UniqueFd fd_;
   std::string mount_;
   std::string partial_;  // the beginning of a line; empty while the daemon keeps its word
   bool at_end_ = false;

@@ -14,7 +14,7 @@
 #include <sstream>
 #include <string_view>
 
-#include "ctl/chainctl/mounts.h"
+#include "blocklayer/base/mountinfo.h"
 #include "ctl/chainctl/output.h"
 
 namespace chainfs::chainctl {

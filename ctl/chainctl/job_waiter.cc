@@ -175,7 +175,7 @@ WaitSignals::WaitSignals() {
   sigaddset(&wanted, SIGINT);
   sigaddset(&wanted, SIGUSR1);
   pthread_sigmask(SIG_BLOCK, &wanted, &before_);
-  fd_ = Fd(signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
+  fd_ = UniqueFd(signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC));
 }
 
 WaitSignals::~WaitSignals() {

@@ -15,8 +15,8 @@
 #include <optional>
 #include <string>
 
+#include "blocklayer/base/unique_fd.h"
 #include "ctl/chainctl/client.h"
-#include "ctl/chainctl/fd.h"
 #include "ctl/chainctl/job_report.h"
 #include "ctl/chainctl/progress_bar.h"
 
@@ -37,7 +37,7 @@ class WaitSignals {
 
  private:
   sigset_t before_ = {};
-  Fd fd_;
+  UniqueFd fd_;
 };
 
 enum class OnInterrupt : unsigned char { kCancelJob, kDetach };

@@ -13,8 +13,8 @@
 #include <cstring>
 #include <memory>
 
+#include "blocklayer/base/unique_fd.h"
 #include "ctl/chainctl/exit_code.h"
-#include "ctl/chainctl/fd.h"
 #include "ctl/chainctl/mounts.h"
 #include "ctl/chainctl/output.h"
 
@@ -32,8 +32,8 @@ std::optional<std::string> PathWithoutLinks(const std::string& path) {
 Status UnmountByHelper(const std::string& mount) {
   std::array<int, 2> ends = {};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return FailErrno(errno, "pipe");
-  const Fd from(ends[0]);
-  Fd to(ends[1]);
+  const UniqueFd from(ends[0]);
+  UniqueFd to(ends[1]);
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, to.get(), STDERR_FILENO);
@@ -47,7 +47,7 @@ Status UnmountByHelper(const std::string& mount) {
   const int failed =
       posix_spawnp(&pid, "fusermount3", &actions, nullptr, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
-  to.Reset();
+  to = UniqueFd();
   if (failed != 0) {
     return FailMounted(EPERM, "only root may unmount without fusermount3 (package fuse3)");
   }
