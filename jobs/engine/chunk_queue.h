@@ -5,8 +5,7 @@
 // limit; and fits the size of chunks to how fast the storage is, because a chunk in flight is what
 // a pause waits for.
 //
-// Invariant: a chunk counts as progress once, when it is done or given up; so progress never goes
-// back nor past the total.
+// It keeps JOB-2 of README.md.
 //
 // Threads: none; the owner locks.
 #pragma once

@@ -3,9 +3,7 @@
 // JobRegistry: which jobs there are, under one lock, and who is admitted: no two with one id, no
 // two whose claims conflict, none beside one that wants to be alone on its disk.
 //
-// Invariants: ids are unique in the mount among all entries, and no new one is that of a waiting
-// job. No two entries that are neither estimates nor ended have claims in conflict. At most
-// kMaxRunning are started and not concluded.
+// It keeps JOB-9 to JOB-11 of README.md.
 //
 // Threads: all methods, any thread. Nothing is called with mu_ held: no job, no catalog, no event.
 #pragma once

@@ -5,14 +5,7 @@
 // verb sets a flag there and sees to it that a lane comes by, and every change of course happens in
 // the last lane to leave.
 //
-// Invariants:
-//  1. A chunk counts as progress once, when it is done; so progress never goes back nor past total.
-//     A job that is taken up walks from 0, and shows what was told before until it has got there.
-//  2. Pivot is called at most once, after every chunk and Settle succeeded, and not if a cancel was
-//     accepted before; once Pivot has begun, cancel is refused.
-//  3. Release is called exactly once for a job that ends, before its last events, and never for one
-//     that was stopped for the next daemon.
-//  4. Work that gets ready ends well only after `complete` was accepted and its source was empty.
+// It keeps JOB-1, JOB-4 to JOB-7 and JOB-13 of README.md.
 //
 // Threads: all methods, any thread. The scheduler's lock guards the whole job; it is never held
 // across I/O; under it only the event log, the work's source and the hooks are called, none of

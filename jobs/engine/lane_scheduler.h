@@ -5,10 +5,10 @@
 // job has several lanes while it copies, one while the users of its disk wait, none while it stands
 // still.
 //
-// Invariants:
-//  - A change of the job's course happens in LastLaneLeft, so with no chunk in flight. A verb sets
-//    a flag of the owner's and calls AddLanes(true), which sees to it that a lane comes by.
-//  - No thread waits: a job that must wait (speed limit) leaves a timer and no lane.
+// It keeps JOB-3, JOB-4 and JOB-11 of README.md: a change of the job's course happens in
+// LastLaneLeft, so with no chunk in flight. A verb sets a flag of the owner's and calls
+// AddLanes(true), which sees to it that a lane comes by. A job that must wait (speed limit) leaves
+// a timer and no lane.
 //
 // Threads: all methods, any thread. `mu` is the lock of the whole job: what the owner keeps of it
 // is guarded by the same lock, so that a flag and the lanes are never seen apart. It is never held
