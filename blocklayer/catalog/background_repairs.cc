@@ -18,7 +18,7 @@ BackgroundRepairs::BackgroundRepairs(std::function<void()> finished)
 
 BackgroundRepairs::~BackgroundRepairs() { Stop(); }
 
-BackgroundRepairs::Verdict BackgroundRepairs::Look(const FileStat& stat) const {
+BackgroundRepairs::Verdict BackgroundRepairs::VerdictOf(const FileStat& stat) const {
   const MutexLock lock(mu_);
   if (items_.contains(stat.id)) return {.state = State::kUnderWay};
   const auto found = found_.find(stat.id);

@@ -49,7 +49,7 @@ class BackgroundRepairs {
   explicit BackgroundRepairs(std::function<void()> finished);
   ~BackgroundRepairs();
 
-  Verdict Look(const FileStat& stat) const EXCLUDES(mu_);
+  Verdict VerdictOf(const FileStat& stat) const EXCLUDES(mu_);
   // The file, with the dirty bit, opened for writing, carries the locks of an active layer; it is
   // closed in the end. False when there is no room or the end has come; the file is closed then.
   bool Start(std::unique_ptr<File> file, FormatRow::Repair repair) EXCLUDES(mu_);

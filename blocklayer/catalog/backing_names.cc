@@ -38,7 +38,7 @@ std::string Compose(std::string_view name, const std::string& next) {
 
 }  // namespace
 
-Status BackingNames::Check(const Place& overlay, std::string_view name, const FileId& id) {
+Status BackingNames::Check(const FileLocation& overlay, std::string_view name, const FileId& id) {
   const Result<FileId> leads = overlay.directory->WhereLeads(std::string(name));
   if (leads && *leads == id) return {};
   if (!leads && leads.error().kind == ErrorKind::kIo) return std::unexpected(leads.error());
@@ -49,9 +49,9 @@ Status BackingNames::Check(const Place& overlay, std::string_view name, const Fi
                                      overlay.path, name)));
 }
 
-Result<BackingReference> BackingNames::Choose(const Place& overlay,
+Result<BackingReference> BackingNames::Choose(const FileLocation& overlay,
                                               const std::vector<std::string>& names,
-                                              const Place& backing, const FileId& id,
+                                              const FileLocation& backing, const FileId& id,
                                               ImageFormat format) {
   BackingReference reference{.name = {}, .format = std::string(format.name())};
   const bool beside = DirectoryOf(overlay.path) == DirectoryOf(backing.path);
@@ -70,7 +70,7 @@ Result<BackingReference> BackingNames::Choose(const Place& overlay,
   return reference;
 }
 
-Result<BackingReference> BackingNames::For(const Place& overlay, const Place& backing,
+Result<BackingReference> BackingNames::For(const FileLocation& overlay, const FileLocation& backing,
                                            const FileId& id, ImageFormat format) {
   std::vector<std::string> names;
   // What one root holds may be moved as a whole.
@@ -84,7 +84,7 @@ Result<BackingReference> BackingNames::Between(const CatalogEntry& entry, const 
                                                const Layer& backing) {
   const Candidate& top = entry.candidate;
   ChainOpener opener = openers_.New();
-  const WalkedChain chain = opener.Walk(top.place, top.format, top.extra_roots);
+  const WalkedChain chain = opener.Walk(top.location, top.format, top.extra_roots);
   const auto at = [&](const FileId& id) {
     return std::ranges::find_if(chain.files,
                                 [&](const LayerFile& file) { return file.stat.id == id; });
@@ -104,8 +104,8 @@ Result<BackingReference> BackingNames::Between(const CatalogEntry& entry, const 
     composed = Compose(composed, file->peek.backing->name);
   }
   // The short spelling first, unless a symbolic link gives ".." another meaning.
-  return Choose(overlay_at->place, {WithoutProtocol(WithoutDetours(composed)), composed},
-                backing_at->place, backing.id, backing.image->format());
+  return Choose(overlay_at->location, {WithoutProtocol(WithoutDetours(composed)), composed},
+                backing_at->location, backing.id, backing.image->format());
 }
 
 }  // namespace chainfs

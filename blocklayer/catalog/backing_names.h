@@ -23,10 +23,10 @@ class BackingNames {
   BackingNames(Roots& roots, ChainOpeners openers) : roots_(roots), openers_(openers) {}
 
   // kStale unless `name` in the header of an image at `overlay` leads to the file `id`.
-  static Status Check(const Place& overlay, std::string_view name, const FileId& id);
+  static Status Check(const FileLocation& overlay, std::string_view name, const FileId& id);
   // How the header of an image at `overlay` should name the file `id` at `backing`.
-  Result<BackingReference> For(const Place& overlay, const Place& backing, const FileId& id,
-                               ImageFormat format);
+  Result<BackingReference> For(const FileLocation& overlay, const FileLocation& backing,
+                               const FileId& id, ImageFormat format);
   // The same of two layers of the chain of `entry`, in the words of its own headers.
   Result<BackingReference> Between(const CatalogEntry& entry, const Layer& overlay,
                                    const Layer& backing);
@@ -34,8 +34,10 @@ class BackingNames {
  private:
   // The name of `backing`, the file `id`, for the header of an image at `overlay`: its file name
   // beside it, else the first of `names` that leads there, else its path.
-  Result<BackingReference> Choose(const Place& overlay, const std::vector<std::string>& names,
-                                  const Place& backing, const FileId& id, ImageFormat format);
+  Result<BackingReference> Choose(const FileLocation& overlay,
+                                  const std::vector<std::string>& names,
+                                  const FileLocation& backing, const FileId& id,
+                                  ImageFormat format);
 
   Roots& roots_;
   const ChainOpeners openers_;

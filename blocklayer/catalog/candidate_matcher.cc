@@ -28,7 +28,7 @@ CatalogEntry CandidateMatcher::NewEntry(const Candidate& candidate, const Result
                                         ChainOpener& opener, CatalogEntry* before) {
   CatalogEntry entry;
   if (stat) {
-    entry.walked = opener.Walk(candidate.place, candidate.format, candidate.extra_roots);
+    entry.walked = opener.Walk(candidate.location, candidate.format, candidate.extra_roots);
     entry.stat = *stat;
   } else {
     entry.error = stat.error();
@@ -62,8 +62,8 @@ CatalogEntry CandidateMatcher::MatchOne(Candidate candidate, ChainOpener& opener
   const auto before = old.find(candidate.path);
   std::optional<ImageFormat> wanted;
   if (before == old.end()) wanted = candidate.format;
-  const Result<FileStat> stat =
-      candidate.error ? std::unexpected(*candidate.error) : opener.Look(candidate.place, wanted);
+  const Result<FileStat> stat = candidate.error ? std::unexpected(*candidate.error)
+                                                : opener.StatOf(candidate.location, wanted);
   if (before != old.end() && StillTheSame(before->second, candidate, stat)) {
     CatalogEntry same = std::move(before->second);
     old.erase(before);

@@ -101,7 +101,6 @@ class Catalog final : public ShownLists {
 
   // Records kept beside the images.
   RecordStore& records();
-  using Record = RecordStore::Record;
 
   // How many things are remembered that may be gone by now; for tests.
   size_t Remembered();

@@ -52,7 +52,7 @@ struct CatalogParts {
   CandidateMatcher matcher GUARDED_BY(mu);
   EntryOpener opener GUARDED_BY(mu);
   DroppedLayers dropped GUARDED_BY(mu);
-  SnapshotRecovery recovery GUARDED_BY(mu);
+  ChainRecovery recovery GUARDED_BY(mu);
   Scanner scanner GUARDED_BY(mu);
 
   ChainRecords chain_records GUARDED_BY(mu);

@@ -13,7 +13,7 @@ namespace chainfs {
 namespace {
 
 // kInvalidArgument unless `name` is a plain path.
-Status CheckBackingName(const Place& overlay, std::string_view name) {
+Status CheckBackingName(const FileLocation& overlay, std::string_view name) {
   const auto refuse = [&](std::string_view why) {
     return Fail(ErrorKind::kInvalidArgument,
                 EscapeText(fmt::format("{}: its backing file \"{}\" {}", overlay.path, name, why)));
@@ -124,21 +124,21 @@ std::shared_ptr<Directory> Roots::Share(std::unique_ptr<Directory> opened, const
   return shared;
 }
 
-Result<Place> Roots::PlaceIn(NamedPlace named) {
+Result<FileLocation> Roots::LocationIn(NamedLocation named) {
   CHAINFS_ASSIGN(const FileId id, named.directory->Id());
-  Place place{.directory = Share(std::move(named.directory), id),
-              .name = std::move(named.leaf),
-              .path = {}};
-  place.path = JoinPath(place.directory->path(), place.name);
-  return place;
+  FileLocation location{.directory = Share(std::move(named.directory), id),
+                        .name = std::move(named.leaf),
+                        .path = {}};
+  location.path = JoinPath(location.directory->path(), location.name);
+  return location;
 }
 
-Result<Place> Roots::PlaceBeneath(Directory& root, std::string_view rest) {
+Result<FileLocation> Roots::LocationBeneath(Directory& root, std::string_view rest) {
   const size_t slash = rest.rfind('/');
-  NamedPlace named{.directory = {}, .leaf = FileNameOf(rest), .path = {}, .missing = false};
+  NamedLocation named{.directory = {}, .leaf = FileNameOf(rest), .path = {}, .missing = false};
   const std::string holder(slash == std::string_view::npos ? "." : rest.substr(0, slash));
   CHAINFS_ASSIGN(named.directory, root.OpenDirectory(holder));
-  return PlaceIn(std::move(named));
+  return LocationIn(std::move(named));
 }
 
 NameFence Roots::FenceOf(RootUse use, std::span<const std::string> extra) {
@@ -169,11 +169,11 @@ std::string Roots::Names(RootUse use) const {
   return names;
 }
 
-Result<Place> Roots::FindNew(Directory& from, const std::string& name, bool anywhere) {
+Result<FileLocation> Roots::FindNew(Directory& from, const std::string& name, bool anywhere) {
   NameFence fence = FenceOf(RootUse::kCreate, {});
   fence.open = anywhere;
-  CHAINFS_ASSIGN(NamedPlace named, from.Locate(name, fence));
-  if (named.directory != nullptr) return PlaceIn(std::move(named));
+  CHAINFS_ASSIGN(NamedLocation named, from.Locate(name, fence));
+  if (named.directory != nullptr) return LocationIn(std::move(named));
   return Fail(ErrorKind::kAccess,
               EscapeText(fmt::format("{}: outside the source directories ({}); choose a target "
                                      "beneath one of them",
@@ -198,33 +198,33 @@ std::unexpected<Error> Roots::FailOutside(const std::string& path) const {
                                      Names(RootUse::kRead), cure)));
 }
 
-Result<Place> Roots::Find(std::string_view path, std::span<const std::string> extra) {
+Result<FileLocation> Roots::Find(std::string_view path, std::span<const std::string> extra) {
   if (const Root* root = RootOf(path); root != nullptr) {
     for (const std::string& spelling : root->paths) {
       const std::string_view rest = Beneath(spelling, path);
-      if (!rest.empty()) return PlaceBeneath(*root->directory, rest);
+      if (!rest.empty()) return LocationBeneath(*root->directory, rest);
     }
   }
   for (const std::string& root : extra) {
     const std::string_view rest = Beneath(root, path);
     if (rest.empty()) continue;
     CHAINFS_ASSIGN(const std::unique_ptr<Directory> directory, open_(root));
-    return PlaceBeneath(*directory, rest);
+    return LocationBeneath(*directory, rest);
   }
   return FailOutside(std::string(path));
 }
 
-Result<Place> Roots::Resolve(const Place& overlay, const std::string& backing,
-                             std::span<const std::string> extra) {
+Result<FileLocation> Roots::Resolve(const FileLocation& overlay, const std::string& backing,
+                                    std::span<const std::string> extra) {
   CHAINFS_TRY(CheckBackingName(overlay, backing));
   if (backing.find('/') == std::string::npos) {
-    return Place{.directory = overlay.directory,
-                 .name = backing,
-                 .path = JoinPath(DirectoryOf(overlay.path), backing)};
+    return FileLocation{.directory = overlay.directory,
+                        .name = backing,
+                        .path = JoinPath(DirectoryOf(overlay.path), backing)};
   }
-  CHAINFS_ASSIGN(NamedPlace named,
+  CHAINFS_ASSIGN(NamedLocation named,
                  overlay.directory->Locate(backing, FenceOf(RootUse::kRead, extra)));
-  if (named.directory != nullptr) return PlaceIn(std::move(named));
+  if (named.directory != nullptr) return LocationIn(std::move(named));
   // To permit its directory would not help.
   if (named.missing) {
     return Fail(ErrorKind::kNotFound, EscapeText(fmt::format("{}: does not exist", named.path)));

@@ -34,7 +34,7 @@ using OpenDirectoryFunction =
     std::function<Result<std::unique_ptr<Directory>>(const std::string& path)>;
 
 // Where a file is: `name` (one component) in `directory`.
-struct Place {
+struct FileLocation {
   std::shared_ptr<Directory> directory;
   std::string name;
   std::string path;  // absolute
@@ -58,15 +58,15 @@ class Roots {
   Result<std::shared_ptr<Directory>> Add(const std::string& path, RootUse use);
   // The place of a path as records have it (absolute and normal); kAccess when no root and none of
   // `extra` contains it, kNotFound when its directory does not exist.
-  Result<Place> Find(std::string_view path, std::span<const std::string> extra = {});
+  Result<FileLocation> Find(std::string_view path, std::span<const std::string> extra = {});
   // The place for a new file called `name`, from the directory `from`; kAccess when it lies in no
   // root for creating, unless it may be `anywhere`. kNotFound when its directory does not exist,
   // kInvalidArgument when it is not the name of a file.
-  Result<Place> FindNew(Directory& from, const std::string& name, bool anywhere);
+  Result<FileLocation> FindNew(Directory& from, const std::string& name, bool anywhere);
   // The place of a backing file as the header of `overlay` names it. kInvalidArgument for names
   // that are not plain paths; else as Find.
-  Result<Place> Resolve(const Place& overlay, const std::string& backing,
-                        std::span<const std::string> extra = {});
+  Result<FileLocation> Resolve(const FileLocation& overlay, const std::string& backing,
+                               std::span<const std::string> extra = {});
   // Which file a name in a header leads to as the kernel walks it, whether it may be opened or not.
   Result<FileId> Follow(Directory& from, const std::string& name) const {
     return from.Follow(name, devices_);
@@ -96,8 +96,8 @@ class Roots {
   NameFence FenceOf(RootUse use, std::span<const std::string> extra);
   // The one that is open already, if it is that directory.
   std::shared_ptr<Directory> Share(std::unique_ptr<Directory> opened, const FileId& id);
-  Result<Place> PlaceIn(NamedPlace named);
-  Result<Place> PlaceBeneath(Directory& root, std::string_view rest);
+  Result<FileLocation> LocationIn(NamedLocation named);
+  Result<FileLocation> LocationBeneath(Directory& root, std::string_view rest);
 
   const bool real_host_;
   const OpenDirectoryFunction open_;

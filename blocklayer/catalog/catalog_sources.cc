@@ -180,8 +180,8 @@ const Sources::LoadedRecord* Sources::RecordOf(const Source& source,
 // The path as an entry would have it: a source may have another spelling than when the record was
 // written.
 std::string Sources::AsListed(const ChainRecord& record, const std::string& path) {
-  const Result<Place> place = roots_.Find(path, record.roots);
-  return place ? place->path : path;
+  const Result<FileLocation> location = roots_.Find(path, record.roots);
+  return location ? location->path : path;
 }
 
 Candidate Sources::RecordCandidate(size_t index, const LoadedRecord& record) {
@@ -211,12 +211,12 @@ Candidate Sources::RecordCandidate(size_t index, const LoadedRecord& record) {
   candidate.extra_roots = contents.roots;
   candidate.missing_hint = MissingHint(contents, record_path);
   if (candidate.path != contents.origin) candidate.keeps = {contents.origin, contents.backing};
-  Result<Place> place = roots_.Find(candidate.path, contents.roots);
-  if (place) {
-    candidate.place = *std::move(place);
-    candidate.path = candidate.place.path;
+  Result<FileLocation> location = roots_.Find(candidate.path, contents.roots);
+  if (location) {
+    candidate.location = *std::move(location);
+    candidate.path = candidate.location.path;
   } else {
-    candidate.error = std::move(place).error();
+    candidate.error = std::move(location).error();
     if (candidate.error->kind == ErrorKind::kNotFound) {
       candidate.error->message = candidate.missing_hint;
     }
@@ -232,7 +232,8 @@ Candidate Sources::ImageCandidate(size_t index, const std::vector<LoadedRecord>&
   } else {
     candidate.source = index;
     candidate.path = JoinPath(source.directory->path(), source.image);
-    candidate.place = {.directory = source.directory, .name = source.image, .path = candidate.path};
+    candidate.location = {
+        .directory = source.directory, .name = source.image, .path = candidate.path};
     candidate.format = source.format;
     candidate.file_name = source.image;
   }
@@ -275,16 +276,16 @@ void Sources::AddShown(Directory& directory, const std::vector<DirectoryEntry>& 
     const std::string stem = StemOf(file);
     const auto files = files_of.find(stem);
     if (files == files_of.end() || files->second < 2 || taken.contains(stem)) continue;
-    const Result<FileStat> stat = directory.Look(file);
+    const Result<FileStat> stat = directory.StatAt(file);
     if (stat && stat->id.inode == inode) remembered.try_emplace(file, stem);
   }
 }
 
 std::optional<FileId> Sources::StillThere(const ChainRecord::Dropped& dropped,
                                           const std::vector<std::string>& roots) {
-  const Result<Place> place = roots_.Find(dropped.path, roots);
-  if (!place) return std::nullopt;
-  const Result<FileId> id = place->directory->WhereLeads(place->name);
+  const Result<FileLocation> location = roots_.Find(dropped.path, roots);
+  if (!location) return std::nullopt;
+  const Result<FileId> id = location->directory->WhereLeads(location->name);
   return id && id->inode == dropped.inode ? std::optional(*id) : std::nullopt;
 }
 
@@ -345,7 +346,7 @@ Result<Inventory> Sources::Collect() {
       Candidate candidate;
       candidate.source = i;
       candidate.path = JoinPath(directory->path(), entry.name);
-      candidate.place = {.directory = directory, .name = entry.name, .path = candidate.path};
+      candidate.location = {.directory = directory, .name = entry.name, .path = candidate.path};
       candidate.format = *format;
       const auto name = remembered.find(entry.name);
       // A chain that has moved on keeps its name.

@@ -26,9 +26,9 @@
 namespace chainfs {
 
 struct Candidate {
-  size_t source = 0;  // whose .chainfs keeps its records
-  std::string path;   // absolute; unique among candidates
-  Place place;        // valid unless `error`
+  size_t source = 0;      // whose .chainfs keeps its records
+  std::string path;       // absolute; unique among candidates
+  FileLocation location;  // valid unless `error`
   ImageFormat format = ImageFormat::kQcow2;
   std::string file_name;                  // names the chain unless fixed_name does
   std::optional<std::string> fixed_name;  // by the user or a record
@@ -41,7 +41,7 @@ struct Candidate {
   std::vector<std::string> keeps;
 };
 
-struct InterruptedSnapshot {
+struct InterruptedChange {
   size_t source = 0;
   std::string record;  // file name
   ChainRecord contents;
@@ -49,7 +49,7 @@ struct InterruptedSnapshot {
 
 struct Inventory {
   std::vector<Candidate> candidates;
-  std::vector<InterruptedSnapshot> interrupted;
+  std::vector<InterruptedChange> interrupted;
   std::set<FileId> condemned;  // files that a revert dropped, and that are still there
   std::string record_texts;    // to see whether records have changed meanwhile
 };

@@ -21,24 +21,24 @@ Result<ImageFormat> FormatOfBacking(const FormatRegistry& formats, const LayerFi
                 EscapeText(fmt::format(
                     "{}: does not say the format of its backing file; name it with: qemu-img "
                     "rebase -u -F FORMAT -b {} {} (or mount with -o assume_backing_format=FORMAT)",
-                    overlay.place.path, backing.name, overlay.place.path)));
+                    overlay.location.path, backing.name, overlay.location.path)));
   }
   const FormatRow* const row = formats.FindByName(*backing.format);
   if (row != nullptr) return row->format;
   return Fail(ErrorKind::kUnsupported,
               EscapeText(fmt::format("{}: its backing file has the format \"{}\"; chainfs knows {}",
-                                     overlay.place.path, *backing.format, formats.Names())));
+                                     overlay.location.path, *backing.format, formats.Names())));
 }
 
 }  // namespace
 
-ChainOpener::Seen& ChainOpener::See(const Place& place, FormatRow::Peek peek) {
+ChainOpener::Inspected& ChainOpener::Inspect(const FileLocation& location, FormatRow::Peek peek) {
   const auto [position, is_new] =
-      seen_.try_emplace(place.path, Seen{.stat = FileStat{}, .peek = {}});
-  Seen& seen = position->second;
+      inspected_.try_emplace(location.path, Inspected{.stat = FileStat{}, .peek = {}});
+  Inspected& seen = position->second;
   if (!is_new && (!seen.stat || peek == nullptr || seen.peek)) return seen;
   // Read-only: whoever watches the directory is not told of a change that is none.
-  const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
+  const auto file = location.directory->Open(location.name, OpenMode::kReadOnly);
   seen.stat = file ? (*file)->Stat() : std::unexpected(file.error());
   if (seen.stat && peek != nullptr) seen.peek = peek(**file);
   return seen;
@@ -49,15 +49,16 @@ FormatRow::Peek ChainOpener::PeekOf(ImageFormat format) const {
   return row != nullptr ? row->peek : nullptr;
 }
 
-Result<FileStat> ChainOpener::Look(const Place& place, std::optional<ImageFormat> format) {
-  return See(place, format ? PeekOf(*format) : nullptr).stat;
+Result<FileStat> ChainOpener::StatOf(const FileLocation& location,
+                                     std::optional<ImageFormat> format) {
+  return Inspect(location, format ? PeekOf(*format) : nullptr).stat;
 }
 
-Result<LayerFile> ChainOpener::LookAt(const Place& place, ImageFormat format) {
+Result<LayerFile> ChainOpener::LayerFileAt(const FileLocation& location, ImageFormat format) {
   const FormatRow::Peek peek = PeekOf(format);
-  const Seen& seen = See(place, peek);
+  const Inspected& seen = Inspect(location, peek);
   if (!seen.stat) return std::unexpected(seen.stat.error());
-  LayerFile file{.place = place, .format = format, .stat = *seen.stat, .peek = {}};
+  LayerFile file{.location = location, .format = format, .stat = *seen.stat, .peek = {}};
   if (peek == nullptr) return file;
   if (!*seen.peek) return std::unexpected(seen.peek->error());
   file.peek = **seen.peek;
@@ -69,11 +70,12 @@ Result<std::optional<LayerFile>> ChainOpener::Below(const LayerFile& overlay,
                                                     std::string& missing) {
   if (!overlay.peek.backing) return std::nullopt;
   const BackingReference& backing = *overlay.peek.backing;
-  CHAINFS_ASSIGN(const Place place, roots_.Resolve(overlay.place, backing.name, extra));
+  CHAINFS_ASSIGN(const FileLocation location,
+                 roots_.Resolve(overlay.location, backing.name, extra));
   CHAINFS_ASSIGN(const ImageFormat format,
                  FormatOfBacking(pool_.formats(), overlay, backing, rules_.assume_backing_format));
-  Result<LayerFile> file = LookAt(place, format);
-  if (!file && file.error().kind == ErrorKind::kNotFound) missing = place.path;
+  Result<LayerFile> file = LayerFileAt(location, format);
+  if (!file && file.error().kind == ErrorKind::kNotFound) missing = location.path;
   CHAINFS_TRY(file);
   return *std::move(file);
 }
@@ -93,7 +95,7 @@ void AddMissing(std::vector<FileId>& ids, const std::vector<FileId>& more) {
 
 void ChainOpener::AddNamed(const LayerFile& file, WalkedChain& chain) {
   for (const std::string& name : NamesOf(file.peek)) {
-    const Result<FileId> id = roots_.Follow(*file.place.directory, name);
+    const Result<FileId> id = roots_.Follow(*file.location.directory, name);
     if (id) chain.leads_to.push_back(*id);
     if (!id && IsOutOfFiles(id.error())) chain.untold = true;
   }
@@ -105,14 +107,15 @@ std::vector<FileId> ChainOpener::Replaced(const Layers& layers, std::span<const 
   for (size_t i = 0; i + 1 < layers.size(); ++i) {
     const Layer& layer = *layers[i];
     LayerFile overlay{
-        .place = {.directory = layer.directory, .name = layer.name, .path = layer.path},
+        .location = {.directory = layer.directory, .name = layer.name, .path = layer.path},
         .format = ImageFormat::kQcow2,
         .stat = {.id = layer.id},
         .peek = {.backing = layer.image->backing(), .dirty = false}};
     if (!overlay.peek.backing) continue;
-    const Result<Place> place = roots_.Resolve(overlay.place, overlay.peek.backing->name, extra);
-    if (place) {
-      const Result<FileStat> stat = Look(*place, std::nullopt);
+    const Result<FileLocation> location =
+        roots_.Resolve(overlay.location, overlay.peek.backing->name, extra);
+    if (location) {
+      const Result<FileStat> stat = StatOf(*location, std::nullopt);
       if (stat && stat->id == layers[i + 1]->id) continue;
     }
     const WalkedChain walked = WalkFrom(std::move(overlay), extra);
@@ -123,9 +126,9 @@ std::vector<FileId> ChainOpener::Replaced(const Layers& layers, std::span<const 
   return ids;
 }
 
-WalkedChain ChainOpener::Walk(const Place& top, ImageFormat format,
+WalkedChain ChainOpener::Walk(const FileLocation& top, ImageFormat format,
                               std::span<const std::string> extra) {
-  Result<LayerFile> first = LookAt(top, format);
+  Result<LayerFile> first = LayerFileAt(top, format);
   if (first) return WalkFrom(*std::move(first), extra);
   const bool untold = first.error().kind != ErrorKind::kNotFound;
   return WalkedChain{.files = {},
@@ -136,7 +139,7 @@ WalkedChain ChainOpener::Walk(const Place& top, ImageFormat format,
 }
 
 WalkedChain ChainOpener::WalkFrom(LayerFile top_file, std::span<const std::string> extra) {
-  const Place top = top_file.place;
+  const FileLocation top = top_file.location;
   WalkedChain chain;
   std::set<FileId> ids;
   std::optional<LayerFile> next = std::move(top_file);
@@ -145,7 +148,7 @@ WalkedChain ChainOpener::WalkFrom(LayerFile top_file, std::span<const std::strin
       chain.error = Error{.kind = ErrorKind::kLoop,
                           .message = EscapeText(fmt::format(
                               "{}: the chain contains itself: {} leads back to {}", top.path,
-                              chain.files.back().place.path, next->place.path))};
+                              chain.files.back().location.path, next->location.path))};
       break;
     }
     if (chain.files.size() >= rules_.max_depth) {
@@ -160,7 +163,7 @@ WalkedChain ChainOpener::WalkFrom(LayerFile top_file, std::span<const std::strin
     chain.files.push_back(*std::move(next));
     Result<std::optional<LayerFile>> below = Below(chain.files.back(), extra, chain.missing);
     if (!below) {
-      const std::string& overlay = chain.files.back().place.path;
+      const std::string& overlay = chain.files.back().location.path;
       Error error = std::move(below).error();
       // The message begins with the file that fails; say also who needs it.
       if (!error.message.starts_with(EscapeText(overlay))) {
@@ -204,7 +207,7 @@ Result<Layers> ChainOpener::OpenIfUnlocked(const WalkedChain& chain,
   for (const LayerFile& file : chain.files) {
     if (pool_.Find(file.stat.id) != nullptr) continue;
     CHAINFS_ASSIGN(const std::unique_ptr<File> probe,
-                   file.place.directory->Open(file.place.name, OpenMode::kReadOnly));
+                   file.location.directory->Open(file.location.name, OpenMode::kReadOnly));
     const bool active = role_of(file.stat.id) == LayerRole::kActive;
     CHAINFS_TRY(probe->SetImageLocks(active ? kActiveLayerLocks : kBackingLayerLocks));
   }

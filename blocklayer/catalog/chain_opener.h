@@ -55,7 +55,8 @@ class ChainOpener {
       : roots_(roots), pool_(pool), rules_(rules) {}
 
   // `extra` as for Roots::Find.
-  WalkedChain Walk(const Place& top, ImageFormat format, std::span<const std::string> extra = {});
+  WalkedChain Walk(const FileLocation& top, ImageFormat format,
+                   std::span<const std::string> extra = {});
   // The same for a top that was looked at before.
   WalkedChain WalkFrom(LayerFile top, std::span<const std::string> extra = {});
   // What the headers of open layers, top to base, lead to by now, where that is not the next layer:
@@ -74,18 +75,18 @@ class ChainOpener {
   // roles.
   Result<Layers> OpenGently(const WalkedChain& chain,
                             const std::function<LayerRole(const FileId&)>& role_of);
-  // What is at `place`, by a look that leaves it alone. `format`: also what its header says, where
-  // that will be wanted.
-  Result<FileStat> Look(const Place& place, std::optional<ImageFormat> format);
+  // What is at `location`, by a look that leaves it alone. `format`: also what its header says,
+  // where that will be wanted.
+  Result<FileStat> StatOf(const FileLocation& location, std::optional<ImageFormat> format);
 
  private:
-  struct Seen {
+  struct Inspected {
     Result<FileStat> stat;
     std::optional<Result<HeaderPeek>> peek;  // once somebody said that its format has one
   };
-  Result<LayerFile> LookAt(const Place& place, ImageFormat format);
+  Result<LayerFile> LayerFileAt(const FileLocation& location, ImageFormat format);
   FormatRow::Peek PeekOf(ImageFormat format) const;
-  Seen& See(const Place& place, FormatRow::Peek peek);
+  Inspected& Inspect(const FileLocation& location, FormatRow::Peek peek);
   // Where the names in the header lead.
   void AddNamed(const LayerFile& file, WalkedChain& chain);
   // The next file down; nothing at the base.
@@ -96,8 +97,8 @@ class ChainOpener {
   Roots& roots_;
   LayerPool& pool_;
   const ChainRules rules_;
-  std::map<std::string, Seen> seen_;  // by path
-  std::map<FileId, Error> unusable_;  // layers that failed to open in this scan
+  std::map<std::string, Inspected> inspected_;  // by path
+  std::map<FileId, Error> unusable_;            // layers that failed to open in this scan
 };
 
 // Makes one for each look.

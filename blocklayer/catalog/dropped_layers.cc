@@ -9,8 +9,8 @@
 namespace chainfs {
 
 Status DroppedLayers::RemoveOne(const ChainRecord::Dropped& dropped, const ChainRecord& record) {
-  CHAINFS_ASSIGN(const Place place, roots_.Find(dropped.path, record.roots));
-  const Result<FileId> id = place.directory->WhereLeads(place.name);
+  CHAINFS_ASSIGN(const FileLocation location, roots_.Find(dropped.path, record.roots));
+  const Result<FileId> id = location.directory->WhereLeads(location.name);
   const bool gone = !id && id.error().kind == ErrorKind::kNotFound;
   // Another file of that name is somebody's image.
   if (gone || (id && id->inode != dropped.inode)) return {};
@@ -18,13 +18,13 @@ Status DroppedLayers::RemoveOne(const ChainRecord::Dropped& dropped, const Chain
   {
     // What the chain was reverted from is built on something.
     CHAINFS_ASSIGN(const std::unique_ptr<File> file,
-                   place.directory->Open(place.name, OpenMode::kReadOnly));
+                   location.directory->Open(location.name, OpenMode::kReadOnly));
     CHAINFS_ASSIGN(const FormatRegistry::Unnamed header,
                    FormatRegistry::BuiltIn().PeekUnnamed(*file));
     if (!header.peek.backing) return {};
   }
-  CHAINFS_TRY(place.directory->RemoveFile(place.name, *id));
-  CHAINFS_TRY(place.directory->Sync());
+  CHAINFS_TRY(location.directory->RemoveFile(location.name, *id));
+  CHAINFS_TRY(location.directory->Sync());
   (void)marks_.Remove(*id);
   return {};
 }

@@ -44,10 +44,11 @@ Status EntryOpener::CheckOpenable(const CatalogEntry& entry, const LayerUsers& w
   for (const LayerFile& file : entry.walked.files) {
     const auto writer = written.find(file.stat.id);
     if (writer == written.end()) continue;
-    return Fail(ErrorKind::kBusy, EscapeText(fmt::format(
-                                      "{}: {} is open for writing through the disk {}; close that "
-                                      "first",
-                                      entry.candidate.path, file.place.path, writer->second.name)));
+    return Fail(
+        ErrorKind::kBusy,
+        EscapeText(fmt::format("{}: {} is open for writing through the disk {}; close that "
+                               "first",
+                               entry.candidate.path, file.location.path, writer->second.name)));
   }
   return {};
 }
@@ -101,8 +102,8 @@ void EntryOpener::Open(CatalogEntry& entry, ChainOpener& opener, const LayerUser
 void EntryOpener::OpeningFailed(CatalogEntry& entry) {
   const std::vector<LayerFile>& files = entry.walked.files;
   for (const LayerFile& file : files) {
-    const bool checked =
-        file.peek.dirty && repairs_.Look(file.stat).state == BackgroundRepairs::State::kUnderWay;
+    const bool checked = file.peek.dirty &&
+                         repairs_.VerdictOf(file.stat).state == BackgroundRepairs::State::kUnderWay;
     if (checked) entry.being_checked = file.stat.id;
   }
   // It is looked at again at each scan, which costs nothing until it is done.

@@ -44,9 +44,9 @@ HiddenOverlays::Stamp HiddenOverlays::StampOf(const FileStat& stat) {
 }
 
 // The likely ones first.
-Result<std::vector<Place>> HiddenOverlays::List(const Directories& directories, bool all) {
-  std::vector<Place> likely;
-  std::vector<Place> others;
+Result<std::vector<FileLocation>> HiddenOverlays::List(const Directories& directories, bool all) {
+  std::vector<FileLocation> likely;
+  std::vector<FileLocation> others;
   for (const std::shared_ptr<Directory>& directory : directories) {
     CHAINFS_ASSIGN(std::vector<DirectoryEntry> entries, directory->List());
     std::ranges::sort(entries, {}, &DirectoryEntry::name);
@@ -57,9 +57,9 @@ Result<std::vector<Place>> HiddenOverlays::List(const Directories& directories, 
     for (DirectoryEntry& entry : entries) {
       if (!entry.is_file) continue;
       if (!all && FormatOfFileName(entry.name) == ImageFormat::kQcow2) continue;
-      std::vector<Place>& places = ContinuesOneOf(stems, entry.name) ? likely : others;
+      std::vector<FileLocation>& locations = ContinuesOneOf(stems, entry.name) ? likely : others;
       const std::string path = JoinPath(directory->path(), entry.name);
-      places.push_back({.directory = directory, .name = std::move(entry.name), .path = path});
+      locations.push_back({.directory = directory, .name = std::move(entry.name), .path = path});
     }
   }
   likely.insert(likely.end(), std::make_move_iterator(others.begin()),
@@ -67,14 +67,14 @@ Result<std::vector<Place>> HiddenOverlays::List(const Directories& directories, 
   return likely;
 }
 
-void HiddenOverlays::LookAt(const Place& place, ChainOpener& opener, Pass& pass) {
-  const auto known = overlays_.find(place.path);
+void HiddenOverlays::Inspect(const FileLocation& location, ChainOpener& opener, Pass& pass) {
+  const auto known = overlays_.find(location.path);
   // What cannot be looked at for the moment is as it was.
   const auto keep = [&](const Error& error) {
     if (known == overlays_.end() || error.kind == ErrorKind::kNotFound) return;
-    pass.overlays.insert_or_assign(place.path, known->second);
+    pass.overlays.insert_or_assign(location.path, known->second);
   };
-  Result<FileStat> stat = place.directory->Look(place.name);
+  Result<FileStat> stat = location.directory->StatAt(location.name);
   if (!stat) return keep(stat.error());
   if (stat->size < kSmallest || plain_.contains(StampOf(*stat))) {
     pass.plain.insert(StampOf(*stat));
@@ -86,14 +86,16 @@ void HiddenOverlays::LookAt(const Place& place, ChainOpener& opener, Pass& pass)
     overlay = known->second;
   } else {
     ++pass.headers;
-    const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
+    const auto file = location.directory->Open(location.name, OpenMode::kReadOnly);
     if (!file) return keep(file.error());
     stat = (*file)->Stat();
     if (!stat) return keep(stat.error());
     Result<FormatRegistry::Unnamed> header = FormatRegistry::BuiltIn().PeekUnnamed(**file);
     if (!header) return keep(header.error());
-    overlay.file = {
-        .place = place, .format = header->format, .stat = *stat, .peek = std::move(header->peek)};
+    overlay.file = {.location = location,
+                    .format = header->format,
+                    .stat = *stat,
+                    .peek = std::move(header->peek)};
     overlay.settled = IsSettled(*stat);
   }
   if (NamesOf(overlay.file.peek).empty()) {
@@ -106,53 +108,53 @@ void HiddenOverlays::LookAt(const Place& place, ChainOpener& opener, Pass& pass)
   std::erase(below, overlay.file.stat.id);
   overlay.below = std::move(below);
   overlay.missing = walked.missing;
-  pass.overlays.insert_or_assign(place.path, std::move(overlay));
+  pass.overlays.insert_or_assign(location.path, std::move(overlay));
 }
 
 bool HiddenOverlays::Scan(const Directories& directories, ChainOpener& opener,
                           const std::function<bool()>& pause) {
-  Result<std::vector<Place>> listed = List(directories, false);
+  Result<std::vector<FileLocation>> listed = List(directories, false);
   if (!listed) return true;
-  std::vector<Place>& places = *listed;
-  const auto begin = std::ranges::find(places, resume_at_, &Place::path);
-  if (begin != places.end()) std::ranges::rotate(places, begin);
+  std::vector<FileLocation>& locations = *listed;
+  const auto begin = std::ranges::find(locations, resume_at_, &FileLocation::path);
+  if (begin != locations.end()) std::ranges::rotate(locations, begin);
   resume_at_.clear();
 
   const auto deadline = std::chrono::steady_clock::now() + kLongest;
   Pass pass;
-  for (size_t i = 0; i < places.size(); ++i) {
+  for (size_t i = 0; i < locations.size(); ++i) {
     if (i % kPauseAfter == 0 && i > 0) {
       const bool go_on = pause();
       if (!go_on || std::chrono::steady_clock::now() > deadline) {
-        resume_at_ = places[i].path;
+        resume_at_ = locations[i].path;
         break;
       }
     }
-    LookAt(places[i], opener, pass);
+    Inspect(locations[i], opener, pass);
   }
   if (!resume_at_.empty()) {
     // What was not looked at this time is as it was, unless it is gone.
     std::set<std::string_view> there;
-    for (const Place& place : places) there.insert(place.path);
+    for (const FileLocation& location : locations) there.insert(location.path);
     std::erase_if(overlays_, [&](const auto& item) { return !there.contains(item.first); });
     pass.overlays.merge(overlays_);
-    if (plain_.size() <= places.size() + kSlack) pass.plain.merge(plain_);
+    if (plain_.size() <= locations.size() + kSlack) pass.plain.merge(plain_);
   }
   plain_ = std::move(pass.plain);
   overlays_ = std::move(pass.overlays);
   return resume_at_.empty() || pass.headers == 0;
 }
 
-Result<std::vector<HiddenOverlays::Overlay>> HiddenOverlays::LookAtAll(
+Result<std::vector<HiddenOverlays::Overlay>> HiddenOverlays::InspectAll(
     const Directories& directories, ChainOpener& opener, const std::function<bool()>& pause) {
-  CHAINFS_ASSIGN(const std::vector<Place> places, List(directories, true));
+  CHAINFS_ASSIGN(const std::vector<FileLocation> locations, List(directories, true));
   HiddenOverlays fresh;
   Pass pass;
-  for (size_t i = 0; i < places.size(); ++i) {
+  for (size_t i = 0; i < locations.size(); ++i) {
     if (i % kPauseAfter == 0 && i > 0 && !pause()) {
       return Fail(ErrorKind::kShutdown, "the mount is shutting down");
     }
-    fresh.LookAt(places[i], opener, pass);
+    fresh.Inspect(locations[i], opener, pass);
   }
   std::vector<Overlay> all;
   for (auto& [path, overlay] : pass.overlays) all.push_back(std::move(overlay));

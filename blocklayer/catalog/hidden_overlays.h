@@ -43,8 +43,9 @@ class HiddenOverlays {
   // Every overlay in `directories`, whatever it is called and however long that takes, by a look of
   // now: for whoever is about to remove what one may be built on. Fails when a directory cannot be
   // listed, or `pause` says so.
-  static Result<std::vector<Overlay>> LookAtAll(const Directories& directories, ChainOpener& opener,
-                                                const std::function<bool()>& pause);
+  static Result<std::vector<Overlay>> InspectAll(const Directories& directories,
+                                                 ChainOpener& opener,
+                                                 const std::function<bool()>& pause);
   const std::map<std::string, Overlay>& overlays() const { return overlays_; }  // by path
   // Files that are remembered, for tests.
   size_t remembered() const { return plain_.size() + overlays_.size(); }
@@ -68,8 +69,8 @@ class HiddenOverlays {
   static Stamp StampOf(const FileStat& stat);
   // Fails when one of them cannot be listed: then nothing is known to be gone. `all`: those called
   // like a qcow2 image, too.
-  static Result<std::vector<Place>> List(const Directories& directories, bool all);
-  void LookAt(const Place& place, ChainOpener& opener, Pass& pass);
+  static Result<std::vector<FileLocation>> List(const Directories& directories, bool all);
+  void Inspect(const FileLocation& location, ChainOpener& opener, Pass& pass);
 
   Stamps plain_;  // files that are no overlays
   Overlays overlays_;

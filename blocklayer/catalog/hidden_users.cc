@@ -30,7 +30,7 @@ bool HiddenUsers::Scan() {
   return overlays_.Scan(sources_.WholeDirectories(), opener, pause);
 }
 
-Result<HiddenUsers::Around> HiddenUsers::LookAround(const Layers& layers) {
+Result<HiddenUsers::Around> HiddenUsers::FindAround(const Layers& layers) {
   ChainOpener opener = openers_.New();
   const auto pause = [this] { return pauses_.PauseAndGoOn(); };
   HiddenOverlays::Directories directories = sources_.WholeDirectories();
@@ -43,7 +43,7 @@ Result<HiddenUsers::Around> HiddenUsers::LookAround(const Layers& layers) {
     CHAINFS_ASSIGN(const FileId id, layer->directory->Id());
     if (known.insert(id).second) directories.push_back(layer->directory);
   }
-  return HiddenOverlays::LookAtAll(directories, opener, pause);
+  return HiddenOverlays::InspectAll(directories, opener, pause);
 }
 
 void HiddenUsers::Update() {

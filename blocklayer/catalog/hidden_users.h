@@ -32,7 +32,7 @@ class HiddenUsers {
   void Update();
   // Every overlay in the source directories and in those of `layers`, in view or not, before a
   // layer is removed.
-  Result<Around> LookAround(const Layers& layers);
+  Result<Around> FindAround(const Layers& layers);
 
   // By what they are built on.
   const LayerUsers& users() const { return users_; }

@@ -88,7 +88,7 @@ std::string LayerNeeds::BecauseOfHidden(const FileId& id, const Sight& sight) {
     if (top == sight.skipped || sight.gone.contains(top) || !Needs(overlay.below, id, sight)) {
       continue;
     }
-    return fmt::format("{}, which is not shown, is built on it", overlay.file.place.path);
+    return fmt::format("{}, which is not shown, is built on it", overlay.file.location.path);
   }
   return {};
 }
@@ -100,13 +100,13 @@ std::string LayerNeeds::BecauseOfRecords(const FileId& id, const std::string& pa
   const auto is_it = [&](const std::string& named, const ChainRecord& record) {
     if (named.empty()) return false;
     if (named == path) return true;
-    const Result<Place> place = roots_.Find(named, record.roots);
-    if (!place) return false;
-    const Result<FileId> leads = place->directory->WhereLeads(place->name);
+    const Result<FileLocation> location = roots_.Find(named, record.roots);
+    if (!location) return false;
+    const Result<FileId> leads = location->directory->WhereLeads(location->name);
     return leads && *leads == id;
   };
   for (const ChainRecord& record : *records) {
-    const Result<Place> active = roots_.Find(record.active, record.roots);
+    const Result<FileLocation> active = roots_.Find(record.active, record.roots);
     const std::string listed = active ? active->path : record.active;
     if (listed == sight.own_record) continue;
     // While the chain is shown, what it began at and what it froze last are history.

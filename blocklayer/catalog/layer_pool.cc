@@ -24,7 +24,7 @@ std::unexpected<Error> BeingChecked(const LayerFile& file) {
   return Fail(ErrorKind::kBusy,
               EscapeText(fmt::format("{}: was not closed cleanly and is being checked; its disk "
                                      "appears by itself",
-                                     file.place.path)));
+                                     file.location.path)));
 }
 
 bool CannotBeWritten(const Error& error) {
@@ -116,7 +116,7 @@ Result<LayerPtr> LayerPool::Get(const LayerFile& file, LayerRole role) {
     return Fail(ErrorKind::kInvalidArgument,
                 EscapeText(fmt::format("{}: named both {} and {}; correct the wrong one (for a "
                                        "backing file: qemu-img rebase -u -F FORMAT)",
-                                       file.place.path, layer->image->format().name(),
+                                       file.location.path, layer->image->format().name(),
                                        file.format.name())));
   }
   if (read_only_) role = LayerRole::kBacking;
@@ -130,14 +130,14 @@ Result<LayerPtr> LayerPool::Get(const LayerFile& file, LayerRole role) {
 
 // For reading and writing where that is possible.
 Result<std::unique_ptr<File>> LayerPool::OpenFile(const LayerFile& file, std::string* refusal) {
-  auto opened = file.place.directory->Open(file.place.name, OpenMode::kReadWrite);
+  auto opened = file.location.directory->Open(file.location.name, OpenMode::kReadWrite);
   if (opened || !CannotBeWritten(opened.error())) return opened;
-  *refusal = RefusalOf(file.place.path, opened.error());
+  *refusal = RefusalOf(file.location.path, opened.error());
   return OpenUnwritable(file);
 }
 
 Result<std::unique_ptr<File>> LayerPool::OpenUnwritable(const LayerFile& file) {
-  return file.place.directory->Open(file.place.name, OpenMode::kReadOnly);
+  return file.location.directory->Open(file.location.name, OpenMode::kReadOnly);
 }
 
 Result<std::unique_ptr<Image>> LayerPool::OpenImage(std::unique_ptr<File> file,
@@ -145,10 +145,10 @@ Result<std::unique_ptr<Image>> LayerPool::OpenImage(std::unique_ptr<File> file,
                                                     const ImageOpenOptions& options) {
   const FormatRow* const row = formats_.Find(described.format);
   if (row == nullptr) {
-    return Fail(
-        ErrorKind::kUnsupported,
-        EscapeText(fmt::format("{}: has the format \"{}\"; chainfs knows {}", described.place.path,
-                               described.format.name(), formats_.Names())));
+    return Fail(ErrorKind::kUnsupported,
+                EscapeText(fmt::format("{}: has the format \"{}\"; chainfs knows {}",
+                                       described.location.path, described.format.name(),
+                                       formats_.Names())));
   }
   CHAINFS_ASSIGN(std::unique_ptr<Image> image,
                  row->open(std::move(file), context_->metadata(), options));
@@ -157,14 +157,14 @@ Result<std::unique_ptr<Image>> LayerPool::OpenImage(std::unique_ptr<File> file,
         ErrorKind::kInvalidFormat,
         EscapeText(fmt::format("{}: the name of its backing file changed while it was being "
                                "opened, or its header contradicts itself",
-                               described.place.path)));
+                               described.location.path)));
   }
   return image;
 }
 
 std::optional<BackgroundRepairs::Verdict> LayerPool::RepairVerdict(const LayerFile& file) const {
   if (repairs_ == nullptr || read_only_ || !file.peek.dirty) return std::nullopt;
-  return repairs_->Look(file.stat);
+  return repairs_->VerdictOf(file.stat);
 }
 
 std::unexpected<Error> LayerPool::StartRepair(const LayerFile& described,
@@ -183,7 +183,7 @@ Status LayerPool::CheckComplete(const LayerFile& described) {
   return Fail(ErrorKind::kBusy, EscapeText(fmt::format(
                                     "{}: another process has it open for writing; the disk appears "
                                     "by itself when that has closed it",
-                                    described.place.path)));
+                                    described.location.path)));
 }
 
 Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
@@ -208,7 +208,7 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   CHAINFS_ASSIGN(const FileStat stat, file->Stat());
   if (stat.id != described.stat.id) {
     return Fail(ErrorKind::kBusy, EscapeText(fmt::format("{}: replaced while it was being opened",
-                                                         described.place.path)));
+                                                         described.location.path)));
   }
   if (!file->writable()) role = LayerRole::kBacking;
   if (role == LayerRole::kActive && repair && repair->state == RepairState::kUnknown) {
@@ -217,9 +217,9 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   CHAINFS_TRY(file->SetImageLocks(LocksFor(role, 0)));
 
   LayerPtr layer(new Layer, [context = context_](Layer* closing) { CloseLayer(closing); });
-  layer->path = described.place.path;
-  layer->name = described.place.name;
-  layer->directory = described.place.directory;
+  layer->path = described.location.path;
+  layer->name = described.location.name;
+  layer->directory = described.location.directory;
   layer->id = stat.id;
   layer->SetWriteRefusal(std::move(refusal));
   layer->owner_id = context_->metadata().NewOwner();
@@ -236,7 +236,7 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
 }
 
 ImageHolder LayerPool::HolderOf(const LayerFile& file) {
-  const auto opened = file.place.directory->Open(file.place.name, OpenMode::kReadOnly);
+  const auto opened = file.location.directory->Open(file.location.name, OpenMode::kReadOnly);
   return opened ? (*opened)->HeldElsewhere() : ImageHolder::kNobody;
 }
 

@@ -6,12 +6,8 @@
 // Terms: the *role* of a layer decides its locks. An active layer is written by guests through its
 // own disk; a backing layer is only read. A *stream target* is a layer that a job fills meanwhile.
 //
-// Invariants: P1 a file's locks are held from before its metadata is first read until it is closed.
-// P2 an image with the dirty bit is repaired only when it is to be an active layer, under the locks
-// of one, in the background where there is somebody for it, and is no layer until then. Reading it
-// needs no repair. P3 a file is of one format for the whole daemon. P4 a file is opened for
-// writing only when it is to be an active layer or a stream target. It stays open so until it is
-// closed, whatever becomes of its role.
+// Invariants: CAT-5 to CAT-8 of README.md. A dirty image is repaired in the background where there
+// is somebody for it; reading one needs no repair.
 //
 // A layer closes (Image::Close) when the last chain lets go of it, on whatever thread that is.
 //
@@ -36,7 +32,7 @@ enum class LayerRole : uint8_t { kActive, kBacking };
 
 // A file that was found and looked at, and is to become a layer.
 struct LayerFile {
-  Place place;
+  FileLocation location;
   ImageFormat format = ImageFormat::kQcow2;
   FileStat stat;
   HeaderPeek peek;  // empty where the format has none

@@ -23,7 +23,7 @@ Status LayerRemoval::RemoveFile(const Layer& layer, bool anywhere) {
 
 std::vector<std::string> LayerRemoval::Plan(const Layer& top, const Layers& left_out) {
   std::vector<std::string> paths;
-  const Result<HiddenUsers::Around> around = hidden_.LookAround(left_out);
+  const Result<HiddenUsers::Around> around = hidden_.FindAround(left_out);
   // Of what cannot be told nobody may say that it is not needed.
   if (!around) return paths;
   for (const LayerPtr& layer : needs_.UnneededOf(top, left_out, *around)) {
@@ -34,7 +34,7 @@ std::vector<std::string> LayerRemoval::Plan(const Layer& top, const Layers& left
 
 LeftOutLayers LayerRemoval::Remove(const Layer& top, const Layers& left_out, bool anywhere) {
   LeftOutLayers result;
-  const Result<HiddenUsers::Around> around = hidden_.LookAround(left_out);
+  const Result<HiddenUsers::Around> around = hidden_.FindAround(left_out);
   Status removed = around ? Status() : std::unexpected(around.error());
   if (removed) removed = pauses_.CheckOpen();
   if (removed) removed = scanner_.Scan(Scanner::Kind::kQuick);

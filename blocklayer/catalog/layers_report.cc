@@ -41,8 +41,8 @@ std::vector<LayerReport> ReportLayers(ChainSet& chains, LayerRoles& roles,
     }
     for (const LayerFile& file : entry.walked.files) {
       LayerReport& report =
-          add(file.stat.id, file.place.path, file.format, file.stat.allocated_bytes);
-      add_overlay(report, std::exchange(above, file.place.path));
+          add(file.stat.id, file.location.path, file.format, file.stat.allocated_bytes);
+      add_overlay(report, std::exchange(above, file.location.path));
     }
   }
   const LayerUsers backed = roles.Backed();

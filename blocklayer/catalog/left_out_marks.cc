@@ -48,9 +48,9 @@ void LeftOutMarks::LoadFrom(size_t source, std::map<FileId, Mark>& marks) {
     const bool covered = mark && store.Covers(mark->path);
     // What is not trusted does not count.
     if (!mark || (!covered && !store.CheckTrustedWithPaths())) continue;
-    const Result<Place> place = roots_.Find(mark->path);
-    if (!place) continue;
-    const Result<FileId> id = place->directory->WhereLeads(place->name);
+    const Result<FileLocation> location = roots_.Find(mark->path);
+    if (!location) continue;
+    const Result<FileId> id = location->directory->WhereLeads(location->name);
     if (id && id->inode == mark->inode) {
       marks.insert_or_assign(*id, Mark{.source = source,
                                        .record = found.name,
@@ -65,9 +65,9 @@ void LeftOutMarks::LoadFrom(size_t source, std::map<FileId, Mark>& marks) {
 }
 
 bool LeftOutMarks::IsGone(const std::string& path) {
-  const Result<Place> place = roots_.Find(path);
-  if (!place) return place.error().kind == ErrorKind::kNotFound;
-  const Result<FileStat> stat = place->directory->Look(place->name);
+  const Result<FileLocation> location = roots_.Find(path);
+  if (!location) return location.error().kind == ErrorKind::kNotFound;
+  const Result<FileStat> stat = location->directory->StatAt(location->name);
   return !stat && stat.error().kind == ErrorKind::kNotFound;
 }
 

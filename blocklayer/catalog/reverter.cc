@@ -43,7 +43,7 @@ Result<Reverter::RevertPlan> Reverter::Plan(const CatalogEntry& entry, const Lay
   }
   RevertPlan plan{.dropped = Layers(layers.begin(), at),
                   .to = *at,
-                  .place = {},
+                  .location = {},
                   .rest = Layers(at, layers.end())};
   for (const LayerPtr& layer : plan.dropped) {
     CHAINFS_TRY(CheckUnneeded(*layer, plan, entry, around, anywhere));
@@ -51,9 +51,9 @@ Result<Reverter::RevertPlan> Reverter::Plan(const CatalogEntry& entry, const Lay
   CHAINFS_TRY(CheckUnneeded(to, plan, entry, around, anywhere));
   std::vector<std::string> extra = entry.candidate.extra_roots;
   if (anywhere) extra.push_back(DirectoryOf(to.path));
-  CHAINFS_ASSIGN(plan.place, roots_.Find(to.path, extra));
-  const Result<FileId> leads = plan.place.directory->WhereLeads(plan.place.name);
-  const auto there = chains_.entries().find(plan.place.path);
+  CHAINFS_ASSIGN(plan.location, roots_.Find(to.path, extra));
+  const Result<FileId> leads = plan.location.directory->WhereLeads(plan.location.name);
+  const auto there = chains_.entries().find(plan.location.path);
   if (!leads || *leads != to.id ||
       (there != chains_.entries().end() && there->second.id() != to.id)) {
     return Fail(ErrorKind::kStale,
@@ -64,7 +64,7 @@ Result<Reverter::RevertPlan> Reverter::Plan(const CatalogEntry& entry, const Lay
 
 ChainRecord Reverter::RecordAfter(const RevertPlan& plan, const ChainRecords::Known& known) {
   ChainRecord record = known.contents;
-  record.active = plan.place.path;
+  record.active = plan.location.path;
   record.format = plan.to->image->format();
   record.backing.clear();
   std::vector<ChainRecord::Dropped> drops;
@@ -78,7 +78,7 @@ ChainRecord Reverter::RecordAfter(const RevertPlan& plan, const ChainRecords::Kn
     drops.push_back({.path = layer->path, .inode = layer->id.inode});
     need_root(layer->path);
   }
-  need_root(plan.place.path);
+  need_root(plan.location.path);
   drops.insert(drops.end(), record.drops.begin(), record.drops.end());
   record.drops = std::move(drops);
   return record;
@@ -118,15 +118,15 @@ CatalogEntry& Reverter::TakePlaceOf(CatalogEntry& entry, const RevertPlan& plan,
     other = chains_.entries().erase(other);
   }
   Candidate candidate = entry.candidate;
-  candidate.path = plan.place.path;
-  candidate.place = plan.place;
+  candidate.path = plan.location.path;
+  candidate.location = plan.location;
   candidate.format = record.format;
-  candidate.file_name = plan.place.name;
+  candidate.file_name = plan.location.name;
   candidate.record = known.file;
   candidate.extra_roots = record.roots;
   // Whoever had that path has gone (PlanRevert).
   if (!chains_.Move(entry, std::move(candidate))) std::abort();
-  CatalogEntry& moved = chains_.entries().at(plan.place.path);
+  CatalogEntry& moved = chains_.entries().at(plan.location.path);
   moved.stat = FileStat{.id = plan.to->id};
   moved.hint.clear();
   moved.frozen = true;
@@ -137,7 +137,7 @@ CatalogEntry& Reverter::TakePlaceOf(CatalogEntry& entry, const RevertPlan& plan,
 Result<LeftOutLayers> Reverter::Revert(const DiskPtr& disk, const Layer& to, bool anywhere,
                                        bool dry_run) {
   // Somebody may have built something on them that nobody has seen yet.
-  CHAINFS_ASSIGN(const HiddenUsers::Around around, hidden_.LookAround(disk->chain()->AllLayers()));
+  CHAINFS_ASSIGN(const HiddenUsers::Around around, hidden_.FindAround(disk->chain()->AllLayers()));
   CHAINFS_TRY(scanner_.Scan(Scanner::Kind::kQuick));
   CatalogEntry* const found = chains_.EntryOf(disk.get());
   if (found == nullptr) {

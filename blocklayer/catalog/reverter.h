@@ -9,7 +9,7 @@
 //   4. the record says so
 // A crash before 1 leaves everything as it was. After 1 the newer layers are not shown any more, so
 // they keep nobody from writing; the next mount goes on with 3 when it has locked the active layer
-// for writing (snapshot_recovery.h). At any moment every file that is there can be opened.
+// for writing (chain_recovery.h). At any moment every file that is there can be opened.
 //
 // Threads: all methods need the catalog's mu_, and let others in while they look around.
 #pragma once
@@ -48,8 +48,8 @@ class Reverter {
   struct RevertPlan {
     Layers dropped;  // top first
     LayerPtr to;
-    Place place;  // of `to`, as a later scan will find it
-    Layers rest;  // from `to` on
+    FileLocation location;  // of `to`, as a later scan will find it
+    Layers rest;            // from `to` on
   };
 
   Result<RevertPlan> Plan(const CatalogEntry& entry, const Layer& to,

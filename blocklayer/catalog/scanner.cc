@@ -21,7 +21,7 @@ Status Scanner::Scan(Kind kind) {
   for (int attempt = 1;; ++attempt) {
     CHAINFS_ASSIGN(Inventory inventory, p_.sources.Collect());
     const std::string texts = inventory.record_texts;
-    const std::vector<InterruptedSnapshot> interrupted = inventory.interrupted;
+    const std::vector<InterruptedChange> interrupted = inventory.interrupted;
     const uint64_t number = ++scans_;
     const bool opened = Reconcile(std::move(inventory), kind);
     if (p_.pauses.closing()) break;

@@ -16,10 +16,10 @@
 #include "blocklayer/base/wake_up.h"
 #include "blocklayer/catalog/background_repairs.h"
 #include "blocklayer/catalog/candidate_matcher.h"
+#include "blocklayer/catalog/chain_recovery.h"
 #include "blocklayer/catalog/entry_opener.h"
 #include "blocklayer/catalog/layer_roles.h"
 #include "blocklayer/catalog/list_publisher.h"
-#include "blocklayer/catalog/snapshot_recovery.h"
 
 namespace chainfs {
 
@@ -44,7 +44,7 @@ class Scanner {
     LayerRoles& roles;
     CandidateMatcher& matcher;
     EntryOpener& opener;
-    SnapshotRecovery& recovery;
+    ChainRecovery& recovery;
     ListPublisher& publisher;
   };
 

@@ -22,7 +22,7 @@ constexpr time_t kRenewAfter = time_t{30} * 24 * 3600;
 constexpr time_t kForgetAfter = time_t{365} * 24 * 3600;
 
 bool IsOlderThan(Directory& directory, const std::string& file, time_t seconds) {
-  const Result<FileStat> stat = directory.Look(file);
+  const Result<FileStat> stat = directory.StatAt(file);
   return stat && ::time(nullptr) - stat->modified.tv_sec > seconds;
 }
 

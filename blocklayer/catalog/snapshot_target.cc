@@ -11,14 +11,14 @@ namespace {
 constexpr int kMaxNumber = 1'000'000;
 
 // kExists, or success when there is nothing of that name.
-Status CheckFree(const Place& place) {
-  const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
+Status CheckFree(const FileLocation& location) {
+  const auto file = location.directory->Open(location.name, OpenMode::kReadOnly);
   const ErrorKind kind = file ? ErrorKind::kExists : file.error().kind;
   if (kind == ErrorKind::kNotFound) return {};
   if (kind == ErrorKind::kIo) return std::unexpected(file.error());
   // What is there but cannot be opened (a directory, a link that leads outside) exists, too.
   return Fail(ErrorKind::kExists,
-              EscapeText(fmt::format("{}: exists already; choose another target", place.path)));
+              EscapeText(fmt::format("{}: exists already; choose another target", location.path)));
 }
 
 Status CheckTargetName(const std::string& target) {
@@ -34,12 +34,12 @@ Status CheckTargetName(const std::string& target) {
   return {};
 }
 
-Status CheckNotAmongRecords(const Place& place) {
+Status CheckNotAmongRecords(const FileLocation& location) {
   const std::string records = fmt::format("/{}/", kRecordDirectory);
-  if (place.path.find(records) == std::string::npos) return {};
+  if (location.path.find(records) == std::string::npos) return {};
   return Fail(ErrorKind::kInvalidArgument,
               EscapeText(fmt::format("{}: lies in the directory that chainfs keeps its records in",
-                                     place.path)));
+                                     location.path)));
 }
 
 std::string NumberedName(const std::string& chain, int number) {
@@ -48,46 +48,47 @@ std::string NumberedName(const std::string& chain, int number) {
 
 }  // namespace
 
-Result<Place> SnapshotTarget::Choose(const CatalogEntry& entry, const SnapshotRequest& request) {
+Result<FileLocation> SnapshotTarget::Choose(const CatalogEntry& entry,
+                                            const SnapshotRequest& request) {
   Directory& beside = *entry.disk->chain()->active->directory;
   CHAINFS_ASSIGN(const std::vector<ChainRecord> records, sources_.ChainRecords());
   if (!request.target.empty()) {
     CHAINFS_TRY(CheckTargetName(request.target));
-    CHAINFS_ASSIGN(Place place, roots_.FindNew(beside, request.target, request.anywhere));
-    CHAINFS_TRY(CheckNotAmongRecords(place));
-    CHAINFS_TRY(CheckFree(place));
-    CHAINFS_TRY(CheckNamedByNobody(place, records));
-    return place;
+    CHAINFS_ASSIGN(FileLocation location, roots_.FindNew(beside, request.target, request.anywhere));
+    CHAINFS_TRY(CheckNotAmongRecords(location));
+    CHAINFS_TRY(CheckFree(location));
+    CHAINFS_TRY(CheckNamedByNobody(location, records));
+    return location;
   }
   // A chain may have left the sources, and then its own directory is one that not everybody may
   // fill.
-  CHAINFS_ASSIGN(Place place,
+  CHAINFS_ASSIGN(FileLocation location,
                  roots_.FindNew(beside, NumberedName(entry.name, 1), request.anywhere));
   for (int n = 1; n < kMaxNumber; ++n) {
-    place.name = NumberedName(entry.name, n);
-    place.path = JoinPath(place.directory->path(), place.name);
-    Status free = CheckFree(place);
-    if (free) free = CheckNamedByNobody(place, records);
-    if (free) return place;
+    location.name = NumberedName(entry.name, n);
+    location.path = JoinPath(location.directory->path(), location.name);
+    Status free = CheckFree(location);
+    if (free) free = CheckNamedByNobody(location, records);
+    if (free) return location;
     if (free.error().kind != ErrorKind::kExists) return std::unexpected(std::move(free).error());
   }
   return Fail(ErrorKind::kExists, fmt::format("{}: no free number left", entry.name));
 }
 
-Status SnapshotTarget::CheckNamedByNobody(const Place& place,
+Status SnapshotTarget::CheckNamedByNobody(const FileLocation& location,
                                           const std::vector<ChainRecord>& records) {
-  const Result<FileId> directory = place.directory->Id();
+  const Result<FileId> directory = location.directory->Id();
   const auto refuse = [&](std::string_view who) {
     return Fail(ErrorKind::kExists,
                 EscapeText(fmt::format("{}: {} names this file, though it is not there; choose "
                                        "another target",
-                                       place.path, who)));
+                                       location.path, who)));
   };
   // However the other one spells the directory.
   const auto same = [&](const std::string& path) {
-    if (path.empty() || FileNameOf(path) != place.name) return false;
-    if (path == place.path) return true;
-    const Result<FileId> its_directory = place.directory->WhereLeads(DirectoryOf(path));
+    if (path.empty() || FileNameOf(path) != location.name) return false;
+    if (path == location.path) return true;
+    const Result<FileId> its_directory = location.directory->WhereLeads(DirectoryOf(path));
     return directory && its_directory && *its_directory == *directory;
   };
   for (const auto& [path, entry] : chains_.entries()) {
@@ -96,7 +97,7 @@ Status SnapshotTarget::CheckNamedByNobody(const Place& place,
       if (same(kept)) return refuse(entry.name);
     }
     for (const LayerFile& file : entry.walked.files) {
-      if (same(file.place.path)) return refuse(entry.name);
+      if (same(file.location.path)) return refuse(entry.name);
     }
     if (entry.disk == nullptr) continue;
     for (const LayerPtr& layer : entry.disk->chain()->AllLayers()) {

@@ -21,11 +21,12 @@ class SnapshotTarget {
 
   // kExists when there is something of that name, or somebody names it; kInvalidArgument, kAccess
   // for a name that may not be.
-  Result<Place> Choose(const CatalogEntry& entry, const SnapshotRequest& request);
+  Result<FileLocation> Choose(const CatalogEntry& entry, const SnapshotRequest& request);
 
  private:
-  // kExists when anything in view, a ghost, a record or the header of a broken chain names `place`.
-  Status CheckNamedByNobody(const Place& place, const std::vector<ChainRecord>& records);
+  // kExists when anything in view, a ghost, a record or the header of a broken chain names
+  // `location`.
+  Status CheckNamedByNobody(const FileLocation& location, const std::vector<ChainRecord>& records);
 
   Roots& roots_;
   Sources& sources_;

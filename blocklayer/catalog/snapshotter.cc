@@ -12,10 +12,10 @@ namespace chainfs {
 namespace {
 
 // What an entry stands for once the record of its chain says `record`.
-Candidate MovedCandidate(Candidate candidate, const Place& target, const std::string& record_file,
-                         const ChainRecord& record) {
+Candidate MovedCandidate(Candidate candidate, const FileLocation& target,
+                         const std::string& record_file, const ChainRecord& record) {
   candidate.path = target.path;
-  candidate.place = target;
+  candidate.location = target;
   candidate.format = record.format;
   candidate.file_name = target.name;
   candidate.record = record_file;
@@ -48,10 +48,10 @@ Result<Snapshotter::SnapshotPlan> Snapshotter::Plan(const DiskPtr& disk,
     return Fail(ErrorKind::kReadOnly,
                 EscapeText(fmt::format("{} is read-only: {}", entry.name, disk->ReadOnlyReason())));
   }
-  CHAINFS_ASSIGN(Place target, target_.Choose(entry, request));
+  CHAINFS_ASSIGN(FileLocation target, target_.Choose(entry, request));
   const LayerPtr active = disk->chain()->active;
   CHAINFS_ASSIGN(BackingReference backing,
-                 names_.For(target, entry.candidate.place, active->id, active->image->format()));
+                 names_.For(target, entry.candidate.location, active->id, active->image->format()));
   return SnapshotPlan{.entry = &entry, .target = std::move(target), .backing = std::move(backing)};
 }
 
@@ -80,7 +80,7 @@ Result<ChainRecord> Snapshotter::Announce(const SnapshotPlan& plan,
 
 Result<LayerPtr> Snapshotter::MakeOverlay(const SnapshotPlan& plan,
                                           const SnapshotRequest& request) {
-  const Place& target = plan.target;
+  const FileLocation& target = plan.target;
   const LayerPtr active = plan.entry->disk->chain()->active;
   CHAINFS_ASSIGN(const FileStat owner, active->image->file().StatAccess());
   CHAINFS_ASSIGN(std::unique_ptr<File> file,
@@ -111,7 +111,7 @@ Result<LayerPtr> Snapshotter::MakeOverlay(const SnapshotPlan& plan,
     file.reset();
     // Its backing name must lead to the layer that it continues; and Get opens this very file.
     CHAINFS_TRY(BackingNames::Check(target, plan.backing.name, active->id));
-    return pool_.Get(LayerFile{.place = target,
+    return pool_.Get(LayerFile{.location = target,
                                .format = ImageFormat::kQcow2,
                                .stat = made,
                                .peek = {.backing = plan.backing, .dirty = false}},
@@ -124,7 +124,7 @@ Result<LayerPtr> Snapshotter::MakeOverlay(const SnapshotPlan& plan,
 Result<LayerPtr> Snapshotter::Take(const DiskPtr& disk, const SnapshotRequest& request) {
   CHAINFS_ASSIGN(const SnapshotPlan plan, Plan(disk, request));
   CatalogEntry& entry = *plan.entry;
-  const Place& target = plan.target;
+  const FileLocation& target = plan.target;
   const LayerPtr frozen = disk->chain()->active;
   CHAINFS_ASSIGN(const ChainRecords::Known known, chain_records_.Of(entry));
 
@@ -161,7 +161,7 @@ Result<LayerPtr> Snapshotter::Take(const DiskPtr& disk, const SnapshotRequest& r
   return overlay;
 }
 
-void Snapshotter::Undo(CatalogEntry& entry, const Place& target, const FileId& made,
+void Snapshotter::Undo(CatalogEntry& entry, const FileLocation& target, const FileId& made,
                        const ChainRecords::Known& known) {
   if (chain_records_.Restore(entry, known)) {
     (void)target.directory->RemoveFile(target.name, made);

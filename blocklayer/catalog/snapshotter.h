@@ -8,7 +8,7 @@
 //   3. the disk is quiet and flushed; the record says `active`: the overlay
 //   4. guests write to the overlay
 // A crash before 3 leaves the old active layer active, and perhaps an empty overlay, which is
-// removed when its chain is opened again (snapshot_recovery.h). A crash after 3 leaves the new one
+// removed when its chain is opened again (chain_recovery.h). A crash after 3 leaves the new one
 // active. Either way the contents are the same.
 //
 // Threads: all methods need the catalog's mu_.
@@ -49,7 +49,7 @@ class Snapshotter {
  private:
   struct SnapshotPlan {
     CatalogEntry* entry = nullptr;
-    Place target;
+    FileLocation target;
     BackingReference backing;  // how the overlay names what was active
   };
 
@@ -57,7 +57,7 @@ class Snapshotter {
   // The record of step 1.
   Result<ChainRecord> Announce(const SnapshotPlan& plan, const ChainRecords::Known& known);
   Result<LayerPtr> MakeOverlay(const SnapshotPlan& plan, const SnapshotRequest& request);
-  void Undo(CatalogEntry& entry, const Place& target, const FileId& made,
+  void Undo(CatalogEntry& entry, const FileLocation& target, const FileId& made,
             const ChainRecords::Known& known);
 
   Roots& roots_;

@@ -44,13 +44,13 @@ Status Directory::WriteFileAtomically(const std::string& name, std::string_view 
   return Sync();
 }
 
-Result<FileStat> Directory::Look(const std::string& name) {
+Result<FileStat> Directory::StatAt(const std::string& name) {
   CHAINFS_ASSIGN(const std::unique_ptr<File> file, Open(name, OpenMode::kReadOnly));
   return file->Stat();
 }
 
-Result<NamedPlace> Directory::Locate(const std::string& name, const NameFence& /*fence*/) {
-  NamedPlace place{.directory = {}, .leaf = name, .path = name, .missing = false};
+Result<NamedLocation> Directory::Locate(const std::string& name, const NameFence& /*fence*/) {
+  NamedLocation place{.directory = {}, .leaf = name, .path = name, .missing = false};
   std::string_view rest = name;
   if (rest.starts_with('/')) {
     if (!rest.starts_with(path_ + "/")) return place;

@@ -49,7 +49,7 @@ struct NameFence {
 class Directory;
 
 // What a name leads to: a name in a directory.
-struct NamedPlace {
+struct NamedLocation {
   std::unique_ptr<Directory> directory;  // null outside the fence
   std::string leaf;                      // the name's last component; perhaps a link, or nothing
   std::string path;                      // absolute; outside the fence as far as it is known
@@ -86,13 +86,13 @@ class Directory {
     return WhereLeads(name);
   }
   // What Open would find, without opening it. `name` is one component.
-  virtual Result<FileStat> Look(const std::string& name);
+  virtual Result<FileStat> StatAt(const std::string& name);
   // The place that `name` leads to as the kernel walks names, relative to this directory or
   // absolute: ".." is the one above what a link has led to. Whatever lies outside `fence` is not
   // opened, nor waited for. kInvalidArgument when the name does not end with a file's, kNotFound
   // when a directory is missing. Where links are not known, this one counts as inside, and all
   // beneath it.
-  virtual Result<NamedPlace> Locate(const std::string& name, const NameFence& fence);
+  virtual Result<NamedLocation> Locate(const std::string& name, const NameFence& fence);
   // In no particular order; "." and ".." left out.
   virtual Result<std::vector<DirectoryEntry>> List() = 0;
   // Of the directory itself.

@@ -70,8 +70,8 @@ class PosixDirectory : public Directory {
   Result<FileId> Follow(const std::string& name, const std::set<dev_t>& devices) override {
     return FollowName(fd_.get(), name, devices);
   }
-  Result<FileStat> Look(const std::string& name) override;
-  Result<NamedPlace> Locate(const std::string& name, const NameFence& fence) override;
+  Result<FileStat> StatAt(const std::string& name) override;
+  Result<NamedLocation> Locate(const std::string& name, const NameFence& fence) override;
   Result<std::vector<DirectoryEntry>> List() override;
   Result<FileStat> Stat() override;
   std::vector<FileStat> StatWay() override;
@@ -302,7 +302,7 @@ Result<FileId> PosixDirectory::WhereLeads(const std::string& name) {
   return FileId{.device = st.st_dev, .inode = st.st_ino};
 }
 
-Result<FileStat> PosixDirectory::Look(const std::string& name) {
+Result<FileStat> PosixDirectory::StatAt(const std::string& name) {
   CHAINFS_TRY(CheckName(name));
   struct stat st = {};
   if (::fstatat(fd_.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) {
@@ -330,9 +330,9 @@ Result<UniqueFd> PosixDirectory::WalkTo(const std::string& holder, const NameFen
   return fd;
 }
 
-Result<NamedPlace> PosixDirectory::Locate(const std::string& name, const NameFence& fence) {
+Result<NamedLocation> PosixDirectory::Locate(const std::string& name, const NameFence& fence) {
   const size_t slash = name.rfind('/');
-  NamedPlace place;
+  NamedLocation place;
   place.leaf = slash == std::string::npos ? name : name.substr(slash + 1);
   if (place.leaf.empty() || place.leaf == "." || place.leaf == ".." ||
       name.find('\0') != std::string::npos) {

@@ -46,10 +46,10 @@ class ChainOpenerTest : public testing::Test {
     arguments.insert(arguments.end(), {dir_ / name, "1M"});
     Run(arguments);
   }
-  Place At(const std::string& name) {
-    const Result<Place> place = roots_.Find(dir_ / name);
-    EXPECT_TRUE(place);
-    return place ? *place : Place();
+  FileLocation At(const std::string& name) {
+    const Result<FileLocation> location = roots_.Find(dir_ / name);
+    EXPECT_TRUE(location);
+    return location ? *location : FileLocation();
   }
   static LayerRole AllBacking(const FileId&) { return LayerRole::kBacking; }
 
@@ -64,12 +64,12 @@ TEST_F(ChainOpenerTest, TheDeepestRootThatContainsAPathServesIt) {
   ASSERT_EQ(::mkdir((dir_ / "sub").c_str(), 0700), 0);
   ASSERT_EQ(::mkdir((dir_ / "sub/deep").c_str(), 0700), 0);
   ASSERT_TRUE(roots_.Add(dir_ / "sub", RootUse::kRead));
-  const Result<Place> place = roots_.Find(dir_ / "sub/deep/x");
-  ASSERT_TRUE(place) << place.error().message;
-  EXPECT_EQ(place->path, dir_ / "sub/deep/x");
-  EXPECT_EQ(place->name, "x");
-  EXPECT_EQ(place->directory->path(), dir_ / "sub/deep");
-  EXPECT_EQ(roots_.Find(dir_ / "sub/deep/y")->directory, place->directory);
+  const Result<FileLocation> location = roots_.Find(dir_ / "sub/deep/x");
+  ASSERT_TRUE(location) << location.error().message;
+  EXPECT_EQ(location->path, dir_ / "sub/deep/x");
+  EXPECT_EQ(location->name, "x");
+  EXPECT_EQ(location->directory->path(), dir_ / "sub/deep");
+  EXPECT_EQ(roots_.Find(dir_ / "sub/deep/y")->directory, location->directory);
   EXPECT_EQ(roots_.Find(dir_ / "none/x").error().kind, ErrorKind::kNotFound);
   EXPECT_EQ(roots_.Find(dir_.path()).error().kind, ErrorKind::kAccess);
   EXPECT_EQ(roots_.Find(dir_.path() + "x/y").error().kind, ErrorKind::kAccess);
@@ -89,14 +89,14 @@ TEST_F(ChainOpenerTest, ARootMayBeSpelledThroughALink) {
   ASSERT_EQ(::symlink(dir_.path().c_str(), (outer / "link").c_str()), 0);
   Roots roots(nullptr);
   ASSERT_TRUE(roots.Add(outer / "link", RootUse::kRead));
-  const Result<Place> real = roots.Find(dir_ / "x");
+  const Result<FileLocation> real = roots.Find(dir_ / "x");
   ASSERT_TRUE(real) << real.error().message;
   EXPECT_EQ(real->path, outer / "link/x") << "one file, one path";
 }
 
 TEST_F(ChainOpenerTest, BackingNamesAreRelativeToTheOverlay) {
   ASSERT_EQ(::mkdir((dir_ / "sub").c_str(), 0700), 0);
-  const Place overlay = At("sub/top.qcow2");
+  const FileLocation overlay = At("sub/top.qcow2");
   EXPECT_EQ(roots_.Resolve(overlay, "base.qcow2")->path, dir_ / "sub/base.qcow2");
   EXPECT_EQ(roots_.Resolve(overlay, "../base.qcow2")->path, dir_ / "base.qcow2");
   EXPECT_EQ(roots_.Resolve(overlay, dir_ / "base.qcow2")->path, dir_ / "base.qcow2");
@@ -125,8 +125,8 @@ TEST_F(ChainOpenerTest, TheLookAtAHeaderAgreesWithTheOpening) {
       SCOPED_TRACE(option + std::string(" on ") + backing);
       if (backing.size() > 300 && option == std::string("cluster_size=512")) continue;  // no room
       Create("x.qcow2", backing, option);
-      const Place place = At("x.qcow2");
-      auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
+      const FileLocation location = At("x.qcow2");
+      auto file = location.directory->Open(location.name, OpenMode::kReadOnly);
       ASSERT_TRUE(file);
       const Result<HeaderPeek> peek =
           FormatRegistry::BuiltIn().Find(ImageFormat::kQcow2)->peek(**file);
@@ -145,8 +145,8 @@ TEST_F(ChainOpenerTest, TheLookDoesNotJudge) {
        {std::string(), std::string("QFI\xfb"), std::string(5000, '\xff'),
         "QFI\xfb" + std::string(5000, '\xff'), "QFI\xfb" + std::string(80, '\0')}) {
     WriteTextFile(dir_ / "x.qcow2", bytes);
-    const Place place = At("x.qcow2");
-    const auto file = place.directory->Open(place.name, OpenMode::kReadOnly);
+    const FileLocation location = At("x.qcow2");
+    const auto file = location.directory->Open(location.name, OpenMode::kReadOnly);
     const Result<HeaderPeek> peek =
         FormatRegistry::BuiltIn().Find(ImageFormat::kQcow2)->peek(**file);
     ASSERT_TRUE(peek);
@@ -206,8 +206,8 @@ TEST_F(ChainOpenerTest, AConflictKeepsTheLocksThatWereHeld) {
   auto layers = opener_.Open(opener_.Walk(At("a.qcow2"), ImageFormat::kQcow2), AllBacking);
   ASSERT_TRUE(layers);
   const LayerPtr layer = layers->front();
-  const Place place = At("a.qcow2");
-  const auto other = place.directory->Open(place.name, OpenMode::kReadOnly);
+  const FileLocation location = At("a.qcow2");
+  const auto other = location.directory->Open(location.name, OpenMode::kReadOnly);
   ASSERT_TRUE((*other)->SetImageLocks(kBackingLayerLocks));
   const Status raised = pool_.SetRole(layer, LayerRole::kActive);
   ASSERT_FALSE(raised);
@@ -223,8 +223,8 @@ TEST_F(ChainOpenerTest, ADirtyBackingFileIsReadAsItIs) {
   std::string bytes = ReadTextFile(dir_ / "a.qcow2");
   bytes[79] = static_cast<char>(bytes[79] | 1);
   WriteTextFile(dir_ / "a.qcow2", bytes);
-  const Place place = At("a.qcow2");
-  const auto layers = opener_.Open(opener_.Walk(place, ImageFormat::kQcow2), AllBacking);
+  const FileLocation location = At("a.qcow2");
+  const auto layers = opener_.Open(opener_.Walk(location, ImageFormat::kQcow2), AllBacking);
   ASSERT_TRUE(layers) << layers.error().message;
   EXPECT_FALSE(layers->front()->image->writable());
   EXPECT_EQ(ReadTextFile(dir_ / "a.qcow2"), bytes);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SnapshotRecovery: what a snapshot left that was interrupted between its first record and its
+// ChainRecovery: what a snapshot left that was interrupted between its first record and its
 // second. The overlay that it was making holds nothing, and the old active layer is still the
 // active one. The overlay is removed, but only if it still is empty and built on that layer, or has
 // no header yet, and only while we hold the locks for writing that layer, so that no other daemon
@@ -17,20 +17,21 @@
 
 namespace chainfs {
 
-class SnapshotRecovery {
+class ChainRecovery {
  public:
   // The references outlive this.
-  SnapshotRecovery(Roots& roots, Sources& sources, ChainSet& chains, DroppedLayers& dropped,
-                   BlockContext& context)
+  ChainRecovery(Roots& roots, Sources& sources, ChainSet& chains, DroppedLayers& dropped,
+                BlockContext& context)
       : roots_(roots), sources_(sources), chains_(chains), dropped_(dropped), context_(context) {}
 
   // Ends those whose chains are open for writing here.
-  void Finish(const std::vector<InterruptedSnapshot>& interrupted);
+  void Finish(const std::vector<InterruptedChange>& interrupted);
 
  private:
-  Status FinishOne(const CatalogEntry& entry, const InterruptedSnapshot& snapshot);
+  Status FinishOne(const CatalogEntry& entry, const InterruptedChange& snapshot);
   // The file, if it is what a snapshot of `entry` made and nobody has used.
-  Result<std::optional<FileId>> UnusedOverlay(const CatalogEntry& entry, const Place& place,
+  Result<std::optional<FileId>> UnusedOverlay(const CatalogEntry& entry,
+                                              const FileLocation& location,
                                               const ChainRecord& record);
 
   Roots& roots_;

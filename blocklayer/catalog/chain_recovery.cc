@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "blocklayer/catalog/snapshot_recovery.h"
+#include "blocklayer/catalog/chain_recovery.h"
 
 #include <fmt/format.h>
 #include <algorithm>
@@ -11,8 +11,8 @@
 
 namespace chainfs {
 
-void SnapshotRecovery::Finish(const std::vector<InterruptedSnapshot>& interrupted) {
-  for (const InterruptedSnapshot& snapshot : interrupted) {
+void ChainRecovery::Finish(const std::vector<InterruptedChange>& interrupted) {
+  for (const InterruptedChange& snapshot : interrupted) {
     for (auto& [path, entry] : chains_.entries()) {
       // Its active layer is locked for writing, so no other daemon is in the midst of this.
       const bool owns =
@@ -27,19 +27,19 @@ void SnapshotRecovery::Finish(const std::vector<InterruptedSnapshot>& interrupte
   }
 }
 
-Status SnapshotRecovery::FinishOne(const CatalogEntry& entry, const InterruptedSnapshot& snapshot) {
+Status ChainRecovery::FinishOne(const CatalogEntry& entry, const InterruptedChange& snapshot) {
   ChainRecord record = snapshot.contents;
   RecordDirectory& store = sources_.records(snapshot.source);
   if (!record.drops.empty()) CHAINFS_TRY(dropped_.Remove(store, snapshot.record, record, nullptr));
   if (record.next.empty()) return {};
-  CHAINFS_ASSIGN(const Place place, roots_.Find(record.next, record.roots));
-  const Result<std::optional<FileId>> unused = UnusedOverlay(entry, place, record);
+  CHAINFS_ASSIGN(const FileLocation location, roots_.Find(record.next, record.roots));
+  const Result<std::optional<FileId>> unused = UnusedOverlay(entry, location, record);
   if (!unused && unused.error().kind != ErrorKind::kNotFound) {
     return std::unexpected(unused.error());
   }
   if (unused && *unused) {
-    CHAINFS_TRY(place.directory->RemoveFile(place.name, **unused));
-    CHAINFS_TRY(place.directory->Sync());
+    CHAINFS_TRY(location.directory->RemoveFile(location.name, **unused));
+    CHAINFS_TRY(location.directory->Sync());
   }
   // Anything else there is somebody's image, and is shown from the next scan on.
   if (record.active == record.origin) return store.Remove(snapshot.record);
@@ -48,11 +48,11 @@ Status SnapshotRecovery::FinishOne(const CatalogEntry& entry, const InterruptedS
 }
 
 // The file, if it is what a snapshot of `entry` made and nobody has used.
-Result<std::optional<FileId>> SnapshotRecovery::UnusedOverlay(const CatalogEntry& entry,
-                                                              const Place& place,
-                                                              const ChainRecord& record) {
+Result<std::optional<FileId>> ChainRecovery::UnusedOverlay(const CatalogEntry& entry,
+                                                           const FileLocation& location,
+                                                           const ChainRecord& record) {
   CHAINFS_ASSIGN(std::unique_ptr<File> file,
-                 place.directory->Open(place.name, OpenMode::kReadOnly));
+                 location.directory->Open(location.name, OpenMode::kReadOnly));
   CHAINFS_ASSIGN(const FileStat stat, file->Stat());
   if (stat.size == 0) return stat.id;
   // Its header comes last: until then nobody can have used it.
@@ -65,7 +65,7 @@ Result<std::optional<FileId>> SnapshotRecovery::UnusedOverlay(const CatalogEntry
       OpenQcow2Image(std::move(file), context_.metadata(),
                      ImageOpenOptions{.read_only = true, .owner = context_.metadata().NewOwner()});
   if (!image || !(*image)->backing()) return std::nullopt;
-  const auto backing = roots_.Resolve(place, (*image)->backing()->name, record.roots);
+  const auto backing = roots_.Resolve(location, (*image)->backing()->name, record.roots);
   if (!backing) return std::nullopt;
   const auto below = roots_.Follow(*backing->directory, backing->name);
   if (!below || *below != entry.id()) return std::nullopt;
