@@ -22,15 +22,6 @@ namespace {
 using nlohmann::json;
 using Align = Table::Align;
 
-// The jobs of a mount: all of them from the file, or what fits into the attribute where the file is
-// not readable for the caller.
-Result<json> JobsOfMount(const std::string& mount) {
-  Result<json> all = ReadJsonFile(mount, "jobs.json");
-  if (all) return ArrayOf(*all, "jobs");
-  if (all.error().sys_errno != EACCES) return all;
-  return ReadJsonAttribute(mount, "jobs");
-}
-
 struct MountJobs {
   std::string mount;
   json jobs;

@@ -20,7 +20,7 @@ struct WaitVerbOptions {
 
 Result<ExitCode> Wait(const WaitVerbOptions& options, const CommonOptions& common) {
   CHAINFS_TRY(CheckTypedId(options.job.id));
-  CHAINFS_ASSIGN(const DiskPath disk, FindDisk(options.job.disk));
+  CHAINFS_ASSIGN(const DiskPath disk, FindJobPlace(options.job));
   std::optional<std::string> id = options.job.id;
   if (!id) {
     CHAINFS_ASSIGN(const std::vector<JobReport> jobs, ReadJobs(disk));

@@ -42,40 +42,6 @@ ExitCode FromKind(ErrorKind kind) {
   }
 }
 
-ErrorKind KindOf(int saved_errno) {
-  switch (saved_errno) {
-    case EBUSY:
-      return ErrorKind::kBusy;
-    case ECANCELED:
-      return ErrorKind::kStale;
-    case EEXIST:
-      return ErrorKind::kExists;
-    case EPERM:
-    case EACCES:
-      return ErrorKind::kPermission;
-    case ENOTCONN:
-    case ECONNABORTED:
-    case ESHUTDOWN:
-      return ErrorKind::kShutdown;
-    case ESRCH:
-      return ErrorKind::kNoSuchJob;
-    case ENOENT:
-    case ENODATA:
-      return ErrorKind::kNotFound;
-    case EROFS:
-      return ErrorKind::kReadOnly;
-    case ENOSPC:
-    case EDQUOT:
-      return ErrorKind::kNoSpace;
-    case EINVAL:
-      return ErrorKind::kInvalidArgument;
-    case EOPNOTSUPP:
-      return ErrorKind::kUnsupported;
-    default:
-      return ErrorKind::kIo;
-  }
-}
-
 }  // namespace
 
 std::span<const ExitCodeRow> ExitCodes() { return kExitCodes; }
@@ -102,8 +68,9 @@ ExitCode ExitCodeFor(const Error& error) {
 }
 
 std::unexpected<Error> FailMounted(int saved_errno, std::string message) {
-  return std::unexpected(
-      Error{.kind = KindOf(saved_errno), .sys_errno = saved_errno, .message = std::move(message)});
+  Error error = FailErrno(saved_errno, "").error();
+  error.message = std::move(message);
+  return std::unexpected(std::move(error));
 }
 
 }  // namespace chainfs::chainctl

@@ -48,7 +48,24 @@ JobReport JobFromJson(const nlohmann::json& object) {
   return job;
 }
 
+Result<nlohmann::json> JobsOfMount(const std::string& mount) {
+  Result<nlohmann::json> all = ReadJsonFile(mount, "jobs.json");
+  if (all) return ArrayOf(*all, "jobs");
+  if (all.error().sys_errno != EACCES) return all;
+  return ReadJsonAttribute(mount, "jobs");
+}
+
 Result<JobReport> ReadJob(const DiskPath& disk, const std::string& id) {
+  if (disk.path == disk.mount) {
+    CHAINFS_ASSIGN(const nlohmann::json jobs, JobsOfMount(disk.mount));
+    for (const nlohmann::json& job : jobs) {
+      if (TextOf(job, "id") == id) return JobFromJson(job);
+    }
+    return FailMounted(ESRCH,
+                       fmt::format("{}: there is no job {} on this mount; `chainctl jobs {}` "
+                                   "lists its jobs",
+                                   disk.shown, id, disk.shown));
+  }
   Result<nlohmann::json> value = ReadJsonAttribute(disk.path, "job." + id);
   if (!value) {
     const int saved_errno = value.error().sys_errno;

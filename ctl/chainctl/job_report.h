@@ -47,7 +47,10 @@ struct JobReport {
 
 JobReport JobFromJson(const nlohmann::json& object);
 
-// The job `id` of the disk. kNoSuchJob.
+// The jobs of a mount: all of them from the file, or what fits into the attribute where the file is
+// not readable for the caller.
+Result<nlohmann::json> JobsOfMount(const std::string& mount);
+// The job `id` of the disk, or, where `disk` is the mount point, of any. ESRCH.
 Result<JobReport> ReadJob(const DiskPath& disk, const std::string& id);
 // All jobs of the disk that the daemon remembers, newest first, estimates left out.
 Result<std::vector<JobReport>> ReadJobs(const DiskPath& disk);

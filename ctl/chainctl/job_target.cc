@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "ctl/chainctl/json_access.h"
@@ -16,7 +17,8 @@
 namespace chainfs::chainctl {
 
 void AddJob(CLI::App& verb, std::string_view command, JobOptions& options) {
-  AddDisk(verb, options.disk);
+  verb.add_option("DISK", options.disk, "Mounted file; the mount point if ID's disk is not shown")
+      ->required();
   const verbs::Key* const id = verbs::FindKey(CommandOf(command).keys, "id");
   verb.add_option("ID", options.id, fmt::format("{} (default: {})", id->help, id->otherwise));
 }
@@ -26,9 +28,18 @@ std::unexpected<Error> FailNoJob(const DiskPath& disk, const std::vector<JobRepo
                                          : "no unfinished job on " + disk.shown);
 }
 
+Result<DiskPath> FindJobPlace(const JobOptions& options) {
+  Result<DiskPath> disk = FindDisk(options.disk);
+  if (disk || !options.id) return disk;
+  std::error_code failed;
+  const std::string real = std::filesystem::canonical(options.disk, failed).string();
+  if (failed || !ReadAttribute(real, "version")) return disk;
+  return DiskPath{.path = real, .mount = real, .shown = options.disk};
+}
+
 Result<JobTarget> FindJob(const JobOptions& options) {
   CHAINFS_TRY(CheckTypedId(options.id));
-  CHAINFS_ASSIGN(DiskPath disk, FindDisk(options.disk));
+  CHAINFS_ASSIGN(DiskPath disk, FindJobPlace(options));
   if (options.id) return JobTarget{.disk = std::move(disk), .id = *options.id};
   CHAINFS_ASSIGN(const std::vector<JobReport> jobs, ReadJobs(disk));
   const std::optional<JobReport> job = NewestUnfinished(jobs);

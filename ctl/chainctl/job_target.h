@@ -30,6 +30,9 @@ struct JobTarget {
 // DISK [ID]; which job is meant without ID is said from the table of verbs.
 void AddJob(CLI::App& verb, std::string_view command, JobOptions& options);
 
+// The disk; or the mount point, which takes the verbs of a job that ID names: its disk need not be
+// shown.
+Result<DiskPath> FindJobPlace(const JobOptions& options);
 Result<JobTarget> FindJob(const JobOptions& options);
 Result<JobTarget> FindFinishedJob(const JobOptions& options);
 std::unexpected<Error> FailNoJob(const DiskPath& disk, const std::vector<JobReport>& jobs);

@@ -101,6 +101,24 @@ TEST_F(ChainctlJobsTest, AJobWhoseDiskIsNotShown) {
   EXPECT_FALSE(fs::exists(dir_ / ".chainfs/job-held"));
 }
 
+// The mount point takes the verbs of a job that is named.
+TEST_F(ChainctlJobsTest, AJobIsNamedOnTheMountPoint) {
+  daemon_->Stop();
+  fs::create_directory(dir_ / ".chainfs");
+  fs::permissions(dir_ / ".chainfs", fs::perms::owner_all);
+  WriteTextFile(dir_ / ".chainfs/job-held",
+                "version=1\nid=held\ntype=stream\ndisk=gone\ntop=/elsewhere\nbase=\nspeed=0\n"
+                "on-error=report\nphase=copy\npaused=0\nprogress=0\n");
+  fs::permissions(dir_ / ".chainfs/job-held", fs::perms::owner_read | fs::perms::owner_write);
+  ASSERT_TRUE(daemon_->Restart());
+  const std::string mount = daemon_->path();
+  ExpectError(Chainctl({"cancel", mount}), 6);
+  ExpectError(Chainctl({"cancel", mount, "another"}), 1);
+  EXPECT_EQ(Chainctl({"wait", mount, "held", "--timeout", "0.2"}).exit_code, 4);
+  EXPECT_EQ(ChainctlJson({"cancel", mount, "held"})["id"], "held");
+  EXPECT_FALSE(fs::exists(dir_ / ".chainfs/job-held"));
+}
+
 // Whoever only watches must not stop what another has started.
 TEST_F(ChainctlJobsTest, InterruptingWaitOnlyStopsWatching) {
   ASSERT_EQ(Chainctl({"stream", vm_, "-b", "--id", "slow", "--speed", "256k"}).exit_code, 0);
