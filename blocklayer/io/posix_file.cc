@@ -13,13 +13,14 @@
 #include <limits>
 #include <utility>
 
+#include "blocklayer/io/open_anew.h"
 #include "blocklayer/io/posix_acl.h"
 
 namespace chainfs {
 namespace {
 
 constexpr uint64_t kMaxOffset = std::numeric_limits<off_t>::max();
-// Linux moves at most this much a call.
+// Linux moves at most this much per call.
 constexpr uint64_t kMaxCall = 0x7ffff000;
 
 // Calls until it is not interrupted by a signal.
@@ -37,10 +38,32 @@ bool CannotBeDone(int error) {
   return error == EOPNOTSUPP || error == ENOSYS || error == ENOTTY || error == ENODEV;
 }
 
+std::unexpected<Error> FailChangedByOthers(const std::string& path) {
+  return Fail(ErrorKind::kIo,
+              fmt::format("{}: not written, because somebody else has changed the file since it "
+                          "was opened; close the disk, so that it is opened anew",
+                          path));
+}
+
+Status WriteZeros(File& file, HostOffset offset, uint64_t length) {
+  static constexpr std::array<std::byte, 64 << 10> kZeros{};
+  while (length > 0) {
+    const uint64_t part = std::min<uint64_t>(length, kZeros.size());
+    CHAINFS_TRY(file.WriteAt(offset, std::span(kZeros).first(part)));
+    offset += part;
+    length -= part;
+  }
+  return {};
+}
+
 }  // namespace
 
 PosixFile::PosixFile(std::string path, UniqueFd fd, bool writable, bool ours)
-    : File(std::move(path)), fd_(std::move(fd)), writable_(writable), changed_by_us_(ours) {
+    : File(path),
+      fd_(std::move(fd)),
+      writable_(writable),
+      changed_by_us_(ours),
+      image_locks_(std::move(path)) {
   // Whoever changes it from now on is noticed. A file that cannot even be looked at is not written.
   if (::fstat(fd_.get(), &opened_as_) != 0) opened_as_.st_size = -1;
 }
@@ -56,13 +79,6 @@ bool PosixFile::DiffersFromOpening() const {
          now.st_mtim.tv_nsec != opened_as_.st_mtim.tv_nsec;
 }
 
-std::unexpected<Error> PosixFile::FailChangedByOthers() const {
-  return Fail(ErrorKind::kIo,
-              fmt::format("{}: not written, because somebody else has changed the file since it "
-                          "was opened; close the disk, so that it is opened anew",
-                          path()));
-}
-
 bool PosixFile::ChangedByOthers() {
   const MutexLock lock(first_change_mu_);
   return !changed_by_us_.load(std::memory_order_relaxed) && DiffersFromOpening();
@@ -71,7 +87,7 @@ bool PosixFile::ChangedByOthers() {
 Status PosixFile::CheckFirstChange() {
   const MutexLock lock(first_change_mu_);
   if (changed_by_us_.load(std::memory_order_relaxed)) return {};
-  if (DiffersFromOpening()) return FailChangedByOthers();
+  if (DiffersFromOpening()) return FailChangedByOthers(path());
   changed_by_us_.store(true, std::memory_order_release);
   return {};
 }
@@ -94,6 +110,45 @@ bool PosixFile::OpenForWritingElsewhere() {
     if (errno != EAGAIN) return false;
   }
   return true;
+}
+
+// From reading to writing: a second open file description of the same inode takes over the locks of
+// the first one, and then its descriptor's number. Whoever uses that number meanwhile has the old
+// description or the new one, and reads the same from both.
+//
+// The order matters: OFD locks go with the last descriptor of their description, and those of two
+// descriptions of one process conflict like those of two processes. So the new one has all locks
+// before the old one is let go, and the old one's are dropped by hand: a read that is still under
+// way would keep them alive, and a later change of the locks would be refused because of them.
+Status PosixFile::ReopenForWriting() {
+  if (writable()) return {};
+  // What is known of its contents would be worth nothing.
+  if (ChangedByOthers()) return FailChangedByOthers(path());
+  // Keeps the old description within reach, to drop its locks in the end.
+  const UniqueFd old(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+  if (!old.valid()) return FailHere(errno, "open it for writing");
+  const UniqueFd opened = OpenAnew(fd_.get(), true);
+  if (!opened.valid()) return FailHere(errno, "open it for writing");
+  struct stat before = {};
+  struct stat now = {};
+  if (::fstat(old.get(), &before) != 0 || ::fstat(opened.get(), &now) != 0) {
+    return FailHere(errno, "read its attributes");
+  }
+  if (before.st_dev != now.st_dev || before.st_ino != now.st_ino) {
+    return Fail(ErrorKind::kStale,
+                fmt::format("{}: opening it for writing leads to a copy of the file (its file "
+                            "system is an overlay); close its disks, so that it is opened anew",
+                            path()));
+  }
+  CHAINFS_TRY(image_locks_.TakeToo(opened.get()));
+  int rc;
+  do {
+    rc = ::dup3(opened.get(), fd_.get(), O_CLOEXEC);
+  } while (rc < 0 && (errno == EINTR || errno == EBUSY));
+  if (rc < 0) return FailHere(errno, "open it for writing");
+  writable_.store(true, std::memory_order_release);
+  image_locks_.DropFrom(old.get());
+  return {};
 }
 
 Status PosixFile::CheckWritable(HostOffset offset, uint64_t length) {
@@ -177,25 +232,14 @@ Status PosixFile::ZeroRange(HostOffset offset, uint64_t length) {
   }
   if (Status punched = PunchHole(offset, length); !punched) {
     if (punched.error().kind != ErrorKind::kUnsupported) return punched;
-    return WriteZeros(offset, length);
+    return WriteZeros(*this, offset, length);
   }
   // The file must end no earlier than the range. The last byte is ours to write; ftruncate could
   // cut off what another thread appends meanwhile.
   const HostOffset end = offset + length;
   CHAINFS_ASSIGN(const uint64_t size, Size());
   if (size >= end.value) return {};
-  return WriteZeros(end - 1, 1);
-}
-
-Status PosixFile::WriteZeros(HostOffset offset, uint64_t length) {
-  static constexpr std::array<std::byte, 64 << 10> kZeros{};
-  while (length > 0) {
-    const uint64_t part = std::min<uint64_t>(length, kZeros.size());
-    CHAINFS_TRY(WriteAt(offset, std::span(kZeros).first(part)));
-    offset += part;
-    length -= part;
-  }
-  return {};
+  return WriteZeros(*this, end - 1, 1);
 }
 
 Status PosixFile::CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
@@ -290,5 +334,13 @@ Status PosixFile::DoDataSync() {
   }
   return {};
 }
+
+bool PosixFile::LockedByOthers() { return PosixImageLocks::HeldByOthers(fd_.get()); }
+
+ImageHolder PosixFile::HeldElsewhere() { return PosixImageLocks::HolderElsewhere(fd_.get()); }
+
+Status PosixFile::SetImageLocks(ImageLockSet locks) { return image_locks_.Set(fd_.get(), locks); }
+
+void PosixFile::AnnounceEndOfLocks() { image_locks_.AnnounceEnd(fd_.get()); }
 
 }  // namespace chainfs

@@ -2,10 +2,7 @@
 //
 // PosixFile: a regular file of the host behind one descriptor, whose number stays for the life of
 // the object. So does the open file description behind it, to which write errors and OFD locks
-// belong, but for one change: from reading to writing (ReopenForWriting, posix_reopen.cc).
-//
-// Locks (SetImageLocks): the byte protocol of image_lock.h. While a set changes the file holds the
-// union of old and new, so that nobody slips in between; on conflict the old set is restored.
+// belong, but for one change: from reading to writing (ReopenForWriting).
 //
 // Not here: asynchronous I/O, O_DIRECT.
 #pragma once
@@ -18,15 +15,12 @@
 #include "blocklayer/base/sync.h"
 #include "blocklayer/base/unique_fd.h"
 #include "blocklayer/io/file.h"
+#include "blocklayer/io/posix_image_locks.h"
 
 namespace chainfs {
 
 // What fstat says.
 FileStat ToFileStat(const struct stat& st);
-
-// The regular file behind `fd` (which may be O_PATH), opened anew: whatever became of its name, and
-// without ever waiting. Not valid, and errno says why, when it cannot be opened.
-UniqueFd OpenAnew(int fd, bool writable);
 
 class PosixFile : public File {
  public:
@@ -65,16 +59,6 @@ class PosixFile : public File {
   Status CheckWritable(HostOffset offset, uint64_t length) EXCLUDES(first_change_mu_);
   Status CheckFirstChange() EXCLUDES(first_change_mu_);
   bool DiffersFromOpening() const;
-  std::unexpected<Error> FailChangedByOthers() const;
-  Status WriteZeros(HostOffset offset, uint64_t length);
-  Status LockByte(int fd, uint8_t byte, short type);
-  // Takes (F_RDLCK) or drops (F_UNLCK) the bytes of `locks` for the open file behind `fd`.
-  Status ApplyLocks(int fd, ImageLockSet locks, short type);
-  // The same for the marks of one who holds `locks`.
-  Status ApplyMarks(int fd, ImageLockSet locks, short type);
-  bool LockedElsewhere(uint8_t first_byte, uint8_t count);
-  Status TestLocks(ImageLockSet locks);
-  Status TestByte(uint8_t byte);
 
   const UniqueFd fd_;
   std::atomic<bool> writable_;
@@ -83,8 +67,7 @@ class PosixFile : public File {
   struct stat opened_as_ = {};  // constant
   Mutex first_change_mu_;       // held across one fstat
   std::atomic<bool> changed_by_us_;
-  ImageLockSet locks_;       // serialized by the owner
-  bool ends_locks_ = false;  // the same
+  PosixImageLocks image_locks_;
 };
 
 }  // namespace chainfs

@@ -48,7 +48,7 @@ std::unexpected<Error> Malformed(std::string_view key, std::string_view value) {
   return Fail(ErrorKind::kInvalidFormat, fmt::format("'{}={}' makes no sense", key, value));
 }
 
-Result<uint64_t> NeedNumber(const Facts& facts, std::string_view key) {
+Result<uint64_t> NumberFact(const Facts& facts, std::string_view key) {
   CHAINFS_ASSIGN(const std::string text, Need(facts, key));
   uint64_t number = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
@@ -104,14 +104,14 @@ Result<JobRecord> ParseOldJobRecord(std::string_view text) {
   }
   CHAINFS_ASSIGN(record.disk, Need(facts, "disk"));
   CHAINFS_TRY(ReadCommand(facts, record));
-  CHAINFS_ASSIGN(record.parameters.speed, NeedNumber(facts, "speed"));
+  CHAINFS_ASSIGN(record.parameters.speed, NumberFact(facts, "speed"));
   CHAINFS_ASSIGN(const std::string phase, Need(facts, "phase"));
   if (phase != "copy" && phase != "pivot") return Malformed("phase", phase);
   record.pivoting = phase == "pivot";
-  CHAINFS_ASSIGN(const uint64_t paused, NeedNumber(facts, "paused"));
+  CHAINFS_ASSIGN(const uint64_t paused, NumberFact(facts, "paused"));
   if (paused > 1) return Malformed("paused", std::to_string(paused));
   record.parameters.paused = paused == 1;
-  CHAINFS_ASSIGN(record.parameters.progress, NeedNumber(facts, "progress"));
+  CHAINFS_ASSIGN(record.parameters.progress, NumberFact(facts, "progress"));
   return record;
 }
 

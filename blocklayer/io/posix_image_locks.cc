@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//
-// The image locks of PosixFile; the protocol is described in image_lock.h.
+#include "blocklayer/io/posix_image_locks.h"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 
@@ -8,8 +8,6 @@
 #include <fstream>
 #include <string>
 #include <utility>
-
-#include "blocklayer/io/posix_file.h"
 
 namespace chainfs {
 namespace {
@@ -50,7 +48,7 @@ std::string LockedText(const std::string& path, pid_t pid) {
 
 }  // namespace
 
-Status PosixFile::LockByte(int fd, uint8_t byte, short type) {
+Status PosixImageLocks::LockByte(int fd, uint8_t byte, short type) {
   struct flock request = LockRequest(byte, type);
   int rc;
   do {
@@ -59,12 +57,14 @@ Status PosixFile::LockByte(int fd, uint8_t byte, short type) {
   if (rc == 0) return {};
   const int error = errno;
   if (error == EAGAIN || error == EACCES) {
-    return Fail(ErrorKind::kBusy, LockedText(path(), 0));
+    return Fail(ErrorKind::kBusy, LockedText(path_, 0));
   }
-  return FailHere(error, "lock it (does its file system support open file description locks?)");
+  return FailErrno(error, fmt::format("{}: cannot lock it (does its file system support open file "
+                                      "description locks?)",
+                                      path_));
 }
 
-Status PosixFile::ApplyLocks(int fd, ImageLockSet locks, short type) {
+Status PosixImageLocks::ApplyLocks(int fd, ImageLockSet locks, short type) {
   for (uint8_t i = 0; i < kPermissions; ++i) {
     if (HasBit(locks.used, i)) {
       CHAINFS_TRY(LockByte(fd, static_cast<uint8_t>(kUsedBase + i), type));
@@ -78,72 +78,82 @@ Status PosixFile::ApplyLocks(int fd, ImageLockSet locks, short type) {
   return {};
 }
 
-Status PosixFile::TestByte(uint8_t byte) {
+Status PosixImageLocks::TestByte(int fd, uint8_t byte) const {
   // As F_WRLCK, because that conflicts with the shared locks of others.
   struct flock request = LockRequest(byte, F_WRLCK);
-  if (::fcntl(fd_.get(), F_OFD_GETLK, &request) != 0) {
-    return FailHere(errno, "test its locks");
+  if (::fcntl(fd, F_OFD_GETLK, &request) != 0) {
+    return FailErrno(errno, fmt::format("{}: cannot test its locks", path_));
   }
   if (request.l_type == F_UNLCK) return {};
-  return Fail(ErrorKind::kBusy, LockedText(path(), request.l_pid));
+  return Fail(ErrorKind::kBusy, LockedText(path_, request.l_pid));
 }
 
-Status PosixFile::TestLocks(ImageLockSet locks) {
+Status PosixImageLocks::TestLocks(int fd, ImageLockSet locks) const {
   for (uint8_t i = 0; i < kPermissions; ++i) {
     if (HasBit(locks.used, i)) {
-      CHAINFS_TRY(TestByte(static_cast<uint8_t>(kUnsharedBase + i)));
+      CHAINFS_TRY(TestByte(fd, static_cast<uint8_t>(kUnsharedBase + i)));
     }
     if (HasBit(locks.unshared, i)) {
-      CHAINFS_TRY(TestByte(static_cast<uint8_t>(kUsedBase + i)));
+      CHAINFS_TRY(TestByte(fd, static_cast<uint8_t>(kUsedBase + i)));
     }
   }
   return {};
 }
 
-Status PosixFile::ApplyMarks(int fd, ImageLockSet locks, short type) {
+Status PosixImageLocks::ApplyMarks(int fd, ImageLockSet locks, short type) {
   if (locks == kNoLocks) return {};
   CHAINFS_TRY(LockByte(fd, kChainfsMark, type));
-  return ends_locks_ ? LockByte(fd, kEndingMark, type) : Status();
+  return ends_ ? LockByte(fd, kEndingMark, type) : Status();
 }
 
-bool PosixFile::LockedElsewhere(uint8_t first_byte, uint8_t count) {
+bool PosixImageLocks::LockedElsewhere(int fd, uint8_t first_byte, uint8_t count) {
   // As F_WRLCK, because that conflicts with the shared locks of others.
   struct flock request = LockRequest(first_byte, F_WRLCK);
   request.l_len = count;
-  return ::fcntl(fd_.get(), F_OFD_GETLK, &request) == 0 && request.l_type != F_UNLCK;
+  return ::fcntl(fd, F_OFD_GETLK, &request) == 0 && request.l_type != F_UNLCK;
 }
 
-bool PosixFile::LockedByOthers() {
-  return LockedElsewhere(kUsedBase, kUnsharedBase + kPermissions - kUsedBase);
+bool PosixImageLocks::HeldByOthers(int fd) {
+  return LockedElsewhere(fd, kUsedBase, kUnsharedBase + kPermissions - kUsedBase);
 }
 
-ImageHolder PosixFile::HeldElsewhere() {
-  if (LockedElsewhere(kEndingMark, 1)) return ImageHolder::kEndingChainfs;
-  if (LockedElsewhere(kChainfsMark, 1)) return ImageHolder::kChainfs;
-  return LockedByOthers() ? ImageHolder::kSomebody : ImageHolder::kNobody;
+ImageHolder PosixImageLocks::HolderElsewhere(int fd) {
+  if (LockedElsewhere(fd, kEndingMark, 1)) return ImageHolder::kEndingChainfs;
+  if (LockedElsewhere(fd, kChainfsMark, 1)) return ImageHolder::kChainfs;
+  return HeldByOthers(fd) ? ImageHolder::kSomebody : ImageHolder::kNobody;
 }
 
-void PosixFile::AnnounceEndOfLocks() {
-  ends_locks_ = true;
+void PosixImageLocks::AnnounceEnd(int fd) {
+  ends_ = true;
   // Whoever waits would wait in vain for a moment; nothing else.
-  (void)ApplyMarks(fd_.get(), locks_, F_RDLCK);
+  (void)ApplyMarks(fd, locks_, F_RDLCK);
 }
 
-Status PosixFile::SetImageLocks(ImageLockSet locks) {
+Status PosixImageLocks::Set(int fd, ImageLockSet locks) {
   const ImageLockSet added = Minus(locks, locks_);
   const ImageLockSet dropped = Minus(locks_, locks);
-  Status taken = ApplyLocks(fd_.get(), added, F_RDLCK);
-  if (taken) taken = TestLocks(locks);
+  Status taken = ApplyLocks(fd, added, F_RDLCK);
+  if (taken) taken = TestLocks(fd, locks);
   if (!taken) {
     // Unlocking a byte that was not reached is harmless; unlocking cannot conflict.
-    [[maybe_unused]] const Status restored = ApplyLocks(fd_.get(), added, F_UNLCK);
+    [[maybe_unused]] const Status restored = ApplyLocks(fd, added, F_UNLCK);
     return taken;
   }
   const ImageLockSet before = std::exchange(locks_, locks);
-  CHAINFS_TRY(ApplyLocks(fd_.get(), dropped, F_UNLCK));
+  CHAINFS_TRY(ApplyLocks(fd, dropped, F_UNLCK));
   // Last, so that a mark without locks is seen as nobody's.
-  return locks == kNoLocks ? ApplyMarks(fd_.get(), before, F_UNLCK)
-                           : ApplyMarks(fd_.get(), locks, F_RDLCK);
+  return locks == kNoLocks ? ApplyMarks(fd, before, F_UNLCK) : ApplyMarks(fd, locks, F_RDLCK);
+}
+
+Status PosixImageLocks::TakeToo(int fd) {
+  CHAINFS_TRY(ApplyLocks(fd, locks_, F_RDLCK));
+  return ApplyMarks(fd, locks_, F_RDLCK);
+}
+
+void PosixImageLocks::DropFrom(int fd) {
+  // Unlocking cannot conflict.
+  (void)ApplyLocks(fd, locks_, F_UNLCK);
+  (void)ApplyMarks(fd, locks_, F_UNLCK);
 }
 
 }  // namespace chainfs

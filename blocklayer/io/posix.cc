@@ -8,6 +8,8 @@
 // A file is opened in two steps: O_PATH (which has no effect on what it names), then, once fstat
 // has shown a regular file, again through /proc/self/fd, which reaches the same inode whatever
 // became of the name. So a FIFO never blocks, and a device is never touched.
+#include "blocklayer/io/posix.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -24,7 +26,7 @@
 
 #include "blocklayer/base/unique_fd.h"
 #include "blocklayer/io/follow_name.h"
-#include "blocklayer/io/posix.h"
+#include "blocklayer/io/open_anew.h"
 #include "blocklayer/io/posix_acl.h"
 #include "blocklayer/io/posix_enclosing.h"
 #include "blocklayer/io/posix_file.h"
