@@ -23,7 +23,7 @@ void EventQueue::Deliver() {
   if (deliverer_ == std::thread::id()) {
     deliverer_ = self;
     while (!events_.empty()) {
-      const Event event = std::move(events_.front());
+      Event event = std::move(events_.front());
       events_.pop_front();
       mu_.Unlock();
       try {
@@ -31,6 +31,7 @@ void EventQueue::Deliver() {
       } catch (const std::exception&) {
         // Out of memory: it misses this one. Those who wait must not wait for ever.
       }
+      event = nullptr;  // with a disk, perhaps, which must not end under the lock
       mu_.Lock();
       ++delivered_;
       one_delivered_.NotifyAll();
