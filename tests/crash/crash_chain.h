@@ -87,7 +87,7 @@ inline Result<Bytes> FlatByHand(Directory& directory, const std::string& name, I
     CHAINFS_TRY(file->ReadZeroFilled(HostOffset(0), bytes));
     return bytes;
   }
-  CHAINFS_ASSIGN(const Qcow2Header header, ReadQcow2Header(*file));
+  CHAINFS_ASSIGN(const qcow2::Qcow2Header header, qcow2::ReadQcow2Header(*file));
   std::unique_ptr<BufferBelow> below;
   if (header.backing) {
     const auto below_format = ParseImageFormat(header.backing->format.value_or(""));
@@ -118,7 +118,7 @@ inline std::string CorruptionOf(Directory& directory, const std::vector<std::str
 inline Result<std::optional<BackingReference>> BackingOf(Directory& directory,
                                                          const std::string& name) {
   CHAINFS_ASSIGN(const std::unique_ptr<File> file, directory.Open(name, OpenMode::kReadOnly));
-  CHAINFS_ASSIGN(Qcow2Header header, ReadQcow2Header(*file));
+  CHAINFS_ASSIGN(qcow2::Qcow2Header header, qcow2::ReadQcow2Header(*file));
   return std::move(header).backing;
 }
 

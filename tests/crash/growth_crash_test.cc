@@ -127,7 +127,7 @@ class GrowthCrash : public ::testing::Test {
     std::array<std::byte, 64> header;
     const auto file = host->OpenRoot()->Open("a.qcow2", OpenMode::kReadOnly);
     EXPECT_TRUE((*file)->ReadZeroFilled(HostOffset(0), header));
-    return LoadBigEndian<uint64_t>(header.data() + kOffsetRefcountTable);
+    return LoadBigEndian<uint64_t>(header.data() + qcow2::kOffsetRefcountTable);
   }
 
   // A closed image of clean tables with `pieces` pieces; 64-bit refcounts, so that all is small.

@@ -79,9 +79,10 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
   static void Share(const std::shared_ptr<MemHost>& host) {
     std::vector<std::byte> bytes = host->Contents("a.qcow2");
     const auto get = [&](uint64_t at) { return LoadBigEndian<uint64_t>(bytes.data() + at); };
-    const auto l1_entries = LoadBigEndian<uint32_t>(bytes.data() + kOffsetL1Size);
-    const uint64_t cluster = 1ull << LoadBigEndian<uint32_t>(bytes.data() + kOffsetClusterBits);
-    const uint64_t block = get(get(kOffsetRefcountTable));
+    const auto l1_entries = LoadBigEndian<uint32_t>(bytes.data() + qcow2::kOffsetL1Size);
+    const uint64_t cluster =
+        1ull << LoadBigEndian<uint32_t>(bytes.data() + qcow2::kOffsetClusterBits);
+    const uint64_t block = get(get(qcow2::kOffsetRefcountTable));
     const auto share = [&](uint64_t at) {
       const uint64_t host_offset = get(at) & ~qcow2::kEntryCopied;
       if (host_offset == 0) return host_offset;
@@ -90,7 +91,7 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
       return host_offset;
     };
     for (uint64_t i = 0; i < l1_entries; ++i) {
-      const uint64_t table = share(get(kOffsetL1Table) + i * 8);
+      const uint64_t table = share(get(qcow2::kOffsetL1Table) + i * 8);
       for (uint64_t j = 0; table != 0 && j < cluster / 8; ++j) share(table + j * 8);
     }
     host->PutFile("a.qcow2", bytes);

@@ -54,12 +54,12 @@ Bytes SoundImage(uint32_t version, uint32_t cluster_bits = 16, bool backed = tru
   return host->Contents("a.qcow2");
 }
 
-Result<Qcow2Header> Read(const Bytes& image) {
+Result<qcow2::Qcow2Header> Read(const Bytes& image) {
   const auto host = MemHost::Create();
   host->PutFile("a.qcow2", image);
   auto file = host->OpenRoot()->Open("a.qcow2", OpenMode::kReadOnly);
   if (!file) return std::unexpected(file.error());
-  return ReadQcow2Header(**file);
+  return qcow2::ReadQcow2Header(**file);
 }
 
 struct Case {
@@ -82,7 +82,7 @@ TEST_P(BadHeaderTest, IsAnsweredAsItMustBe) {
   const Case& c = GetParam();
   Bytes image = SoundImage(c.version, c.cluster_bits, c.backed);
   c.damage(image);
-  const Result<Qcow2Header> header = Read(image);
+  const Result<qcow2::Qcow2Header> header = Read(image);
   if (c.kind) {
     ASSERT_FALSE(header.has_value());
     EXPECT_EQ(ErrorKindName(header.error().kind), ErrorKindName(*c.kind)) << header.error().message;
@@ -118,7 +118,7 @@ std::function<void(Bytes&)> CutTo(size_t size) {
 // Replaces all extensions and drops the backing file.
 std::function<void(Bytes&)> Extensions(std::function<void(Bytes&, size_t)> write) {
   return [write = std::move(write)](Bytes& image) {
-    Put64(image, kOffsetBackingOffset, 0);
+    Put64(image, qcow2::kOffsetBackingOffset, 0);
     std::memset(image.data() + 112, 0, 1024);
     write(image, 112);
   };
@@ -162,44 +162,44 @@ INSTANTIATE_TEST_SUITE_P(
            table[48] = 0;
            table[49] = 7;
            table.replace(50, 10, "time\ntravel");
-           PutExtension(image, at, kExtensionFeatureNames, 96, table);
+           PutExtension(image, at, qcow2::kExtensionFeatureNames, 96, table);
          }),
          kUnknown, "bit 7 (time?trave"},
         {"H5_TableDamaged", Extensions([](Bytes& image, size_t at) {
            Put64(image, 72, 1ull << 7);
-           PutExtension(image, at, kExtensionFeatureNames, UINT32_MAX);
+           PutExtension(image, at, qcow2::kExtensionFeatureNames, UINT32_MAX);
          }),
          kUnknown, "bit 7"},
-        {"H6_Corrupt", Set64(72, kIncompatibleCorrupt), std::nullopt, "marked corrupt"},
-        {"H7_Dirty", Set64(72, kIncompatibleDirty), std::nullopt, ""},
+        {"H6_Corrupt", Set64(72, qcow2::kIncompatibleCorrupt), std::nullopt, "marked corrupt"},
+        {"H7_Dirty", Set64(72, qcow2::kIncompatibleDirty), std::nullopt, ""},
         {"H8_UnknownAutoclear", Set64(88, 0xff00), std::nullopt, ""},
         {"UnknownCompatible", Set64(80, ~0ull), std::nullopt, ""},
-        {"H9_DataFile", Set64(72, kIncompatibleDataFile), kUnknown, "external data file"},
-        {"H9_RawWithoutDataFile", Set64(88, kAutoclearRawDataFile), kInvalid, "data file"},
+        {"H9_DataFile", Set64(72, qcow2::kIncompatibleDataFile), kUnknown, "external data file"},
+        {"H9_RawWithoutDataFile", Set64(88, qcow2::kAutoclearRawDataFile), kInvalid, "data file"},
         {"H10_Aes", Set32(32, 1), kUnknown, "encryption (crypt_method 1, AES)"},
         {"H10_Luks", Set32(32, 2), kUnknown, "encryption (crypt_method 2, LUKS)"},
         {"H10_Crypt3", Set32(32, 3), kUnknown, "encryption"},
         {"H10_V2_Aes", Set32(32, 1), kUnknown, "encryption", 2},
         {"H11_TypeWithoutBit", [](Bytes& i) { i[104] = std::byte{1}; }, kInvalid,
          "compression_type is 1"},
-        {"H11_BitWithoutType", Set64(72, kIncompatibleCompressionType), kInvalid,
+        {"H11_BitWithoutType", Set64(72, qcow2::kIncompatibleCompressionType), kInvalid,
          "compression_type is 0"},
         {"H11_BitInAShortHeader", Extensions([](Bytes& image, size_t at) {
            Put32(image, 100, 104);
            image[104] = std::byte{0};  // now the end mark
-           Put64(image, 72, kIncompatibleCompressionType);
-           PutExtension(image, at, kExtensionEnd, 0);
+           Put64(image, 72, qcow2::kIncompatibleCompressionType);
+           PutExtension(image, at, qcow2::kExtensionEnd, 0);
          }),
          kInvalid, "compression_type is 0"},
         {"H11_Type2",
          [](Bytes& image) {
            image[104] = std::byte{2};
-           Put64(image, 72, kIncompatibleCompressionType);
+           Put64(image, 72, qcow2::kIncompatibleCompressionType);
          },
          kUnknown, "compression_type 2"},
-        {"H12_ExtendedL2Small", Set64(72, kIncompatibleExtendedL2), kInvalid, "cluster_bits 13", 3,
-         13},
-        {"H12_ExtendedL2", Set64(72, kIncompatibleExtendedL2), kUnknown, "extended L2"},
+        {"H12_ExtendedL2Small", Set64(72, qcow2::kIncompatibleExtendedL2), kInvalid,
+         "cluster_bits 13", 3, 13},
+        {"H12_ExtendedL2", Set64(72, qcow2::kIncompatibleExtendedL2), kUnknown, "extended L2"},
         {"H13_RefcountOrder7", Set32(96, 7), kInvalid, "refcount_order is 7"},
         {"H13_RefcountOrderMax", Set32(96, 1u << 31), kInvalid, "refcount_order"},
     }),
@@ -253,7 +253,7 @@ INSTANTIATE_TEST_SUITE_P(
         {"H17_NulInTheName", [](Bytes& image) { image[Get64(image, 8) + 2] = std::byte{0}; },
          kInvalid, "NUL"},
         {"H18_FormatOf16Bytes", Extensions([](Bytes& image, size_t at) {
-           PutExtension(image, at, kExtensionBackingFormat, 16, "0123456789abcdef");
+           PutExtension(image, at, qcow2::kExtensionBackingFormat, 16, "0123456789abcdef");
          }),
          kInvalid, "backing format has 16 bytes"},
         {"C7_NulInTheFormat", [](Bytes& image) { image[121] = std::byte{0}; }, kInvalid,
@@ -263,8 +263,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 void PutBitmaps(Bytes& image, size_t at, uint32_t count, uint64_t directory_bytes,
                 uint64_t directory) {
-  Put64(image, kOffsetAutoclear, kAutoclearBitmaps);
-  PutExtension(image, at, kExtensionBitmaps, 24);
+  Put64(image, qcow2::kOffsetAutoclear, qcow2::kAutoclearBitmaps);
+  PutExtension(image, at, qcow2::kExtensionBitmaps, 24);
   Put32(image, at + 8, count);
   Put64(image, at + 16, directory_bytes);
   Put64(image, at + 24, directory);
@@ -285,8 +285,8 @@ INSTANTIATE_TEST_SUITE_P(
         {"H18_IntoTheName", [](Bytes& image) { PutExtension(image, 128, 0x12345678, 8); }, kInvalid,
          "too long"},
         {"H18_DuplicateFormat", Extensions([](Bytes& image, size_t at) {
-           at = PutExtension(image, at, kExtensionBackingFormat, 3, "raw");
-           PutExtension(image, at, kExtensionBackingFormat, 5, "qcow2");
+           at = PutExtension(image, at, qcow2::kExtensionBackingFormat, 3, "raw");
+           PutExtension(image, at, qcow2::kExtensionBackingFormat, 5, "qcow2");
          }),
          kInvalid, "duplicate"},
         {"H18_NoEndMark",
@@ -306,7 +306,7 @@ INSTANTIATE_TEST_SUITE_P(
          }),
          std::nullopt, ""},
         {"LuksExtensionWithoutCrypt",
-         Extensions([](Bytes& i, size_t at) { PutExtension(i, at, kExtensionCrypto, 16); }),
+         Extensions([](Bytes& i, size_t at) { PutExtension(i, at, qcow2::kExtensionCrypto, 16); }),
          kInvalid, "encryption extension"},
         {"H20_NoBitmaps", Extensions([](Bytes& i, size_t at) { PutBitmaps(i, at, 0, 64, 65536); }),
          kInvalid, "bitmaps"},
@@ -323,13 +323,13 @@ INSTANTIATE_TEST_SUITE_P(
          Extensions([](Bytes& i, size_t at) { PutBitmaps(i, at, 1, 64, 0); }), kInvalid,
          "bitmap directory offset 0x0"},
         {"H20_WrongLength", Extensions([](Bytes& image, size_t at) {
-           Put64(image, kOffsetAutoclear, kAutoclearBitmaps);
-           PutExtension(image, at, kExtensionBitmaps, 16);
+           Put64(image, qcow2::kOffsetAutoclear, qcow2::kAutoclearBitmaps);
+           PutExtension(image, at, qcow2::kExtensionBitmaps, 16);
          }),
          kInvalid, "bitmaps extension has 16 bytes"},
         {"H20_NotInForce", Extensions([](Bytes& image, size_t at) {
            PutBitmaps(image, at, 1, 64, 65536);
-           Put64(image, kOffsetAutoclear, 0);
+           Put64(image, qcow2::kOffsetAutoclear, 0);
          }),
          std::nullopt, ""},
     }),
@@ -352,7 +352,7 @@ TEST(BadHeaderQemuTest, InternalSnapshotsAndBitmapsAreReadOnly) {
        {std::pair("s.qcow2", "internal snapshots"), std::pair("b.qcow2", "persistent bitmaps")}) {
     const auto file = (*directory)->Open(name, OpenMode::kReadOnly);
     ASSERT_TRUE(file.has_value());
-    const Result<Qcow2Header> header = ReadQcow2Header(**file);
+    const Result<qcow2::Qcow2Header> header = qcow2::ReadQcow2Header(**file);
     ASSERT_TRUE(header.has_value()) << header.error().message;
     EXPECT_TRUE(header->read_only_reason.value_or("").contains(word)) << name;
   }
@@ -373,7 +373,7 @@ TEST(BadHeaderQemuTest, UnsupportedFeaturesAreNamed) {
     ASSERT_TRUE(made.ok()) << made.Describe();
     const auto file = (*directory)->Open("x.qcow2", OpenMode::kReadOnly);
     ASSERT_TRUE(file.has_value());
-    const Result<Qcow2Header> header = ReadQcow2Header(**file);
+    const Result<qcow2::Qcow2Header> header = qcow2::ReadQcow2Header(**file);
     ASSERT_FALSE(header.has_value());
     EXPECT_EQ(header.error().kind, ErrorKind::kUnsupported);
     EXPECT_TRUE(header.error().message.contains(row.says)) << header.error().message;

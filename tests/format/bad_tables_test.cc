@@ -73,21 +73,21 @@ class BadTables : public ::testing::Test {
     return LoadBigEndian<uint64_t>(bytes.data() + at);
   }
   static uint64_t L1At(const Bytes& bytes, uint64_t guest) {
-    return Get(bytes, kOffsetL1Table) + guest / kTableSpan * 8;
+    return Get(bytes, qcow2::kOffsetL1Table) + guest / kTableSpan * 8;
   }
   static uint64_t L2At(const Bytes& bytes, uint64_t guest) {
     const uint64_t table = Get(bytes, L1At(bytes, guest)) & qcow2::kEntryOffsetMask;
     return table + guest % kTableSpan / kCluster * 8;
   }
   static uint64_t RefcountAt(const Bytes& bytes, uint64_t host) {
-    return Get(bytes, Get(bytes, kOffsetRefcountTable)) + host / kCluster * 2;
+    return Get(bytes, Get(bytes, qcow2::kOffsetRefcountTable)) + host / kCluster * 2;
   }
   void SetL2(uint64_t guest, uint64_t entry) {
     Patch([&](Bytes& bytes) { StoreBigEndian(bytes.data() + L2At(bytes, guest), entry); });
   }
-  Qcow2Header Header() {
+  qcow2::Qcow2Header Header() {
     const auto file = host_->OpenRoot()->Open("a.qcow2", OpenMode::kReadOnly);
-    return *ReadQcow2Header(**file);
+    return *qcow2::ReadQcow2Header(**file);
   }
 
   Status Write(uint64_t offset, uint64_t length, uint8_t value,
@@ -208,17 +208,17 @@ struct Verb {
 
 const Target kTargets[] = {
     {"Header", [](Bytes&) { return uint64_t{0}; }},
-    {"L1", [](Bytes& b) { return LoadBigEndian<uint64_t>(b.data() + kOffsetL1Table); }},
+    {"L1", [](Bytes& b) { return LoadBigEndian<uint64_t>(b.data() + qcow2::kOffsetL1Table); }},
     {"L2",
      [](Bytes& b) {
-       const auto l1 = LoadBigEndian<uint64_t>(b.data() + kOffsetL1Table);
+       const auto l1 = LoadBigEndian<uint64_t>(b.data() + qcow2::kOffsetL1Table);
        return LoadBigEndian<uint64_t>(b.data() + l1) & qcow2::kEntryOffsetMask;
      }},
     {"RefcountTable",
-     [](Bytes& b) { return LoadBigEndian<uint64_t>(b.data() + kOffsetRefcountTable); }},
+     [](Bytes& b) { return LoadBigEndian<uint64_t>(b.data() + qcow2::kOffsetRefcountTable); }},
     {"RefcountBlock",
      [](Bytes& b) {
-       const auto table = LoadBigEndian<uint64_t>(b.data() + kOffsetRefcountTable);
+       const auto table = LoadBigEndian<uint64_t>(b.data() + qcow2::kOffsetRefcountTable);
        return LoadBigEndian<uint64_t>(b.data() + table);
      }},
     {"PastTheEnd", [](Bytes& b) { return RoundUp(b.size(), kCluster) + 64 * kCluster; }},
@@ -306,8 +306,8 @@ TEST_F(BadTables, ADirectoryOfBitmapsThatNobodyMaintainsIsLeftAlone) {
     bytes.resize(directory + kCluster, std::byte{0x42});
     StoreBigEndian(bytes.data() + RefcountAt(bytes, directory), uint16_t{1});
     StoreBigEndian(bytes.data() + L2At(bytes, kVictim), directory);
-    const size_t at = LoadBigEndian<uint32_t>(bytes.data() + kOffsetHeaderLength);
-    StoreBigEndian(bytes.data() + at, kExtensionBitmaps);
+    const size_t at = LoadBigEndian<uint32_t>(bytes.data() + qcow2::kOffsetHeaderLength);
+    StoreBigEndian(bytes.data() + at, qcow2::kExtensionBitmaps);
     StoreBigEndian(bytes.data() + at + 4, uint32_t{24});
     StoreBigEndian(bytes.data() + at + 8, uint32_t{1});
     StoreBigEndian(bytes.data() + at + 16, uint64_t{64});
@@ -352,21 +352,23 @@ TEST_F(BadTables, TablesThatLieOnOneAnotherAreReadOnly) {
       [](Bytes& b) { StoreBigEndian(b.data() + L1At(b, kTableSpan), Get(b, L1At(b, 0))); },
       // An L2 table in the header, in the L1 table, in the refcounts.
       [](Bytes& b) {
-        StoreBigEndian(b.data() + L1At(b, kTableSpan), Get(b, kOffsetL1Table) | kCopied);
-      },
-      [](Bytes& b) {
-        StoreBigEndian(b.data() + L1At(b, kTableSpan), Get(b, kOffsetRefcountTable) | kCopied);
+        StoreBigEndian(b.data() + L1At(b, kTableSpan), Get(b, qcow2::kOffsetL1Table) | kCopied);
       },
       [](Bytes& b) {
         StoreBigEndian(b.data() + L1At(b, kTableSpan),
-                       Get(b, Get(b, kOffsetRefcountTable)) | kCopied);
+                       Get(b, qcow2::kOffsetRefcountTable) | kCopied);
+      },
+      [](Bytes& b) {
+        StoreBigEndian(b.data() + L1At(b, kTableSpan),
+                       Get(b, Get(b, qcow2::kOffsetRefcountTable)) | kCopied);
       },
       // A refcount block in the L1 table, and a second one in the first.
       [](Bytes& b) {
-        StoreBigEndian(b.data() + Get(b, kOffsetRefcountTable) + 8, Get(b, kOffsetL1Table));
+        StoreBigEndian(b.data() + Get(b, qcow2::kOffsetRefcountTable) + 8,
+                       Get(b, qcow2::kOffsetL1Table));
       },
       [](Bytes& b) {
-        const uint64_t table = Get(b, kOffsetRefcountTable);
+        const uint64_t table = Get(b, qcow2::kOffsetRefcountTable);
         StoreBigEndian(b.data() + table + 8, Get(b, table));
       },
       // Not aligned.

@@ -72,7 +72,7 @@ Status CheckCopiedFlags(File& file, const Geometry& geometry, const Qcow2Header&
 }  // namespace qcow2
 
 Result<Qcow2CheckReport> CheckQcow2(File& file) {
-  CHAINFS_ASSIGN(const Qcow2Header header, ReadQcow2Header(file));
+  CHAINFS_ASSIGN(const qcow2::Qcow2Header header, qcow2::ReadQcow2Header(file));
   CHAINFS_ASSIGN(const uint64_t size, file.Size());
   if (size >> header.cluster_bits > qcow2::kMaxClusters) {
     return Fail(ErrorKind::kNoMemory,

@@ -182,9 +182,9 @@ Status SyncHolder(Directory& directory, const std::string& name) {
 }  // namespace qcow2
 
 Result<std::optional<uint64_t>> ReadQcow2VirtualSize(File& file) {
-  std::array<std::byte, kHeaderBytesWritten> bytes = {};
+  std::array<std::byte, qcow2::kHeaderBytesWritten> bytes = {};
   CHAINFS_ASSIGN(const size_t read, file.ReadAt(HostOffset(0), bytes));
-  if (read < kHeaderBytesV2 || !qcow2::HasQcow2Magic(bytes)) return std::nullopt;
+  if (read < qcow2::kHeaderBytesV2 || !qcow2::HasQcow2Magic(bytes)) return std::nullopt;
   return qcow2::DecodeHeaderFields(bytes).size;
 }
 

@@ -17,7 +17,7 @@
 
 #include "blocklayer/formats/qcow2/header.h"
 
-namespace chainfs {
+namespace chainfs::qcow2 {
 namespace {
 
 // A cluster of one frame is the rule; more than a few come only from an attacker.
@@ -109,4 +109,4 @@ Status DecompressCluster(uint8_t compression_type, std::span<const std::byte> co
   }
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

@@ -15,11 +15,11 @@
 
 #include "blocklayer/base/result.h"
 
-namespace chainfs {
+namespace chainfs::qcow2 {
 
 // `compression_type`: kCompressionZlib or kCompressionZstd of the header. Fills `out`, one cluster.
 // kCorrupt if `compressed` does not decode to that much; `out` then holds garbage. kNoMemory.
 Status DecompressCluster(uint8_t compression_type, std::span<const std::byte> compressed,
                          std::span<std::byte> out);
 
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

@@ -12,8 +12,7 @@
 #include "blocklayer/base/endian.h"
 #include "blocklayer/formats/qcow2/header_extensions.h"
 
-namespace chainfs {
-namespace qcow2 {
+namespace chainfs::qcow2 {
 namespace {
 
 constexpr uint64_t kKnownIncompatible = kIncompatibleDirty | kIncompatibleCorrupt |
@@ -283,20 +282,14 @@ Result<Qcow2Header> ParseQcow2Header(HeaderBytes& bytes, uint64_t file_size) {
   }
   CHAINFS_TRY(ReadBacking(bytes, area, header));
   CHAINFS_TRY(ReadBitmaps(bytes, area, header));
-  if (area.data_file_name) {
-    const uint32_t length = std::min(area.data_file_name->length, kMaxBackingNameBytes);
-    CHAINFS_ASSIGN(header.data_file_name, TextAt(bytes, area.data_file_name->data, length));
-  }
   header.read_only_reason = ReadOnlyReason(header);
   return header;
 }
 
-}  // namespace qcow2
-
 Result<Qcow2Header> ReadQcow2Header(File& file) {
   CHAINFS_ASSIGN(const uint64_t file_size, file.Size());
-  qcow2::HeaderBytes bytes(file);
-  return qcow2::ParseQcow2Header(bytes, file_size);
+  HeaderBytes bytes(file);
+  return ParseQcow2Header(bytes, file_size);
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

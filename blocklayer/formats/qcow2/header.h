@@ -21,7 +21,7 @@
 #include "blocklayer/image/image.h"
 #include "blocklayer/io/file.h"
 
-namespace chainfs {
+namespace chainfs::qcow2 {
 
 inline constexpr uint32_t kMaxBackingNameBytes = 1023;  // QEMU's and the specification's limit
 inline constexpr uint32_t kMaxBackingFormatBytes = 15;
@@ -37,7 +37,7 @@ inline constexpr uint32_t kExtensionBitmaps = 0x23852875;
 inline constexpr uint32_t kExtensionCrypto = 0x0537be77;
 inline constexpr uint32_t kExtensionDataFileName = 0x44415441;
 
-struct Qcow2Header : qcow2::HeaderFields {
+struct Qcow2Header : HeaderFields {
   std::optional<BackingReference> backing;
   // Persistent bitmaps that are in force. Ones whose autoclear bit was cleared by a writer that
   // does not maintain them do not count: QEMU drops those.
@@ -45,7 +45,6 @@ struct Qcow2Header : qcow2::HeaderFields {
   // Where the extension says that bitmaps lie, in force or not; 0 bytes without one.
   HostOffset bitmap_directory;
   uint64_t bitmap_directory_bytes = 0;
-  std::optional<std::string> data_file_name;
   // A feature that allows reading but not our writing, as a phrase for people ("it has internal
   // snapshots, ..."). The dirty bit is none: it is repaired before writing.
   std::optional<std::string> read_only_reason;
@@ -60,4 +59,4 @@ struct Qcow2Header : qcow2::HeaderFields {
 // file and the field.
 Result<Qcow2Header> ReadQcow2Header(File& file);
 
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

@@ -41,7 +41,7 @@ Status HeaderEditor::SetVirtualSize(uint64_t size) {
 
 Status HeaderEditor::CanSetBacking(const std::optional<BackingReference>& backing) {
   MutexLock lock(mu_);
-  return chainfs::CanSetBacking(file_, header_, backing);
+  return qcow2::CanSetBacking(file_, header_, backing);
 }
 
 Status HeaderEditor::SetBacking(const std::optional<BackingReference>& backing) {

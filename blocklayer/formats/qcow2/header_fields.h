@@ -14,7 +14,7 @@
 #include "blocklayer/base/types.h"
 #include "blocklayer/formats/qcow2/geometry.h"
 
-namespace chainfs {
+namespace chainfs::qcow2 {
 
 // Where the fields lie; all big-endian.
 inline constexpr size_t kOffsetMagic = 0;                   // 4 bytes
@@ -54,8 +54,6 @@ inline constexpr uint64_t kAutoclearRawDataFile = 1ull << 1;
 
 inline constexpr uint8_t kCompressionZlib = 0;
 inline constexpr uint8_t kCompressionZstd = 1;
-
-namespace qcow2 {
 
 // What one write replaces as a whole, whatever the power does.
 inline constexpr size_t kHeaderSector = 512;
@@ -110,5 +108,4 @@ void PutBackingName(HeaderSector header, uint64_t offset, uint32_t size);
 void PutIncompatibleFeatures(HeaderSector header, uint64_t bits);
 void PutAutoclearFeatures(HeaderSector header, uint64_t bits);
 
-}  // namespace qcow2
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

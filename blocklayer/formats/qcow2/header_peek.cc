@@ -38,18 +38,19 @@ Result<HeaderPeek> PeekQcow2Header(File& file) {
   CHAINFS_ASSIGN(const size_t read, file.ReadAt(HostOffset(0), bytes));
   bytes.resize(read);
   HeaderPeek peek;
-  if (read < kHeaderBytesV2 || !qcow2::HasQcow2Magic(bytes)) return peek;
-  std::array<std::byte, kHeaderBytesWritten> head = {};
+  if (read < qcow2::kHeaderBytesV2 || !qcow2::HasQcow2Magic(bytes)) return peek;
+  std::array<std::byte, qcow2::kHeaderBytesWritten> head = {};
   std::ranges::copy(std::span(bytes).first(std::min(read, head.size())), head.begin());
   const qcow2::HeaderFields fields = qcow2::DecodeHeaderFields(head);
-  const bool version3 = fields.version >= 3 && read >= kHeaderBytesV3;
+  const bool version3 = fields.version >= 3 && read >= qcow2::kHeaderBytesV3;
   peek.dirty = version3 && fields.dirty();
-  const uint64_t extensions = version3 ? fields.header_length : kHeaderBytesV2;
+  const uint64_t extensions = version3 ? fields.header_length : qcow2::kHeaderBytesV2;
   peek.data_file =
-      TextOfExtension(bytes, extensions, kExtensionDataFileName, kMaxBackingNameBytes).value_or("");
+      TextOfExtension(bytes, extensions, qcow2::kExtensionDataFileName, qcow2::kMaxBackingNameBytes)
+          .value_or("");
   const uint64_t name_offset = fields.backing_offset;
   const uint32_t name_bytes = fields.backing_size;
-  if (name_offset == 0 || name_bytes == 0 || name_bytes > kMaxBackingNameBytes ||
+  if (name_offset == 0 || name_bytes == 0 || name_bytes > qcow2::kMaxBackingNameBytes ||
       name_offset > kMaxHeaderCluster) {
     return peek;
   }
@@ -62,7 +63,7 @@ Result<HeaderPeek> PeekQcow2Header(File& file) {
   peek.backing = BackingReference{
       .name = std::string(reinterpret_cast<const char*>(&bytes[name_offset]), name_bytes),
       .format = TextOfExtension(std::span(bytes).first(name_offset), extensions,
-                                kExtensionBackingFormat, kMaxPeekedFormatBytes)};
+                                qcow2::kExtensionBackingFormat, kMaxPeekedFormatBytes)};
   return peek;
 }
 

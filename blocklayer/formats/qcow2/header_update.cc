@@ -18,8 +18,7 @@
 #include "blocklayer/formats/qcow2/header_extensions.h"
 #include "blocklayer/formats/qcow2/header_layout.h"
 
-namespace chainfs {
-namespace qcow2 {
+namespace chainfs::qcow2 {
 namespace {
 
 struct Plan {
@@ -227,16 +226,15 @@ Result<Plan> PlanBacking(File& file, const std::optional<BackingReference>& back
 }
 
 }  // namespace
-}  // namespace qcow2
 
-Status UpdateFirstSector(File& file, const std::function<void(qcow2::HeaderSector)>& change) {
+Status UpdateFirstSector(File& file, const std::function<void(HeaderSector)>& change) {
   if (file.poisoned()) {
     return Fail(ErrorKind::kIo,
                 fmt::format("{}: the header is not changed any more: an earlier flush of the file "
                             "failed",
                             file.path()));
   }
-  std::array<std::byte, qcow2::kHeaderSector> sector;
+  std::array<std::byte, kHeaderSector> sector;
   CHAINFS_TRY(file.ReadZeroFilled(HostOffset(0), sector));
   change(sector);
   return file.WriteAt(HostOffset(0), sector);
@@ -244,20 +242,20 @@ Status UpdateFirstSector(File& file, const std::function<void(qcow2::HeaderSecto
 
 Status CanSetBacking(File& file, const Qcow2Header& /*header*/,
                      const std::optional<BackingReference>& backing) {
-  CHAINFS_TRY(qcow2::PlanBacking(file, backing));
+  CHAINFS_TRY(PlanBacking(file, backing));
   return {};
 }
 
 Status SetBackingInHeader(File& file, Qcow2Header& header,
                           const std::optional<BackingReference>& backing) {
-  CHAINFS_ASSIGN(const qcow2::Plan plan, qcow2::PlanBacking(file, backing));
+  CHAINFS_ASSIGN(const Plan plan, PlanBacking(file, backing));
   if (!plan.nothing_to_do) {
     if (!plan.early.empty()) {
       CHAINFS_TRY(file.WriteAt(HostOffset(plan.early_offset), plan.early));
       CHAINFS_TRY(file.DataSync());
     }
     CHAINFS_TRY(UpdateFirstSector(
-        file, [&](qcow2::HeaderSector sector) { std::ranges::copy(plan.sector, sector.begin()); }));
+        file, [&](HeaderSector sector) { std::ranges::copy(plan.sector, sector.begin()); }));
   }
   CHAINFS_TRY(file.DataSync());
   header.backing = backing;
@@ -273,13 +271,13 @@ Status WriteFeatureBits(File& file, Qcow2Header& header, uint64_t incompatible,
     return Fail(ErrorKind::kInvalidArgument,
                 fmt::format("{}: a version 2 image has no feature bits", file.path()));
   }
-  CHAINFS_TRY(UpdateFirstSector(file, [&](qcow2::HeaderSector sector) {
-    qcow2::PutIncompatibleFeatures(sector, incompatible);
-    qcow2::PutAutoclearFeatures(sector, autoclear);
+  CHAINFS_TRY(UpdateFirstSector(file, [&](HeaderSector sector) {
+    PutIncompatibleFeatures(sector, incompatible);
+    PutAutoclearFeatures(sector, autoclear);
   }));
   header.incompatible = incompatible;
   header.autoclear = autoclear;
   return {};
 }
 
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

@@ -26,11 +26,11 @@
 #include "blocklayer/image/image.h"
 #include "blocklayer/io/file.h"
 
-namespace chainfs {
+namespace chainfs::qcow2 {
 
 // Reads the first 512 bytes, lets `change` edit them, writes them back in one write. No sync of its
 // own. Refused (kIo) once the file is poisoned: what the change points to may not be on disk.
-Status UpdateFirstSector(File& file, const std::function<void(qcow2::HeaderSector)>& change);
+Status UpdateFirstSector(File& file, const std::function<void(HeaderSector)>& change);
 
 // Whether SetBackingInHeader would succeed, as far as the bytes decide that; nothing is written.
 // kInvalidArgument: the name or format can be stored in no image, or the name is too long for this
@@ -48,4 +48,4 @@ Status SetBackingInHeader(File& file, Qcow2Header& header,
 // sync of its own. For version 2, which has no such bits: kInvalidArgument unless both are 0.
 Status WriteFeatureBits(File& file, Qcow2Header& header, uint64_t incompatible, uint64_t autoclear);
 
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

@@ -10,14 +10,14 @@ namespace chainfs {
 Result<std::unique_ptr<WritableImage>> OpenQcow2Image(std::unique_ptr<File> file,
                                                       MetadataCache& cache,
                                                       const ImageOpenOptions& options) {
-  CHAINFS_ASSIGN(Qcow2Header header, ReadQcow2Header(*file));
+  CHAINFS_ASSIGN(qcow2::Qcow2Header header, qcow2::ReadQcow2Header(*file));
   const bool may_write = !options.read_only && file->writable();
-  const bool dirty = (header.incompatible & kIncompatibleDirty) != 0;
+  const bool dirty = (header.incompatible & qcow2::kIncompatibleDirty) != 0;
   if (dirty && may_write && !header.read_only_reason && options.unrepaired) {
     header.read_only_reason = options.unrepaired;
   } else if (dirty && may_write && !header.read_only_reason) {
     CHAINFS_TRY(qcow2::RebuildRefcounts(*file));
-    CHAINFS_ASSIGN(header, ReadQcow2Header(*file));
+    CHAINFS_ASSIGN(header, qcow2::ReadQcow2Header(*file));
   }
   auto image = std::make_unique<qcow2::OpenedImage>(std::move(file), cache, options, header);
   CHAINFS_TRY(image->Load());

@@ -17,7 +17,7 @@
 #include "tests/support/mem_host.h"
 #include "tests/support/temp_dir.h"
 
-namespace chainfs {
+namespace chainfs::qcow2 {
 namespace {
 
 class CreateMatrixTest : public testing::TestWithParam<uint32_t> {
@@ -237,4 +237,4 @@ TEST(CreateTest, InASubdirectory) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

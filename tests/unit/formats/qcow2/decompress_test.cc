@@ -23,7 +23,7 @@
 #include "tests/support/random.h"
 #include "tests/support/temp_dir.h"
 
-namespace chainfs {
+namespace chainfs::qcow2 {
 namespace {
 
 using Bytes = std::vector<std::byte>;
@@ -91,17 +91,17 @@ class QemuImgTest : public testing::TestWithParam<std::tuple<uint32_t, std::stri
 void ExpectImageHolds(File& file, const Bytes& contents, uint64_t& compressed_clusters) {
   const Result<Qcow2Header> header = ReadQcow2Header(file);
   ASSERT_TRUE(header.has_value()) << header.error().message;
-  const qcow2::Geometry geometry = header->geometry();
+  const Geometry geometry = header->geometry();
   const uint64_t cluster = geometry.cluster_size();
   for (uint64_t at = 0; at < contents.size(); at += cluster) {
     std::byte entry[8];
     const GuestOffset guest(at);
     ASSERT_TRUE(file.ReadZeroFilled(header->l1_offset + geometry.L1Index(guest) * 8, entry));
-    const uint64_t table = LoadBigEndian<uint64_t>(entry) & qcow2::kEntryOffsetMask;
+    const uint64_t table = LoadBigEndian<uint64_t>(entry) & kEntryOffsetMask;
     if (table == 0) continue;
     ASSERT_TRUE(file.ReadZeroFilled(HostOffset(table + geometry.L2Index(guest) * 8), entry));
     const auto mapping = geometry.l2().Decode(geometry.l2().Load(entry, 0));
-    if (mapping.kind != qcow2::ClusterKind::kCompressed) continue;
+    if (mapping.kind != ClusterKind::kCompressed) continue;
     ++compressed_clusters;
     Bytes compressed(mapping.compressed_bytes);
     const Result<size_t> read = file.ReadAt(mapping.host, compressed);
@@ -302,4 +302,4 @@ TEST(DecompressTest, UnknownType) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

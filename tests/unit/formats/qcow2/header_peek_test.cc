@@ -10,7 +10,7 @@
 #include "blocklayer/formats/qcow2/header.h"
 #include "tests/support/mem_host.h"
 
-namespace chainfs {
+namespace chainfs::qcow2 {
 namespace {
 
 class HeaderPeekTest : public ::testing::Test {
@@ -78,4 +78,4 @@ TEST_F(HeaderPeekTest, ANameThatLiesOutsideTheFileIsNone) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

@@ -17,7 +17,7 @@
 #include "tests/support/mem_host.h"
 #include "tests/support/temp_dir.h"
 
-namespace chainfs {
+namespace chainfs::qcow2 {
 namespace {
 
 class QemuHeaderTest : public testing::Test {
@@ -160,4 +160,4 @@ TEST(HeaderTest, IoErrorsAreNotTakenForDamage) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

@@ -19,7 +19,7 @@
 #include "tests/support/mem_host.h"
 #include "tests/support/temp_dir.h"
 
-namespace chainfs {
+namespace chainfs::qcow2 {
 namespace {
 
 using Bytes = std::vector<std::byte>;
@@ -373,4 +373,4 @@ INSTANTIATE_TEST_SUITE_P(All, QemuImageTest, testing::ValuesIn(QemuCases()),
                          [](const auto& tested) { return tested.param.name; });
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::qcow2

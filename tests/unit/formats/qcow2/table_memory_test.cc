@@ -16,7 +16,7 @@
 #include "tests/support/image_model.h"
 #include "tests/support/mem_host.h"
 
-namespace chainfs {
+namespace chainfs::qcow2 {
 namespace {
 
 constexpr uint64_t kCluster = 64 << 10;
@@ -80,7 +80,7 @@ TEST_F(TableMemory, AClaimCostsNothing) {
 
 TEST_F(TableMemory, MoreTablesThanFitAreRefusedForWritingOnly) {
   MakeClaiming(
-      [](uint64_t i) { return qcow2::kEntryCopied | (kL1 + (1 << 26) + (2 * i + 1) * kCluster); });
+      [](uint64_t i) { return kEntryCopied | (kL1 + (1 << 26) + (2 * i + 1) * kCluster); });
   auto image = Open();
   ASSERT_TRUE(image) << image.error().message;
   EXPECT_TRUE((*image)->Map(GuestOffset(0), 512, MapDetail::kFast));
@@ -92,7 +92,7 @@ TEST_F(TableMemory, MoreTablesThanFitAreRefusedForWritingOnly) {
 }
 
 TEST_F(TableMemory, OverlapsInALargeTableAreFoundAtTheFirstWrite) {
-  MakeClaiming([](uint64_t i) { return i == 77777 ? qcow2::kEntryCopied | kL1 : 0; });
+  MakeClaiming([](uint64_t i) { return i == 77777 ? kEntryCopied | kL1 : 0; });
   auto image = Open();
   ASSERT_TRUE(image) << image.error().message;
   const Status written = (*image)->Write(GuestOffset(0), std::vector<std::byte>(512), nullptr);
@@ -175,4 +175,4 @@ TEST_F(TableMemory, LargeL1TablesShowTheSame) {
 }
 
 }  // namespace
-}  // namespace chainfs
+}  // namespace chainfs::qcow2
