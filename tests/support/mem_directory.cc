@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "tests/support/mem_directory.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "blocklayer/io/posix.h"
-#include "tests/support/mem_file.h"
+#include "tests/support/mem_directory.h"
 
 namespace chainfs {
 namespace {
@@ -232,29 +232,9 @@ size_t MemHost::AddFault(Fault fault) {
   return faults_.size() - 1;
 }
 
-uint64_t MemHost::FaultCalls(size_t fault) {
-  const MutexLock lock(mutex_);
-  return faults_.at(fault).calls;
-}
-
-uint64_t MemHost::FaultHits(size_t fault) {
-  const MutexLock lock(mutex_);
-  return faults_.at(fault).hits;
-}
-
-void MemHost::ClearFaults() {
-  const MutexLock lock(mutex_);
-  faults_.clear();
-}
-
 void MemHost::SetHook(std::function<int(const HostCall&)> hook) {
   const MutexLock lock(mutex_);
   hook_ = std::move(hook);
-}
-
-void MemHost::SetCapacity(uint64_t bytes) {
-  const MutexLock lock(mutex_);
-  capacity_ = bytes;
 }
 
 uint64_t MemHost::Allocated() const {

@@ -87,13 +87,25 @@ class MemHost : public std::enable_shared_from_this<MemHost> {
 
   size_t AddFault(Fault fault);
   // How many matching calls a fault has seen.
-  uint64_t FaultCalls(size_t fault);
+  uint64_t FaultCalls(size_t fault) {
+    const MutexLock lock(mutex_);
+    return faults_.at(fault).calls;
+  }
   // How many times it has struck.
-  uint64_t FaultHits(size_t fault);
-  void ClearFaults();
+  uint64_t FaultHits(size_t fault) {
+    const MutexLock lock(mutex_);
+    return faults_.at(fault).hits;
+  }
+  void ClearFaults() {
+    const MutexLock lock(mutex_);
+    faults_.clear();
+  }
   // Called before every call; an errno other than 0 fails it. Empty: none.
   void SetHook(std::function<int(const HostCall&)> hook);
-  void SetCapacity(uint64_t bytes);
+  void SetCapacity(uint64_t bytes) {
+    const MutexLock lock(mutex_);
+    capacity_ = bytes;
+  }
   uint64_t AllocatedBytes();
   // Files open at the moment; to find leaks.
   uint64_t OpenFiles();

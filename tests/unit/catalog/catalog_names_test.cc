@@ -8,6 +8,7 @@
 
 #include "blocklayer/catalog/name_records.h"
 #include "blocklayer/io/posix.h"
+#include "tests/support/forwarding_directory.h"
 #include "tests/unit/catalog/catalog_fixture.h"
 
 namespace chainfs {
@@ -16,7 +17,7 @@ namespace {
 using Names = std::vector<std::string>;
 
 // A directory of the host in which somebody exchanges a file, just before it is opened.
-class ExchangingDirectory final : public Directory {
+class ExchangingDirectory final : public ForwardingDirectory {
  public:
   struct Exchange {
     std::string name;
@@ -24,7 +25,7 @@ class ExchangingDirectory final : public Directory {
     int skip = 0;          // so many openings find the file as it was made
   };
   ExchangingDirectory(std::unique_ptr<Directory> directory, Exchange& exchange)
-      : Directory(directory->path()), directory_(std::move(directory)), exchange_(exchange) {}
+      : ForwardingDirectory(std::move(directory)), exchange_(exchange) {}
   Result<std::unique_ptr<File>> Open(const std::string& name, OpenMode mode) override {
     const std::filesystem::path file = std::filesystem::path(path()) / name;
     if (name == exchange_.name && std::filesystem::exists(file) && exchange_.skip-- <= 0) {
@@ -32,33 +33,10 @@ class ExchangingDirectory final : public Directory {
       std::filesystem::remove(file);
       WriteTextFile(file, exchange_.contents);
     }
-    return directory_->Open(name, mode);
+    return ForwardingDirectory::Open(name, mode);
   }
-  Result<std::unique_ptr<File>> Create(const std::string& name, mode_t permissions) override {
-    return directory_->Create(name, permissions);
-  }
-  Status Rename(const std::string& from, const std::string& to) override {
-    return directory_->Rename(from, to);
-  }
-  Status Remove(const std::string& name) override { return directory_->Remove(name); }
-  Status MakeDirectory(const std::string& name, mode_t permissions) override {
-    return directory_->MakeDirectory(name, permissions);
-  }
-  Result<std::unique_ptr<Directory>> OpenDirectory(const std::string& name) override {
-    return directory_->OpenDirectory(name);
-  }
-  Result<std::unique_ptr<Directory>> OpenRealDirectory(const std::string& name) override {
-    return directory_->OpenRealDirectory(name);
-  }
-  Result<FileId> WhereLeads(const std::string& name) override {
-    return directory_->WhereLeads(name);
-  }
-  Result<std::vector<DirectoryEntry>> List() override { return directory_->List(); }
-  Result<FileStat> Stat() override { return directory_->Stat(); }
-  Status Sync() override { return directory_->Sync(); }
 
  private:
-  const std::unique_ptr<Directory> directory_;
   Exchange& exchange_;
 };
 

@@ -13,6 +13,7 @@
 #include "blocklayer/base/sync.h"
 #include "blocklayer/io/posix.h"
 #include "tests/support/descriptors.h"
+#include "tests/support/forwarding_directory.h"
 #include "tests/support/hostile_images.h"
 #include "tests/unit/catalog/catalog_fixture.h"
 
@@ -80,40 +81,17 @@ class BarredFile final : public File {
   Barrier* const barrier_;
 };
 
-class BarredDirectory final : public Directory {
+class BarredDirectory final : public ForwardingDirectory {
  public:
   BarredDirectory(std::unique_ptr<Directory> directory, Barrier& barrier)
-      : Directory(directory->path()), directory_(std::move(directory)), barrier_(barrier) {}
+      : ForwardingDirectory(std::move(directory)), barrier_(barrier) {}
   Result<std::unique_ptr<File>> Open(const std::string& name, OpenMode mode) override {
-    CHAINFS_ASSIGN(std::unique_ptr<File> file, directory_->Open(name, mode));
+    CHAINFS_ASSIGN(std::unique_ptr<File> file, ForwardingDirectory::Open(name, mode));
     return std::make_unique<BarredFile>(std::move(file),
                                         name == "dirty.qcow2" ? &barrier_ : nullptr);
   }
-  Result<std::unique_ptr<File>> Create(const std::string& name, mode_t permissions) override {
-    return directory_->Create(name, permissions);
-  }
-  Status Rename(const std::string& from, const std::string& to) override {
-    return directory_->Rename(from, to);
-  }
-  Status Remove(const std::string& name) override { return directory_->Remove(name); }
-  Status MakeDirectory(const std::string& name, mode_t permissions) override {
-    return directory_->MakeDirectory(name, permissions);
-  }
-  Result<std::unique_ptr<Directory>> OpenDirectory(const std::string& name) override {
-    return directory_->OpenDirectory(name);
-  }
-  Result<std::vector<DirectoryEntry>> List() override { return directory_->List(); }
-  Result<std::unique_ptr<Directory>> OpenRealDirectory(const std::string& name) override {
-    return directory_->OpenRealDirectory(name);
-  }
-  Result<FileId> WhereLeads(const std::string& name) override {
-    return directory_->WhereLeads(name);
-  }
-  Result<FileStat> Stat() override { return directory_->Stat(); }
-  Status Sync() override { return directory_->Sync(); }
 
  private:
-  const std::unique_ptr<Directory> directory_;
   Barrier& barrier_;
 };
 
