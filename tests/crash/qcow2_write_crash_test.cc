@@ -6,7 +6,7 @@
 // each sector the value flushed last or a later written one. A sample goes on being used, and a
 // sample is judged by qemu-img.
 //
-// CHAINFS_CRASH_ROUNDS (default 2) scenarios a case; CHAINFS_CRASH_STATES (default 24) states a
+// CHAINFS_CRASH_ROUNDS (default 2) scenarios per case; CHAINFS_CRASH_STATES (default 24) states per
 // point.
 #include <gtest/gtest.h>
 

@@ -52,7 +52,7 @@ class CommitLedger {
   TableState& tables_;
   IoEpoch& epoch_;
   std::atomic<uint64_t> requests_ = 0;
-  Mutex commit_mu_;
+  Mutex commit_mu_ ACQUIRED_BEFORE(tables_.mu);
   uint64_t covered_ GUARDED_BY(commit_mu_) = 0;  // requests that the last commit served
   Quarantine quarantine_ GUARDED_BY(commit_mu_);
 };
