@@ -105,7 +105,7 @@ class ToyFormatTest : public testing::Test {
     text.append(reinterpret_cast<const char*>(size.data()), size.size());
     WriteTextFile(dir_ / name, text + fill);
   }
-  Place At(const std::string& name) { return roots_.Find(dir_ / name).value(); }
+  FileLocation At(const std::string& name) { return roots_.Find(dir_ / name).value(); }
 
   TempDir dir_;
   Roots roots_{nullptr};
@@ -117,7 +117,7 @@ class ToyFormatTest : public testing::Test {
 
 TEST_F(ToyFormatTest, IsReadThroughAnOverlayThatIsWritten) {
   MakeToy("base.toy", 'x');
-  const Place top = At("top.qcow2");
+  const FileLocation top = At("top.qcow2");
   ASSERT_TRUE(CreateQcow2(
       *top.directory, top.name,
       {.virtual_size = kSize, .backing = BackingReference{.name = "base.toy", .format = "toy"}}));
@@ -163,7 +163,7 @@ TEST_F(ToyFormatTest, IsOnlyRead) {
 
 TEST_F(ToyFormatTest, AFormatThatNobodyKnowsIsRefusedWithThoseThatAreKnown) {
   MakeToy("base.toy", 'x');
-  const Place top = At("top.qcow2");
+  const FileLocation top = At("top.qcow2");
   ASSERT_TRUE(CreateQcow2(
       *top.directory, top.name,
       {.virtual_size = kSize, .backing = BackingReference{.name = "base.toy", .format = "vmdk"}}));
