@@ -7,6 +7,7 @@
 #include "ctl/control/status_attributes.h"
 #include "ctl/verbs/status_table.h"
 #include "ctl/verbs/verb_table.h"
+#include "jobs/engine/job_options.h"
 
 namespace chainfs::control {
 namespace {
@@ -16,6 +17,17 @@ TEST(CommandsTableTest, EveryVerbOfTheTableIsCarriedOut) {
     EXPECT_TRUE(Commands::CarriesOut(verb.name)) << verb.name;
   }
   EXPECT_FALSE(Commands::CarriesOut("frobnicate"));
+}
+
+TEST(CommandsTableTest, EveryWordOfOnErrorMeansSomethingToJobs) {
+  const verbs::Verb* const stream = verbs::FindVerb(verbs::Verbs(), "stream");
+  for (const std::string_view word : verbs::FindKey(stream->keys, "on-error")->words) {
+    verbs::Arguments arguments;
+    arguments.Set("on-error", word);
+    const Result<jobs::JobOptions> options = jobs::ParseJobOptions(arguments);
+    ASSERT_TRUE(options) << word;
+    EXPECT_EQ(jobs::OnErrorName(options->on_error), word);
+  }
 }
 
 TEST(CommandsTableTest, EveryStatusAttributeOfTheTableHasAValue) {
