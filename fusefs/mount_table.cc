@@ -39,7 +39,7 @@ int RunFusermount(const std::string& mountpoint, UnmountMode mode) {
 void WriteKnob(const std::string& path, const std::string& value) {
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!fd.valid() || ::write(fd.get(), value.data(), value.size()) < 0) {
-    spdlog::debug("{}: {}", path, strerrordesc_np(errno));
+    spdlog::debug("{}: {}", path, ErrnoText(errno));
   }
 }
 
@@ -133,7 +133,7 @@ void AbortConnection(const UniqueFd& abort_switch) {
 void SyncMount(const std::string& mountpoint) {
   const UniqueFd fd(::open(mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd.valid() || ::syncfs(fd.get()) != 0) {
-    spdlog::debug("syncfs {}: {}", mountpoint, strerrordesc_np(errno));
+    spdlog::debug("syncfs {}: {}", mountpoint, ErrnoText(errno));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 
 namespace chainfs {
@@ -15,5 +16,9 @@ namespace chainfs {
 std::string FormatUtc(std::chrono::system_clock::time_point time);
 // The host's clock.
 timespec RealTimeNow();
+// Since 1970; until 2262.
+constexpr int64_t NanosecondsOf(const timespec& time) {
+  return time.tv_sec * int64_t{1'000'000'000} + time.tv_nsec;
+}
 
 }  // namespace chainfs

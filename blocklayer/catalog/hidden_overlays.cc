@@ -1,29 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blocklayer/catalog/hidden_overlays.h"
 
-#include <time.h>
-
 #include <algorithm>
 
+#include "blocklayer/base/timestamp.h"
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/formats/registry/format_registry.h"
 
 namespace chainfs {
 namespace {
 
-constexpr size_t kPauseAfter = 64;  // files
-constexpr uint64_t kSmallest = 72;  // bytes of a qcow2 header
-constexpr int64_t kSecond = 1'000'000'000;
-constexpr int64_t kSettled = 2 * kSecond;
+constexpr size_t kPauseAfter = 64;           // files
+constexpr uint64_t kSmallest = 72;           // bytes of a qcow2 header
+constexpr int64_t kSettled = 2'000'000'000;  // nanoseconds
 constexpr size_t kSlack = 1024;
-
-int64_t Nanoseconds(const timespec& time) { return time.tv_sec * kSecond + time.tv_nsec; }
 
 // Two changes within a tick of the host's clock leave one time of change.
 bool IsSettled(const FileStat& stat) {
-  timespec now = {};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return Nanoseconds(now) - Nanoseconds(stat.changed) > kSettled;
+  return NanosecondsOf(RealTimeNow()) - NanosecondsOf(stat.changed) > kSettled;
 }
 
 // Whether the name continues one of `stems` after a dot.
@@ -39,8 +33,8 @@ bool ContinuesOneOf(const std::set<std::string>& stems, const std::string& name)
 HiddenOverlays::Stamp HiddenOverlays::StampOf(const FileStat& stat) {
   return {.id = stat.id,
           .size = stat.size,
-          .modified = Nanoseconds(stat.modified),
-          .changed = Nanoseconds(stat.changed)};
+          .modified = NanosecondsOf(stat.modified),
+          .changed = NanosecondsOf(stat.changed)};
 }
 
 // The likely ones first.

@@ -45,7 +45,7 @@ SourceWatcher::SourceWatcher(Catalog& catalog, std::function<void()> after_scan)
     const bool too_many = errno == EMFILE;
     spdlog::warn("inotify: {}; new images appear when somebody asks for them",
                  too_many ? "too many users of it (sysctl fs.inotify.max_user_instances)"
-                          : strerrordesc_np(errno));
+                          : ErrnoText(errno));
   }
   AddWatches();
   const MutexLock lock(mu_);
@@ -243,7 +243,7 @@ void SourceWatcher::AddWatches() {
   if (!inotify_.valid()) return;
   for (const std::string& path : catalog_.WatchedDirectories()) {
     if (::inotify_add_watch(inotify_.get(), path.c_str(), kWatchMask) < 0) {
-      spdlog::debug("inotify on {}: {}", path, strerrordesc_np(errno));
+      spdlog::debug("inotify on {}: {}", path, ErrnoText(errno));
     }
   }
 }
