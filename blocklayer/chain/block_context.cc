@@ -2,8 +2,8 @@
 #include "blocklayer/chain/block_context.h"
 
 #include "blocklayer/base/wake_up.h"
+#include "blocklayer/cache/decoded_cache.h"
 #include "blocklayer/cache/metadata_cache.h"
-#include "blocklayer/chain/decoded_cache.h"
 #include "blocklayer/chain/flat_index.h"
 #include "blocklayer/chain/stack_registry.h"
 

@@ -11,7 +11,7 @@ namespace chainfs {
 
 class MetadataCache;  // blocklayer/cache/metadata_cache.h: L2 and refcount slices
 class IndexCache;     // blocklayer/chain/flat_index.h: regions of merged indexes
-class DecodedCache;   // blocklayer/chain/decoded_cache.h: decompressed clusters
+class DecodedCache;   // blocklayer/cache/decoded_cache.h: decompressed clusters
 class StackRegistry;  // blocklayer/chain/stack_registry.h: living stacks of layers
 class WakeUp;         // blocklayer/base/wake_up.h: a look at the catalog is due
 

@@ -444,7 +444,8 @@ Result<StackExtent> Disk::Map(GuestOffset offset, uint64_t length, MapDetail det
                      .length = extent.length,
                      .layer = 0,
                      .host = extent.host,
-                     .compressed_bytes = extent.compressed_bytes};
+                     .compressed_bytes = extent.compressed_bytes,
+                     .source = extent.source};
 }
 
 Status Disk::SwitchQuietly(const LayerPtr& overlay, const std::function<Status()>& make_durable) {

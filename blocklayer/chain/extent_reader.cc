@@ -10,7 +10,7 @@ Status ExtentReader::Add(const Layer& layer, const Extent& extent, GuestOffset o
                          std::span<std::byte> out) {
   switch (extent.kind) {
     case ExtentKind::kData:
-      return AddData(layer.image->file(), extent.host, out);
+      return AddData(layer.image->source(extent.source), extent.host, out);
     case ExtentKind::kCompressed:
       return AddCompressed(layer, extent, offset, out);
     case ExtentKind::kZero:
@@ -21,13 +21,14 @@ Status ExtentReader::Add(const Layer& layer, const Extent& extent, GuestOffset o
   return Fail(ErrorKind::kCorrupt, layer.path + ": an extent of unknown kind");
 }
 
-Status ExtentReader::AddData(File& file, HostOffset host, std::span<std::byte> out) {
-  if (file_ == &file && host == host_ + out_.size() && out.data() == out_.data() + out_.size()) {
+Status ExtentReader::AddData(ByteSource& source, HostOffset host, std::span<std::byte> out) {
+  if (source_ == &source && host == host_ + out_.size() &&
+      out.data() == out_.data() + out_.size()) {
     out_ = std::span(out_.data(), out_.size() + out.size());
     return {};
   }
   CHAINFS_TRY(Finish());
-  file_ = &file;
+  source_ = &source;
   host_ = host;
   out_ = out;
   return {};
@@ -39,13 +40,16 @@ Status ExtentReader::AddCompressed(const Layer& layer, const Extent& extent, Gue
   if (out.size() > layer.image->cluster_size() - within) {
     return Fail(ErrorKind::kCorrupt, layer.path + ": a compressed extent passes its cluster");
   }
-  return decoded_.Read(layer, extent, within, out);
+  const DecodedCache::Place place{layer.owner_id, extent.source, extent.host};
+  return decoded_.Read(
+      place, layer.image->cluster_size(), within, out,
+      [&](std::span<std::byte> cluster) { return layer.image->ReadCompressed(extent, cluster); });
 }
 
 Status ExtentReader::Finish() {
-  if (file_ == nullptr) return {};
-  Status status = file_->ReadZeroFilled(host_, out_);
-  file_ = nullptr;
+  if (source_ == nullptr) return {};
+  Status status = source_->ReadZeroFilled(host_, out_);
+  source_ = nullptr;
   return status;
 }
 

@@ -21,7 +21,8 @@ struct Gap {
 // One building of one region. `gaps_` is what no layer has claimed yet, in order.
 class RegionBuilder {
  public:
-  RegionBuilder(uint64_t start, uint32_t sectors) : start_(start), sectors_(sectors) {
+  RegionBuilder(const StackSources& sources, uint64_t start, uint32_t sectors)
+      : sources_(sources), start_(start), sectors_(sectors) {
     gaps_.push_back({0, sectors});
   }
 
@@ -47,7 +48,8 @@ class RegionBuilder {
         const GuestOffset at(start_ + sector * FlatRegion::kSectorSize);
         CHAINFS_ASSIGN(extent, image.Map(at, wanted, MapDetail::kPrecise));
         if (extent.length == 0 || extent.length > wanted ||
-            extent.length % FlatRegion::kSectorSize != 0) {
+            extent.length % FlatRegion::kSectorSize != 0 ||
+            extent.source >= sources_.CountOf(index)) {
           return Fail(ErrorKind::kCorrupt, fmt::format("{}: bad extent of {} bytes at {}",
                                                        layer.path, extent.length, at.value));
         }
@@ -90,7 +92,9 @@ class RegionBuilder {
         const HostOffset host =
             extent.kind == ExtentKind::kZero ? HostOffset() : extent.host + skip;
         const uint32_t bytes = extent.kind == ExtentKind::kCompressed ? extent.compressed_bytes : 0;
-        runs_.emplace_back(from, layer, extent.kind, host, bytes);
+        const uint32_t first = sources_.FirstOf(layer);
+        const uint32_t source = extent.kind == ExtentKind::kZero ? first : first + extent.source;
+        runs_.emplace_back(from, source, extent.kind, host, bytes);
       }
       if (gaps_[gap].end > end) break;
     }
@@ -98,7 +102,7 @@ class RegionBuilder {
   }
 
   static bool Continues(const FlatRun& run, const FlatRun& next) {
-    if (run.kind() != next.kind() || run.layer() != next.layer()) return false;
+    if (run.kind() != next.kind() || run.source() != next.source()) return false;
     const uint64_t between = (next.begin_sector() - run.begin_sector()) * FlatRegion::kSectorSize;
     switch (run.kind()) {
       case ExtentKind::kData:
@@ -110,6 +114,7 @@ class RegionBuilder {
     }
   }
 
+  const StackSources& sources_;
   const uint64_t start_;  // guest bytes
   const uint32_t sectors_;
   std::vector<Gap> gaps_;
@@ -144,15 +149,16 @@ Extent FlatRegion::ExtentAt(uint32_t index, uint64_t byte) const {
 
 uint64_t FlatRegion::MemoryBytes() const { return kArrayOverhead + count_ * sizeof(FlatRun); }
 
-Result<FlatRegion> BuildFlatRegion(const Layers& layers, uint64_t size, uint64_t number) {
-  if (layers.size() > FlatRegion::kMaxLayers) {
+Result<FlatRegion> BuildFlatRegion(const Layers& layers, const StackSources& sources, uint64_t size,
+                                   uint64_t number) {
+  if (sources.size() > FlatRegion::kMaxSources) {
     return Fail(ErrorKind::kLoop,
-                fmt::format("{}: a chain of {} layers is deeper than {}", layers.front()->path,
-                            layers.size(), FlatRegion::kMaxLayers));
+                fmt::format("{}: a chain of {} files is deeper than {}", layers.front()->path,
+                            sources.size(), FlatRegion::kMaxSources));
   }
   const uint64_t start = number * FlatRegion::kBytes;
   const uint64_t bytes = std::min(size - start, FlatRegion::kBytes);
-  RegionBuilder builder(start, static_cast<uint32_t>(bytes / FlatRegion::kSectorSize));
+  RegionBuilder builder(sources, start, static_cast<uint32_t>(bytes / FlatRegion::kSectorSize));
   for (uint32_t i = 0; i < layers.size() && !builder.complete(); ++i) {
     CHAINFS_TRY(builder.Ask(*layers[i], i));
   }

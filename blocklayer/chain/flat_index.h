@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The merged index: for every part of a stack of frozen layers, which layer serves it and where.
+// The merged index: for every part of a stack of frozen layers, which source serves it and where.
 // One look-up answers, however many layers there are.
 //
 // Terms: a *region* is 4 MiB of guest space, aligned; a *run* is a part of a region that one layer
-// serves in one way from one place. Runs of a region begin at 0, do not overlap, leave no gap, and
-// no two neighbours could be one run. Regions are built when first asked for and never change.
+// serves in one way from one place of one of its sources. Runs of a region begin at 0, do not
+// overlap, leave no gap, and no two neighbours could be one run. Regions are built when first asked
+// for and never change.
 //
 // Building asks the layers from the top down, each only for what is still open, and stops when
 // nothing is; it does not recurse. What one layer leaves open behind its own end is zeros of that
@@ -21,6 +22,7 @@
 
 #include "blocklayer/cache/single_flight_cache.h"
 #include "blocklayer/chain/layer.h"
+#include "blocklayer/chain/stack_sources.h"
 
 namespace chainfs {
 
@@ -28,15 +30,16 @@ namespace chainfs {
 class FlatRun {
  public:
   FlatRun() = default;
-  FlatRun(uint32_t begin_sector, uint32_t layer, ExtentKind kind, HostOffset host,
+  FlatRun(uint32_t begin_sector, uint32_t source, ExtentKind kind, HostOffset host,
           uint32_t compressed_bytes)
       : begin_(static_cast<uint16_t>(begin_sector)),
-        layer_(static_cast<uint16_t>(layer)),
+        source_(static_cast<uint16_t>(source)),
         kind_and_bytes_((static_cast<uint32_t>(kind) << kKindShift) | compressed_bytes),
         host_(host.value) {}
 
   uint32_t begin_sector() const { return begin_; }  // within the region
-  uint32_t layer() const { return layer_; }         // from the top; 0 when unallocated
+  // Index in the StackSources; of zeros the first one of their layer, 0 when unallocated.
+  uint32_t source() const { return source_; }
   ExtentKind kind() const { return static_cast<ExtentKind>(kind_and_bytes_ >> kKindShift); }
   HostOffset host() const { return HostOffset(host_); }
   uint32_t compressed_bytes() const { return kind_and_bytes_ & kBytesMask; }
@@ -46,7 +49,7 @@ class FlatRun {
   static constexpr uint32_t kBytesMask = (1u << kKindShift) - 1;
 
   uint16_t begin_ = 0;
-  uint16_t layer_ = 0;
+  uint16_t source_ = 0;
   uint32_t kind_and_bytes_ = 0;
   uint64_t host_ = 0;
 };
@@ -58,7 +61,7 @@ class FlatRegion {
   static constexpr uint64_t kBytes = 4ull << 20;
   static constexpr uint64_t kSectorSize = 512;
   static constexpr uint32_t kSectors = kBytes / kSectorSize;
-  static constexpr size_t kMaxLayers = 65535;
+  static constexpr size_t kMaxSources = 65535;
 
   FlatRegion() = default;
   // Copies `runs`, which cover 0..sectors.
@@ -74,7 +77,8 @@ class FlatRegion {
   }
   // What the region covers: kBytes, less where the stack ends.
   uint64_t EndByte() const { return sectors_ * kSectorSize; }
-  // The part of run `index` from `byte` (of the region, within the run) on, as its layer's extent.
+  // The part of run `index` from `byte` (of the region, within the run) on, as its layer's extent,
+  // but for the source.
   Extent ExtentAt(uint32_t index, uint64_t byte) const;
   uint64_t MemoryBytes() const;
 
@@ -84,9 +88,10 @@ class FlatRegion {
   uint32_t sectors_ = 0;
 };
 
-// Builds region `number` of the stack `layers` (top to base), which is `size` bytes long and
-// reaches into the region.
-Result<FlatRegion> BuildFlatRegion(const Layers& layers, uint64_t size, uint64_t number);
+// Builds region `number` of the stack `layers` (top to base) with their `sources`, which is `size`
+// bytes long and reaches into the region.
+Result<FlatRegion> BuildFlatRegion(const Layers& layers, const StackSources& sources, uint64_t size,
+                                   uint64_t number);
 
 // The regions of all stacks of a daemon, within one limit of bytes; the coldest go first.
 class IndexCache {
@@ -96,8 +101,10 @@ class IndexCache {
   // A number that no other stack has or had.
   uint64_t NewOwner() { return next_owner_.fetch_add(1, std::memory_order_relaxed); }
   // Region `number` of the stack `owner`, built if it is not at hand. A failure is not kept.
-  Result<FlatRegion> Get(uint64_t owner, const Layers& layers, uint64_t size, uint64_t number) {
-    return cache_.Get({owner, number}, [&] { return BuildFlatRegion(layers, size, number); });
+  Result<FlatRegion> Get(uint64_t owner, const Layers& layers, const StackSources& sources,
+                         uint64_t size, uint64_t number) {
+    return cache_.Get({owner, number},
+                      [&] { return BuildFlatRegion(layers, sources, size, number); });
   }
   // Forgets the regions of a stack of `size` bytes that is going away.
   void DropOwner(uint64_t owner, uint64_t size);

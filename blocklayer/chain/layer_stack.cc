@@ -15,7 +15,8 @@ StackExtent ToStackExtent(const Extent& extent, uint32_t layer, uint64_t length)
           .length = length,
           .layer = layer,
           .host = extent.host,
-          .compressed_bytes = extent.compressed_bytes};
+          .compressed_bytes = extent.compressed_bytes,
+          .source = extent.source};
 }
 
 // Whether `next` goes on where `extent` ends, as one extent.
@@ -27,18 +28,12 @@ bool Continues(const StackExtent& extent, const StackExtent& next) {
     case ExtentKind::kZero:
       return next.layer == extent.layer;
     case ExtentKind::kData:
-      return next.layer == extent.layer && next.host == extent.host + extent.length;
+      return next.layer == extent.layer && next.source == extent.source &&
+             next.host == extent.host + extent.length;
     case ExtentKind::kCompressed:
       return false;
   }
   return false;
-}
-
-std::vector<File*> FilesOf(const Layers& layers) {
-  std::vector<File*> files;
-  files.reserve(layers.size());
-  for (const LayerPtr& layer : layers) files.push_back(&layer->image->file());
-  return files;
 }
 
 }  // namespace
@@ -56,7 +51,7 @@ Result<std::shared_ptr<const LayerStack>> LayerStack::Make(Layers layers, BlockC
 
 LayerStack::LayerStack(Layers layers, BlockContext& context)
     : layers_(std::move(layers)),
-      files_(FilesOf(layers_)),
+      sources_(layers_),
       context_(context),
       owner_id_(context.index().NewOwner()),
       size_(RoundDown(layers_.front()->image->virtual_size(), FlatRegion::kSectorSize)) {}
@@ -67,7 +62,8 @@ LayerStack::~LayerStack() {
 }
 
 Result<FlatRegion> LayerStack::RegionAt(GuestOffset offset) const {
-  return context_.index().Get(owner_id_, layers_, size_, offset.value / FlatRegion::kBytes);
+  return context_.index().Get(owner_id_, layers_, sources_, size_,
+                              offset.value / FlatRegion::kBytes);
 }
 
 Result<StackExtent> LayerStack::MapDirectly(GuestOffset offset, uint64_t length) const {
@@ -106,9 +102,10 @@ Result<StackExtent> LayerStack::Map(GuestOffset offset, uint64_t length,
   if (!region) return MapDirectly(offset, length);
   const uint64_t within = offset.Within(FlatRegion::kBytes);
   const uint32_t run = region->Find(within);
-  const Extent found = region->ExtentAt(run, within);
-  StackExtent extent =
-      ToStackExtent(found, region->run(run).layer(), std::min(length, found.length));
+  Extent found = region->ExtentAt(run, within);
+  const StackSources::Source& source = sources_[region->run(run).source()];
+  found.source = source.number;
+  StackExtent extent = ToStackExtent(found, source.layer, std::min(length, found.length));
   if (within + extent.length == region->EndByte()) Extend(extent, offset, length);
   return extent;
 }
@@ -120,7 +117,8 @@ Status LayerStack::ReadDirectly(GuestOffset offset, std::span<std::byte> out) co
     const Extent extent{.kind = found.kind,
                         .length = found.length,
                         .host = found.host,
-                        .compressed_bytes = found.compressed_bytes};
+                        .compressed_bytes = found.compressed_bytes,
+                        .source = found.source};
     CHAINFS_TRY(reader.Add(*layers_[found.layer], extent, offset, out.first(found.length)));
     offset += found.length;
     out = out.subspan(found.length);
@@ -146,12 +144,13 @@ Status LayerStack::ReadBelow(GuestOffset offset, std::span<std::byte> out) const
       continue;
     }
     for (uint32_t run = region->Find(within); share > 0; ++run) {
-      const Extent extent = region->ExtentAt(run, within);
+      Extent extent = region->ExtentAt(run, within);
       const uint64_t piece = std::min(share, extent.length);
-      const uint32_t layer = region->run(run).layer();
+      const StackSources::Source& source = sources_[region->run(run).source()];
+      extent.source = source.number;
       CHAINFS_TRY(extent.kind == ExtentKind::kData
-                      ? reader.AddData(*files_[layer], extent.host, out.first(piece))
-                      : reader.Add(*layers_[layer], extent, offset, out.first(piece)));
+                      ? reader.AddData(*source.bytes, extent.host, out.first(piece))
+                      : reader.Add(*layers_[source.layer], extent, offset, out.first(piece)));
       offset += piece;
       out = out.subspan(piece);
       within += piece;

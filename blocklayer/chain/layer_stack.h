@@ -26,6 +26,7 @@
 #include "blocklayer/chain/block_context.h"
 #include "blocklayer/chain/flat_index.h"
 #include "blocklayer/chain/layer.h"
+#include "blocklayer/chain/stack_sources.h"
 #include "blocklayer/image/writable_image.h"
 
 namespace chainfs {
@@ -37,6 +38,7 @@ struct StackExtent {
   uint32_t layer = 0;                          // index from the top; valid unless kUnallocated
   HostOffset host = {};
   uint32_t compressed_bytes = 0;
+  uint16_t source = 0;  // of the layer's image, for `host`
 };
 
 class LayerStack final : public BackingReader {
@@ -66,8 +68,7 @@ class LayerStack final : public BackingReader {
   Status ReadDirectly(GuestOffset offset, std::span<std::byte> out) const;
 
   const Layers layers_;
-  // The layers' files side by side: at depth 512 a read costs what it touches for the first time.
-  const std::vector<File*> files_;
+  const StackSources sources_;
   BlockContext& context_;
   const uint64_t owner_id_;  // key of this stack's regions in the IndexCache
   const uint64_t size_;

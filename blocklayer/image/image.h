@@ -36,7 +36,7 @@ namespace chainfs {
 enum class ExtentKind : uint8_t {
   kUnallocated,  // the layer below decides
   kZero,         // reads as zeros here, whatever lies below
-  kData,         // `length` bytes at `host`, one for one
+  kData,         // `length` bytes at `host` of the source, one for one
   kCompressed,   // one cluster, compressed; see ReadCompressed
 };
 
@@ -46,6 +46,7 @@ struct Extent {
   // kData: where those bytes lie. kCompressed: where the cluster's compressed bytes begin.
   HostOffset host = {};
   uint32_t compressed_bytes = 0;  // kCompressed: upper bound of the compressed length
+  uint16_t source = 0;            // kData, kCompressed: in which of the image's sources that is
 };
 
 enum class MapDetail : uint8_t {
@@ -69,6 +70,10 @@ class Image {
   virtual ImageFormat format() const = 0;
   // The file that names the image: it is locked, looked at and shown.
   virtual File& file() = 0;
+  // Where the data that Map names lies: source 0 is file(). Their number does not change while the
+  // image is open, and is less than 65536.
+  virtual uint16_t source_count() const { return 1; }
+  ByteSource& source(uint16_t number) { return number == 0 ? file() : FurtherSource(number); }
   // Bytes; a multiple of 512 for qcow2. Grows only by WritableImage::Grow.
   virtual uint64_t virtual_size() const = 0;
   // Bytes, a power of two: the unit of allocation (raw: 4096).
@@ -88,7 +93,7 @@ class Image {
   virtual std::string read_only_reason() const;
 
   // The extent that begins at `offset`, at most `length` (> 0) bytes long. Adjacent clusters that
-  // continue each other in the file come as one extent, as far as a bounded number of them goes.
+  // continue each other in one source come as one extent, as far as a bounded number of them goes.
   // May load metadata.
   virtual Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail detail) = 0;
   // Decodes the compressed cluster that `extent` (as Map gave it) lies in into `out`, exactly
@@ -97,6 +102,9 @@ class Image {
   virtual Status ReadCompressed(const Extent& extent, std::span<std::byte> out);
 
  protected:
+  // For images with more sources than one: 0 < `number` < source_count().
+  virtual ByteSource& FurtherSource(uint16_t /*number*/) { return file(); }
+
   IoEpoch io_epoch_;
 };
 

@@ -3,8 +3,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 namespace chainfs {
 
 Status File::DataSync() {
@@ -12,30 +10,24 @@ Status File::DataSync() {
     return Fail(ErrorKind::kIo,
                 fmt::format("{}: an earlier flush failed, so its contents are not certain; "
                             "unmount, check the image and mount again",
-                            path_));
+                            path()));
   }
   Status synced = DoDataSync();
   if (!synced) poisoned_.store(true, std::memory_order_release);
   return synced;
 }
 
-Status File::ReadZeroFilled(HostOffset offset, std::span<std::byte> out) {
-  CHAINFS_ASSIGN(const size_t read, ReadAt(offset, out));
-  std::ranges::fill(out.subspan(read), std::byte{0});
-  return {};
-}
-
 Status File::SetPermissions(mode_t /*permissions*/) {
-  return Fail(ErrorKind::kUnsupported, fmt::format("{}: its mode cannot be changed", path_));
+  return Fail(ErrorKind::kUnsupported, fmt::format("{}: its mode cannot be changed", path()));
 }
 
 Status File::ReopenForWriting() {
   if (writable()) return {};
-  return Fail(ErrorKind::kReadOnly, fmt::format("{}: can only be read", path_));
+  return Fail(ErrorKind::kReadOnly, fmt::format("{}: can only be read", path()));
 }
 
 Status File::SetOwner(uid_t /*owner*/, gid_t /*group*/) {
-  return Fail(ErrorKind::kUnsupported, fmt::format("{}: has no owner", path_));
+  return Fail(ErrorKind::kUnsupported, fmt::format("{}: has no owner", path()));
 }
 
 Result<uint64_t> File::Size() {

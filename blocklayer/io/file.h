@@ -25,6 +25,7 @@
 
 #include "blocklayer/base/result.h"
 #include "blocklayer/base/types.h"
+#include "blocklayer/io/byte_source.h"
 #include "blocklayer/io/image_lock.h"
 
 namespace chainfs {
@@ -54,15 +55,11 @@ struct DataRun {
   uint64_t length = 0;   // bytes, > 0
 };
 
-class File {
+class File : public ByteSource {
  public:
-  explicit File(std::string path) : path_(std::move(path)) {}
-  virtual ~File() = default;
-  File(const File&) = delete;
-  File& operator=(const File&) = delete;
+  using ByteSource::ByteSource;
 
-  // The path that people are shown. Not used to open anything again.
-  const std::string& path() const { return path_; }
+  File* host_file() override { return this; }
   // Opened for writing.
   virtual bool writable() const = 0;
   // From now on the same file is open for reading and writing. Image locks stay held throughout,
@@ -70,8 +67,6 @@ class File {
   // ETXTBSY where the host does not let it be written. Serialized with SetImageLocks by the owner.
   virtual Status ReopenForWriting();
 
-  // Reads until `out` is full or the file ends; returns the bytes read.
-  virtual Result<size_t> ReadAt(HostOffset offset, std::span<std::byte> out) = 0;
   // Writes all of `data`, growing the file if need be, or fails. After a failure the contents of
   // the range are unknown.
   virtual Status WriteAt(HostOffset offset, std::span<const std::byte> data) = 0;
@@ -118,15 +113,12 @@ class File {
   Status DataSync();
   bool poisoned() const { return poisoned_.load(std::memory_order_acquire); }
 
-  // ReadAt, and zeros for what lies past the end of the file.
-  Status ReadZeroFilled(HostOffset offset, std::span<std::byte> out);
   Result<uint64_t> Size();
 
  protected:
   virtual Status DoDataSync() = 0;
 
  private:
-  const std::string path_;
   std::atomic<bool> poisoned_ = false;
 };
 

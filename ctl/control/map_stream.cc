@@ -49,7 +49,8 @@ class MapProducer {
     if (before.kind != after.kind) return false;
     if (before.kind == ExtentKind::kUnallocated) return true;
     if (before.layer != after.layer || before.kind == ExtentKind::kCompressed) return false;
-    return before.kind == ExtentKind::kZero || before.host + before.length == after.host;
+    return before.kind == ExtentKind::kZero ||
+           (before.source == after.source && before.host + before.length == after.host);
   }
 
   void Put(std::string* text) {
@@ -66,8 +67,9 @@ class MapProducer {
     if (present && depth < chain->depth()) {
       const LayerPtr& layer = depth == 0 ? chain->active : chain->below->layers()[depth - 1];
       *text += ",\"filename\":";
-      *text += nlohmann::json(layer->path)
-                   .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+      const std::string& path =
+          held_->source == 0 ? layer->path : layer->image->source(held_->source).path();
+      *text += nlohmann::json(path).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
     }
     *text += '}';
     put_any_ = true;

@@ -80,8 +80,12 @@ StreamCopier::Piece StreamCopier::ClusterPiece(const Segment* first, uint64_t be
   if (!data_between && !zero_between) return {begin, end};
   if (!data_anywhere) return {begin, end, Action::kZero};
   if (first->extent.kind == ExtentKind::kData && first->end >= end) {
-    return {begin, end, Action::kShare, first->extent.layer,
-            first->extent.host + (begin - first->begin)};
+    return {begin,
+            end,
+            Action::kShare,
+            first->extent.layer,
+            first->extent.host + (begin - first->begin),
+            first->extent.source};
   }
   return {begin, end, Action::kCopy};
 }
@@ -89,7 +93,8 @@ StreamCopier::Piece StreamCopier::ClusterPiece(const Segment* first, uint64_t be
 bool StreamCopier::Extends(const Piece& piece, const Piece& next) {
   if (piece.action != next.action || piece.end != next.begin) return false;
   return piece.action != Action::kShare ||
-         (piece.layer == next.layer && next.host == piece.host + (piece.end - piece.begin));
+         (piece.layer == next.layer && piece.source == next.source &&
+          next.host == piece.host + (piece.end - piece.begin));
 }
 
 bool StreamCopier::MayShare(const Piece& piece) const {
@@ -172,8 +177,10 @@ ChunkResult StreamCopier::Perform(const Piece& piece) {
 
 ChunkResult StreamCopier::Share(const Piece& piece) {
   const uint64_t length = piece.end - piece.begin;
-  Status status = top_.PopulateFromFile(GuestOffset(piece.begin), length,
-                                        below_->layers()[piece.layer]->image->file(), piece.host);
+  File* const file = below_->layers()[piece.layer]->image->source(piece.source).host_file();
+  Status status = file != nullptr
+                      ? top_.PopulateFromFile(GuestOffset(piece.begin), length, *file, piece.host)
+                      : Fail(ErrorKind::kUnsupported, "only files of the host can share");
   if (status) return length;
   if (status.error().kind != ErrorKind::kUnsupported) {
     return WriteFailed(std::move(status).error());

@@ -57,8 +57,10 @@ class StreamCopier {
     uint64_t begin = 0;
     uint64_t end = 0;
     Action action = Action::kSkip;
-    uint32_t layer = 0;    // kShare
-    HostOffset host = {};  // kShare
+    // kShare
+    uint32_t layer = 0;
+    HostOffset host = {};
+    uint16_t source = 0;
   };
   // An extent of what is below, at its guest offset.
   struct Segment {

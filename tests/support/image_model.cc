@@ -26,7 +26,7 @@ Result<std::vector<std::byte>> ReadWholeImage(Image& image, const BackingReader*
     const std::span<std::byte> out = std::span(bytes).subspan(at, extent.length);
     switch (extent.kind) {
       case ExtentKind::kData:
-        CHAINFS_TRY(image.file().ReadZeroFilled(extent.host, out));
+        CHAINFS_TRY(image.source(extent.source).ReadZeroFilled(extent.host, out));
         break;
       case ExtentKind::kCompressed: {
         CHAINFS_TRY(image.ReadCompressed(extent, cluster));

@@ -2,7 +2,7 @@
 //
 // DecodedCache and the SingleFlightCache under it: bounded, one decoding for all who wait, failures
 // not kept.
-#include "blocklayer/chain/decoded_cache.h"
+#include "blocklayer/cache/decoded_cache.h"
 
 #include <gtest/gtest.h>
 
@@ -97,7 +97,10 @@ class DecodedCacheTest : public testing::Test {
   }
   Status Read(DecodedCache& cache, uint64_t offset, std::span<std::byte> out) {
     const Extent extent = image_.Map(GuestOffset(offset), out.size(), MapDetail::kFast).value();
-    return cache.Read(*chain_.layers()[0], extent, offset % kCluster, out);
+    const DecodedCache::Place place{chain_.layers()[0]->owner_id, extent.source, extent.host};
+    return cache.Read(place, kCluster, offset % kCluster, out, [&](std::span<std::byte> cluster) {
+      return image_.ReadCompressed(extent, cluster);
+    });
   }
   bool Shows(uint64_t offset, std::span<const std::byte> bytes) const {
     return std::ranges::equal(bytes, std::span(chain_.shown()).subspan(offset, bytes.size()));

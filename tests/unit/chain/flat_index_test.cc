@@ -19,7 +19,8 @@ class FlatIndexTest : public testing::Test {
  protected:
   FlatRegion Build(uint64_t number = 0) {
     const Layers& layers = chain_.layers();
-    return BuildFlatRegion(layers, layers[0]->image->virtual_size(), number).value();
+    return BuildFlatRegion(layers, StackSources(layers), layers[0]->image->virtual_size(), number)
+        .value();
   }
   void Data(uint64_t cluster) { chain_.FillData(cluster, Buffer(kCluster, std::byte{1})); }
 
@@ -31,7 +32,7 @@ class FlatIndexTest : public testing::Test {
 TEST_F(FlatIndexTest, RunsKeepWhatTheyAreGiven) {
   const FlatRun run(8191, 65534, ExtentKind::kCompressed, HostOffset(1ull << 61), 2 << 20);
   EXPECT_EQ(run.begin_sector(), 8191u);
-  EXPECT_EQ(run.layer(), 65534u);
+  EXPECT_EQ(run.source(), 65534u);
   EXPECT_EQ(run.kind(), ExtentKind::kCompressed);
   EXPECT_EQ(run.host(), HostOffset(1ull << 61));
   EXPECT_EQ(run.compressed_bytes(), 2u << 20);
@@ -54,8 +55,8 @@ TEST_F(FlatIndexTest, NeighboursInOneFileAreOneRun) {
   const FlatRegion region = Build();
   ASSERT_EQ(region.size(), 3u);
   EXPECT_EQ(region.BeginByte(1), 30u * kCluster);
-  EXPECT_EQ(region.run(1).layer(), 0u);
-  EXPECT_EQ(region.run(2).layer(), 1u);
+  EXPECT_EQ(region.run(1).source(), 0u);
+  EXPECT_EQ(region.run(2).source(), 1u);
   // What lies under the top's cluster is skipped in the file as well.
   EXPECT_EQ(region.run(2).host(), region.run(0).host() + 31 * kCluster);
   const Extent extent = region.ExtentAt(2, 40 * kCluster + 5);
@@ -79,10 +80,10 @@ TEST_F(FlatIndexTest, AShorterLayerHidesWhatLiesDeeper) {
   chain_.Add(4 << 20, kCluster);
   const FlatRegion region = Build();
   ASSERT_EQ(region.size(), 2u);
-  EXPECT_EQ(region.run(0).layer(), 2u);
+  EXPECT_EQ(region.run(0).source(), 2u);
   EXPECT_EQ(region.BeginByte(1), 1u << 20);
   EXPECT_EQ(region.run(1).kind(), ExtentKind::kZero);
-  EXPECT_EQ(region.run(1).layer(), 1u);
+  EXPECT_EQ(region.run(1).source(), 1u);
 }
 
 TEST_F(FlatIndexTest, TheLastRegionEndsWithTheStack) {
@@ -119,7 +120,7 @@ TEST_F(FlatIndexTest, FindIsRightAtEveryByte) {
   for (uint32_t i = 1; i < region.size(); ++i) {
     const FlatRun& a = region.run(i - 1);
     const FlatRun& b = region.run(i);
-    if (a.kind() != b.kind() || a.layer() != b.layer()) continue;
+    if (a.kind() != b.kind() || a.source() != b.source()) continue;
     if (a.kind() == ExtentKind::kCompressed) continue;
     ASSERT_EQ(a.kind(), ExtentKind::kData);
     ASSERT_NE(a.host() + (region.BeginByte(i) - region.BeginByte(i - 1)), b.host());
@@ -129,8 +130,9 @@ TEST_F(FlatIndexTest, FindIsRightAtEveryByte) {
 TEST_F(FlatIndexTest, ABadEntryFailsTheRegion) {
   chain_.Add(8 << 20, kCluster).PutBad(3);
   const Layers& layers = chain_.layers();
-  EXPECT_EQ(BuildFlatRegion(layers, 8 << 20, 0).error().kind, ErrorKind::kCorrupt);
-  EXPECT_TRUE(BuildFlatRegion(layers, 8 << 20, 1));
+  EXPECT_EQ(BuildFlatRegion(layers, StackSources(layers), 8 << 20, 0).error().kind,
+            ErrorKind::kCorrupt);
+  EXPECT_TRUE(BuildFlatRegion(layers, StackSources(layers), 8 << 20, 1));
 }
 
 TEST_F(FlatIndexTest, TheCacheIsBoundedAndForgetsOwners) {
@@ -141,7 +143,7 @@ TEST_F(FlatIndexTest, TheCacheIsBoundedAndForgetsOwners) {
   IndexCache cache(kLimit);
   const uint64_t owner = cache.NewOwner();
   for (int i = 0; i < 200; ++i) {
-    ASSERT_TRUE(cache.Get(owner, layers, 64 << 20, random.Below(16)));
+    ASSERT_TRUE(cache.Get(owner, layers, StackSources(layers), 64 << 20, random.Below(16)));
     ASSERT_LE(cache.UsedBytes(), kLimit);
   }
   EXPECT_GT(cache.Regions(), 0u);
@@ -161,7 +163,7 @@ TEST_F(FlatIndexTest, OneThreadBuildsForAll) {
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       started.fetch_add(1);
-      EXPECT_TRUE(cache.Get(1, chain_.layers(), 4 << 20, 0));
+      EXPECT_TRUE(cache.Get(1, chain_.layers(), StackSources(chain_.layers()), 4 << 20, 0));
     });
   }
   for (std::thread& thread : threads) thread.join();

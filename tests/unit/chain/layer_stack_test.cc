@@ -10,7 +10,7 @@
 #include <iostream>
 #include <thread>
 
-#include "blocklayer/chain/decoded_cache.h"
+#include "blocklayer/cache/decoded_cache.h"
 #include "blocklayer/chain/flat_index.h"
 #include "blocklayer/chain/stack_registry.h"
 #include "blocklayer/io/posix.h"
