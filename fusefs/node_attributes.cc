@@ -78,7 +78,7 @@ struct stat NodeAttributes::StatOf(Node& node) const {
   if (node.kind == NodeKind::kDisk) {
     node.shown_mode = st.st_mode;
     st.st_size = static_cast<off_t>(node.disk->size());
-    const Result<uint64_t> allocated = node.disk->AllocatedBytes();
+    const Result<uint64_t> allocated = node.disk->chain()->AllocatedBytes();
     st.st_blocks = static_cast<blkcnt_t>(allocated.value_or(0) / 512);
     st.st_mtim = st.st_ctim = st.st_atim = node.disk->modified();
   }

@@ -155,7 +155,7 @@ Status EntryOpener::MakeDisk(CatalogEntry& entry, Layers layers, const LayerUser
     entry.frozen_because = kStillBacked;
   }
   entry.disk = DiskPtr(opened.release(), [context = context_](Disk* gone) { delete gone; });
-  entry.disk->SetErrorObserver(
+  entry.disk->errors().SetObserver(
       [&events = events_](const Disk& disk, std::string_view operation, const Error& error) {
         CatalogObserver* const observer = events.observer();
         if (observer != nullptr) observer->DiskError(disk, operation, error);

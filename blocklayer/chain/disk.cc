@@ -2,50 +2,15 @@
 #include "blocklayer/chain/disk.h"
 
 #include <fmt/format.h>
-#include <time.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "blocklayer/base/sync_point.h"
-#include "blocklayer/base/wake_up.h"
-#include "blocklayer/chain/extent_reader.h"
 #include "blocklayer/chain/stack_registry.h"
 
 namespace chainfs {
 namespace {
-
-constexpr int64_t kNanosecondsPerSecond = 1'000'000'000;
-
-int64_t ToNanoseconds(const timespec& time) {
-  return time.tv_sec * kNanosecondsPerSecond + time.tv_nsec;
-}
-
-int64_t Now() {
-  timespec now = {};
-  ::clock_gettime(CLOCK_REALTIME, &now);
-  return ToNanoseconds(now);
-}
-
-Result<std::shared_ptr<Chain>> MakeChain(Layers layers, BlockContext& context) {
-  auto chain = std::make_shared<Chain>();
-  chain->active = layers.front();
-  layers.erase(layers.begin());
-  if (!layers.empty()) {
-    CHAINFS_ASSIGN(chain->below, LayerStack::Make(std::move(layers), context));
-  }
-  return chain;
-}
-
-// Up to where a layer below the active one has contents. What is longer than the layer above it
-// does not show, but would once a stream has left that layer out.
-uint64_t BackingSize(const Chain& chain) {
-  uint64_t longest = 0;
-  if (!chain.below) return longest;
-  for (const LayerPtr& layer : chain.below->layers()) {
-    longest = std::max(longest, layer->image->virtual_size());
-  }
-  return longest;
-}
 
 // One that is never written has nothing to flush.
 Status FlushImage(Image& image) {
@@ -53,73 +18,47 @@ Status FlushImage(Image& image) {
   return writer != nullptr ? writer->Flush() : Status();
 }
 
-// The caller asked for what cannot be; nobody else needs to hear of it.
-bool IsCallersFault(ErrorKind kind) {
-  switch (kind) {
-    case ErrorKind::kInvalidArgument:
-    case ErrorKind::kReadOnly:
-    case ErrorKind::kUnsupported:
-    case ErrorKind::kStale:
-    case ErrorKind::kCancelled:
-    case ErrorKind::kShutdown:
-      return true;
-    default:
-      return false;
+// What one part of a long change covers.
+struct ZeroPart {
+  uint64_t length = 0;
+  bool is_zero = false;  // nothing is to be done
+};
+
+// At most so much is zeroed under one hold of the gate; ends at a multiple of it, and with it of
+// any cluster size, because a part of a cluster would have to be written. What holds nothing anyway
+// is passed over at once, however much it is.
+ZeroPart NextZeroPart(const Chain& chain, GuestOffset offset, uint64_t length) {
+  constexpr uint64_t kPart = 64ull << 20;
+  Image& active = *chain.active->image;
+  if (!chain.below && !active.backing()) {
+    // A failure is met again, and reported, by the change itself.
+    const Result<Extent> extent = active.Map(offset, length, MapDetail::kFast);
+    if (extent && extent->kind == ExtentKind::kUnallocated) return {extent->length, true};
   }
+  return {std::min(length, kPart - offset.Within(kPart)), false};
 }
 
 }  // namespace
 
-// Keeps new writers waiting, and with them out, takes the gate once those under way have ended.
-class SCOPED_CAPABILITY Disk::GateCloser {
- public:
-  explicit GateCloser(Disk& disk) ACQUIRE(disk.write_gate_) : disk_(disk) {
-    {
-      MutexLock lock(disk_.gate_mu_);
-      disk_.closing_.fetch_add(1, std::memory_order_seq_cst);
-    }
-    disk_.write_gate_.Lock();
-  }
-  ~GateCloser() RELEASE() {
-    disk_.write_gate_.Unlock();
-    MutexLock lock(disk_.gate_mu_);
-    disk_.closing_.fetch_sub(1, std::memory_order_seq_cst);
-    disk_.gate_opened_.NotifyAll();
-  }
-  GateCloser(const GateCloser&) = delete;
-  GateCloser& operator=(const GateCloser&) = delete;
-
- private:
-  Disk& disk_;
-};
-
-Layers Chain::AllLayers() const {
-  Layers layers;
-  layers.reserve(depth());
-  layers.push_back(active);
-  if (below) layers.insert(layers.end(), below->layers().begin(), below->layers().end());
-  return layers;
-}
-
 Disk::Disk(std::string name, std::shared_ptr<Chain> chain, BlockContext& context)
     : name_(std::move(name)), context_(context), access_(context.wake_up()) {
   const Result<FileStat> stat = chain->active->image->file().Stat();
-  if (stat) modified_ns_.store(ToNanoseconds(stat->modified), std::memory_order_relaxed);
-  Publish(std::move(chain));
+  if (stat) changes_.SetModified(stat->modified);
+  chain_.Publish(std::move(chain));
 }
 
 Result<std::unique_ptr<Disk>> Disk::Open(std::string name, Layers layers, BlockContext& context) {
-  CHAINFS_ASSIGN(std::shared_ptr<Chain> chain, MakeChain(std::move(layers), context));
+  CHAINFS_ASSIGN(std::shared_ptr<Chain> chain, Chain::Make(std::move(layers), context));
   return std::unique_ptr<Disk>(new Disk(std::move(name), std::move(chain), context));
 }
 
 Disk::~Disk() {
-  const WriterLock gate(write_gate_);
+  const WriteGate::Closure gate(gate_);
   if (writes_) context_.stacks().EndWriting(*chain()->active);
 }
 
 bool Disk::AllowWriting() {
-  const GateCloser gate(*this);
+  const WriteGate::Closure gate(gate_);
   if (!writes_) writes_ = context_.stacks().BeginWriting(*chain()->active);
   access_.SetStopped(!writes_);
   return writes_;
@@ -127,19 +66,10 @@ bool Disk::AllowWriting() {
 
 bool Disk::StopWriting() {
   if (!access_.Stop()) return false;
-  const GateCloser gate(*this);
+  const WriteGate::Closure gate(gate_);
   if (std::exchange(writes_, false)) context_.stacks().EndWriting(*chain()->active);
   return true;
 }
-
-std::optional<DiskAccess::Ticket> Disk::AdmitWriter() {
-  // Counted before the question, see disk_access.h.
-  DiskAccess::Ticket ticket = access_.CountWriter();
-  if (read_only()) return std::nullopt;
-  return ticket;
-}
-
-bool Disk::read_only() const { return !access_.permitted() || !chain()->active->image->writable(); }
 
 std::string Disk::ReadOnlyReason() const {
   if (!read_only()) return {};
@@ -148,93 +78,22 @@ std::string Disk::ReadOnlyReason() const {
   return why.empty() ? "it is just being made so, or writable again" : why;
 }
 
-ChainPtr Disk::chain() const {
-  ReaderLock lock(chain_mu_);
-  return chain_;
+void Disk::AddTap(std::shared_ptr<WriteTap> tap) {
+  const WriteGate::Closure gate(gate_);
+  taps_.Add(std::move(tap));
 }
 
-uint64_t Disk::size() const { return chain()->active->image->virtual_size(); }
-
-timespec Disk::modified() const {
-  const int64_t ns = modified_ns_.load(std::memory_order_relaxed);
-  int64_t seconds = ns / kNanosecondsPerSecond;
-  int64_t rest = ns % kNanosecondsPerSecond;
-  if (rest < 0) {
-    rest += kNanosecondsPerSecond;
-    --seconds;
-  }
-  return {.tv_sec = seconds, .tv_nsec = rest};
-}
-
-Result<uint64_t> Disk::AllocatedBytes() const {
-  const ChainPtr chain = this->chain();
-  CHAINFS_ASSIGN(uint64_t bytes, chain->active->image->AllocatedBytes());
-  if (!chain->below) return bytes;
-  for (const LayerPtr& layer : chain->below->layers()) {
-    CHAINFS_ASSIGN(const uint64_t more, layer->image->AllocatedBytes());
-    bytes += more;
-  }
-  return bytes;
-}
-
-void Disk::SetErrorObserver(ErrorObserver observer) {
-  auto shared = observer ? std::make_shared<const ErrorObserver>(std::move(observer)) : nullptr;
-  MutexLock lock(observer_mu_);
-  observer_.swap(shared);
-}
-
-void Disk::Observe(std::string_view operation, const Error& error) const {
-  if (IsCallersFault(error.kind)) return;
-  std::shared_ptr<const ErrorObserver> observer;
-  {
-    MutexLock lock(observer_mu_);
-    observer = observer_;
-  }
-  if (observer) (*observer)(*this, operation, error);
-}
-
-Status Disk::Observed(std::string_view operation, Status status) const {
-  if (!status) Observe(operation, status.error());
-  return status;
+void Disk::RemoveTap(const WriteTap& tap) {
+  std::shared_ptr<WriteTap> gone;  // destroyed with the gate open
+  const WriteGate::Closure gate(gate_);
+  gone = taps_.Remove(tap);
 }
 
 Result<size_t> Disk::Read(GuestOffset offset, std::span<std::byte> out) {
   const LatencyTimer timer(load_, &DiskLoad::reads, out.size());
-  const ChainPtr chain = this->chain();
-  Result<size_t> read = ReadFrom(*chain, offset, out);
-  if (!read) Observe("read", read.error());
+  Result<size_t> read = chain()->Read(context_.decoded(), offset, out);
+  if (!read) errors_.Tell(*this, "read", read.error());
   return read;
-}
-
-Result<size_t> Disk::ReadFrom(const Chain& chain, GuestOffset offset,
-                              std::span<std::byte> out) const {
-  Image& active = *chain.active->image;
-  const uint64_t size = active.virtual_size();
-  if (offset.value >= size) return 0;
-  out = out.first(std::min<uint64_t>(out.size(), size - offset.value));
-  const size_t total = out.size();
-
-  const IoEpoch::Guard guard = active.io_epoch().Enter();
-  ExtentReader reader(context_.decoded());
-  while (!out.empty()) {
-    CHAINFS_ASSIGN(const Extent extent, active.Map(offset, out.size(), MapDetail::kFast));
-    const std::span<std::byte> piece = out.first(std::min<uint64_t>(out.size(), extent.length));
-    if (extent.kind == ExtentKind::kUnallocated && chain.below) {
-      CHAINFS_TRY(chain.below->ReadBelow(offset, piece));
-    } else {
-      CHAINFS_TRY(reader.Add(*chain.active, extent, offset, piece));
-    }
-    offset += piece.size();
-    out = out.subspan(piece.size());
-  }
-  CHAINFS_TRY(reader.Finish());
-  return total;
-}
-
-void Disk::WaitForOpenGate() {
-  if (closing_.load(std::memory_order_seq_cst) == 0) return;
-  MutexLock lock(gate_mu_);
-  while (closing_.load(std::memory_order_seq_cst) != 0) gate_opened_.Wait(gate_mu_);
 }
 
 Result<WritableImage*> Disk::ImageToChange(const Chain& chain, GuestOffset offset,
@@ -263,44 +122,25 @@ Status Disk::ChangeActive(std::string_view operation, GuestOffset offset, uint64
   Status status;
   {
     CHAINFS_SYNC_POINT("Disk.ChangeActive.waiting-for-gate");
-    WaitForOpenGate();
-    ReaderLock gate(write_gate_);
+    const WriteGate::Passage gate(gate_);
     const ChainPtr chain = this->chain();
     CHAINFS_SYNC_POINT("Disk.ChangeActive.chain-chosen");
     CHAINFS_ASSIGN(WritableImage* const active, ImageToChange(*chain, offset, length));
     if (length == 0) return {};
-    status = change(*chain, *active);
-    changes_.fetch_add(1, std::memory_order_release);
+    status = change(Target{*chain, *active, taps_});
+    changes_.Add();
   }
-  if (status) modified_ns_.store(Now(), std::memory_order_relaxed);
+  if (status) changes_.SetModifiedNow();
   return Observed(operation, std::move(status));
 }
 
 Status Disk::Write(GuestOffset offset, std::span<const std::byte> data) {
   const LatencyTimer timer(load_, &DiskLoad::writes, data.size());
-  return ChangeActive("write", offset, data.size(), [&](const Chain& chain, WritableImage& active) {
-    return active.Write(offset, data, chain.below.get());
+  return ChangeActive("write", offset, data.size(), [&](const Target& target) {
+    return target.taps.Around(offset, data.size(), [&] {
+      return target.image.Write(offset, data, target.chain.below.get());
+    });
   });
-}
-
-// What one part of a long change covers.
-struct ZeroPart {
-  uint64_t length = 0;
-  bool is_zero = false;  // nothing is to be done
-};
-
-// At most so much is zeroed under one hold of the gate; ends at a multiple of it, and with it of
-// any cluster size, because a part of a cluster would have to be written. What holds nothing anyway
-// is passed over at once, however much it is.
-ZeroPart NextZeroPart(const Chain& chain, GuestOffset offset, uint64_t length) {
-  constexpr uint64_t kPart = 64ull << 20;
-  Image& active = *chain.active->image;
-  if (!chain.below && !active.backing()) {
-    // A failure is met again, and reported, by the change itself.
-    const Result<Extent> extent = active.Map(offset, length, MapDetail::kFast);
-    if (extent && extent->kind == ExtentKind::kUnallocated) return {extent->length, true};
-  }
-  return {std::min(length, kPart - offset.Within(kPart)), false};
 }
 
 template <typename Change>
@@ -310,11 +150,11 @@ Status Disk::ZeroInParts(std::string_view operation, GuestOffset offset, uint64_
   do {
     const GuestOffset at = offset + done;
     ZeroPart part;
-    const auto change_part = [&](const Chain& chain, WritableImage& active) -> Status {
-      part = NextZeroPart(chain, at, length - done);
-      return part.is_zero ? Status() : change(chain, active, at, part.length);
-    };
-    CHAINFS_TRY(ChangeActive(operation, at, length - done, change_part));
+    CHAINFS_TRY(ChangeActive(operation, at, length - done, [&](const Target& target) -> Status {
+      part = NextZeroPart(target.chain, at, length - done);
+      if (part.is_zero) return {};
+      return target.taps.Around(at, part.length, [&] { return change(target, at, part.length); });
+    }));
     done += part.length;
     if (done < length && stop && stop()) {
       return Fail(ErrorKind::kCancelled, fmt::format("{}: {} was interrupted after {} of {} bytes",
@@ -326,46 +166,32 @@ Status Disk::ZeroInParts(std::string_view operation, GuestOffset offset, uint64_
 
 Status Disk::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated,
                          const StopFunction& stop) {
-  const auto zero = [&](const Chain& chain, WritableImage& active, GuestOffset at, uint64_t bytes) {
-    return active.WriteZeroes(at, bytes, keep_allocated, chain.below.get());
+  const auto zero = [&](const Target& target, GuestOffset at, uint64_t bytes) {
+    return target.image.WriteZeroes(at, bytes, keep_allocated, target.chain.below.get());
   };
   return ZeroInParts("write-zeroes", offset, length, stop, zero);
 }
 
 Status Disk::Discard(GuestOffset offset, uint64_t length, const StopFunction& stop) {
-  const auto discard = [](const Chain&, WritableImage& active, GuestOffset at, uint64_t bytes) {
-    return active.Discard(at, bytes);
+  const auto discard = [](const Target& target, GuestOffset at, uint64_t bytes) {
+    return target.image.Discard(at, bytes);
   };
   return ZeroInParts("discard", offset, length, stop, discard);
 }
 
-Status Disk::Flush() {
-  const LatencyTimer timer(load_, &DiskLoad::flushes, 0);
-  return FlushActive();
-}
-
 // What was written before a switch was flushed by it; the active layer has all the rest.
 Status Disk::FlushActive() {
-  const uint64_t changes = changes_.load(std::memory_order_acquire);
+  const uint64_t changes = changes_.Get();
   Status flushed = FlushImage(*chain()->active->image);
-  if (flushed) {
-    uint64_t covered = flushed_changes_.load(std::memory_order_relaxed);
-    while (covered < changes && !flushed_changes_.compare_exchange_weak(covered, changes)) {
-    }
-  }
+  if (flushed) changes_.Covered(changes);
   return Observed("flush", std::move(flushed));
-}
-
-bool Disk::HasUnflushedChanges() const {
-  return changes_.load(std::memory_order_acquire) !=
-         flushed_changes_.load(std::memory_order_acquire);
 }
 
 bool Disk::NeedsFlush() const {
   const ChainPtr chain = this->chain();
   Image& active = *chain->active->image;
   if (!active.writable()) return false;
-  return HasUnflushedChanges() || (!access_.stopped() && active.writer()->HasPending());
+  return changes_.AnyUnflushed() || (!access_.stopped() && active.writer()->HasPending());
 }
 
 Status Disk::Settle() {
@@ -375,7 +201,7 @@ Status Disk::Settle() {
   for (int i = 0; i < kMostFlushes; ++i) {
     const ChainPtr chain = this->chain();
     WritableImage* const active = chain->active->image->writer();
-    if (!HasUnflushedChanges() && (active == nullptr || !active->HasPending())) break;
+    if (!changes_.AnyUnflushed() && (active == nullptr || !active->HasPending())) break;
     CHAINFS_TRY(FlushActive());
   }
   return {};
@@ -399,7 +225,7 @@ Result<bool> Disk::GrowPart(uint64_t new_size) {
   Status status;
   bool all = true;
   {
-    GateCloser gate(*this);
+    const WriteGate::Closure gate(gate_);
     const ChainPtr chain = this->chain();
     CHAINFS_ASSIGN(WritableImage* const active, ImageToChange(*chain, GuestOffset(), 0));
     const uint64_t size = active->virtual_size();
@@ -410,42 +236,29 @@ Result<bool> Disk::GrowPart(uint64_t new_size) {
                       name_, size, new_size));
     }
     if (new_size == size) return true;
-    const uint64_t backing_size = BackingSize(*chain);
+    const uint64_t backing_size = chain->LongestBelow();
     uint64_t target = new_size;
     if (backing_size > size && new_size - size > kPart) target = RoundUp(size + kPart, kPart);
     target = std::min(target, new_size);
     all = target == new_size;
-    status = active->Grow(target, chain->below.get(), backing_size);
-    changes_.fetch_add(1, std::memory_order_release);
+    status = taps_.Around(GuestOffset(size), target - size,
+                          [&] { return active->Grow(target, chain->below.get(), backing_size); });
+    changes_.Add();
   }
-  if (status) modified_ns_.store(Now(), std::memory_order_relaxed);
+  if (status) changes_.SetModifiedNow();
   CHAINFS_TRY(Observed("resize", std::move(status)));
   return all;
 }
 
 Result<StackExtent> Disk::Map(GuestOffset offset, uint64_t length, MapDetail detail) const {
   const ChainPtr chain = this->chain();
-  Image& active = *chain->active->image;
-  const uint64_t size = active.virtual_size();
+  const uint64_t size = chain->size();
   if (offset.value >= size) {
     return Fail(ErrorKind::kInvalidArgument,
                 fmt::format("{}: offset {} lies past the end of the disk ({} bytes)", name_,
                             offset.value, size));
   }
-  length = std::min(length, size - offset.value);
-  const IoEpoch::Guard guard = active.io_epoch().Enter();
-  CHAINFS_ASSIGN(const Extent extent, active.Map(offset, length, detail));
-  if (extent.kind == ExtentKind::kUnallocated && chain->below) {
-    CHAINFS_ASSIGN(StackExtent found, chain->below->Map(offset, extent.length, detail));
-    if (found.kind != ExtentKind::kUnallocated) ++found.layer;
-    return found;
-  }
-  return StackExtent{.kind = extent.kind,
-                     .length = extent.length,
-                     .layer = 0,
-                     .host = extent.host,
-                     .compressed_bytes = extent.compressed_bytes,
-                     .source = extent.source};
+  return chain->Map(offset, length, detail);
 }
 
 Status Disk::SwitchQuietly(const LayerPtr& overlay, const std::function<Status()>& make_durable) {
@@ -460,9 +273,9 @@ Status Disk::SwitchQuietly(const LayerPtr& overlay, const std::function<Status()
     // Everything that can fail comes before make_durable; nothing can after it.
     Layers layers = old->AllLayers();
     layers.insert(layers.begin(), overlay);
-    CHAINFS_ASSIGN(std::shared_ptr<Chain> next, MakeChain(std::move(layers), context_));
+    CHAINFS_ASSIGN(std::shared_ptr<Chain> next, Chain::Make(std::move(layers), context_));
     CHAINFS_TRY(make_durable());
-    Publish(std::move(next));
+    chain_.Publish(std::move(next));
     return {};
   }();
   if (switched) return switched;
@@ -480,7 +293,7 @@ Status Disk::SwitchActive(const LayerPtr& overlay, const std::function<Status()>
   Status flushed;
   {
     CHAINFS_SYNC_POINT("Disk.SwitchActive.closing-gate");
-    GateCloser gate(*this);
+    const WriteGate::Closure gate(gate_);
     const ChainPtr old = chain();
     if (overlay->image->virtual_size() != old->active->image->virtual_size()) {
       return Fail(ErrorKind::kStale, fmt::format("{}: the disk was resized meanwhile", name_));
@@ -492,34 +305,27 @@ Status Disk::SwitchActive(const LayerPtr& overlay, const std::function<Status()>
 }
 
 Status Disk::ReplaceLayers(Layers layers) {
-  CHAINFS_ASSIGN(std::shared_ptr<Chain> chain, MakeChain(std::move(layers), context_));
-  Publish(std::move(chain));
+  CHAINFS_ASSIGN(std::shared_ptr<Chain> chain, Chain::Make(std::move(layers), context_));
+  chain_.Publish(std::move(chain));
   return {};
 }
 
 Status Disk::GoBack(Layers layers, const std::function<Status()>& make_durable) {
-  const GateCloser gate(*this);
+  const WriteGate::Closure gate(gate_);
   if (writes_ || !access_.stopped()) {
     return Fail(ErrorKind::kBusy, fmt::format("{}: the disk is being written", name_));
   }
+  if (!taps_.empty()) {
+    return Fail(ErrorKind::kBusy, fmt::format("{}: a job follows what the disk shows", name_));
+  }
   // Everything that can fail comes before make_durable; nothing can after it.
   const Result<FileStat> stat = layers.front()->image->file().Stat();
-  CHAINFS_ASSIGN(std::shared_ptr<Chain> chain, MakeChain(std::move(layers), context_));
+  CHAINFS_ASSIGN(std::shared_ptr<Chain> chain, Chain::Make(std::move(layers), context_));
   CHAINFS_TRY(make_durable());
-  Publish(std::move(chain));
-  flushed_changes_.store(changes_.load());
-  if (stat) modified_ns_.store(ToNanoseconds(stat->modified), std::memory_order_relaxed);
+  chain_.Publish(std::move(chain));
+  changes_.Covered(changes_.Get());
+  if (stat) changes_.SetModified(stat->modified);
   return {};
-}
-
-void Disk::Publish(std::shared_ptr<Chain> chain) {
-  // The last holder of the old list may close files: not under the lock.
-  ChainPtr old;
-  WriterLock lock(chain_mu_);
-  chain->generation = chain_ ? chain_->generation + 1 : 0;
-  old = std::move(chain_);
-  chain_ = std::move(chain);
-  if (old) old->next = chain_;
 }
 
 }  // namespace chainfs

@@ -54,7 +54,7 @@ Json DiskJson(const Disk& disk, const Chain& chain) {
   Json json = {{"name", disk.name()},
                {"format", std::string(chain.active->image->format().name())},
                {"virtual-size", disk.size()}};
-  AddActualSize(&json, disk.AllocatedBytes());
+  AddActualSize(&json, disk.chain()->AllocatedBytes());
   json["cluster-size"] = chain.active->image->cluster_size();
   json["read-only"] = disk.read_only();
   if (std::string why = disk.ReadOnlyReason(); !why.empty()) {

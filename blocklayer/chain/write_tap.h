@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// WriteTap: what a job hangs into a disk to see every change of its contents: before it (a backup
+// saves what is about to go), after it (a mirror notes what it must copy again).
+//
+// Threads: called by whoever changes the disk, many at once, overlapping ranges in no order. While
+// a tap is called the disk's write gate is passed, so neither the active layer nor the set of taps
+// changes; a tap must therefore not change this disk, nor hang up or take down taps.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "blocklayer/base/result.h"
+#include "blocklayer/base/types.h"
+
+namespace chainfs {
+
+class WriteTap {
+ public:
+  virtual ~WriteTap() = default;
+
+  // The range, in bytes, is about to change: the disk still shows what it showed. May do I/O, for
+  // which the writer waits. An error fails the change, and nothing is written; all taps that were
+  // told hear AfterChange then, too. Growth is a change of what lies past the old end.
+  virtual Status BeforeChange(GuestOffset /*offset*/, uint64_t /*length*/) { return {}; }
+  // The same range has changed; all of it, a part, or nothing when the change failed.
+  virtual void AfterChange(GuestOffset /*offset*/, uint64_t /*length*/) {}
+};
+
+// The taps of one disk. Belongs to its write gate: changed with the gate closed, used by who
+// passes.
+class WriteTaps {
+ public:
+  bool empty() const { return taps_.empty(); }
+  void Add(std::shared_ptr<WriteTap> tap) { taps_.push_back(std::move(tap)); }
+  // Null when it is not among them.
+  std::shared_ptr<WriteTap> Remove(const WriteTap& tap) {
+    const auto found = std::ranges::find(taps_, &tap, &std::shared_ptr<WriteTap>::get);
+    if (found == taps_.end()) return nullptr;
+    std::shared_ptr<WriteTap> gone = std::move(*found);
+    taps_.erase(found);
+    return gone;
+  }
+  // Calls `change`, as Status(), between the two calls of every tap.
+  template <typename Change>
+  Status Around(GuestOffset offset, uint64_t length, const Change& change) const {
+    if (taps_.empty()) return change();
+    Status status;
+    size_t told = 0;
+    while (status && told < taps_.size()) status = taps_[told++]->BeforeChange(offset, length);
+    if (status) status = change();
+    for (size_t i = 0; i < told; ++i) taps_[i]->AfterChange(offset, length);
+    return status;
+  }
+
+ private:
+  std::vector<std::shared_ptr<WriteTap>> taps_;
+};
+
+}  // namespace chainfs
