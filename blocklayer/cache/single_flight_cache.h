@@ -100,7 +100,8 @@ class SingleFlightCache {
     return std::nullopt;
   }
 
-  // Forgets one value; who holds it keeps it.
+  // Forgets one value; who holds it keeps it. One that is being made just now is kept when it is
+  // done.
   void Forget(const CacheKey& key) {
     Shard& shard = ShardOf(key);
     MutexLock lock(shard.mu);

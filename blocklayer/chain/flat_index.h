@@ -106,6 +106,10 @@ class IndexCache {
     return cache_.Get({owner, number},
                       [&] { return BuildFlatRegion(layers, sources, size, number); });
   }
+  // Forgets regions [first, end) of a stack; one that is being built just now is kept afterwards.
+  void Forget(uint64_t owner, uint64_t first, uint64_t end) {
+    for (uint64_t number = first; number < end; ++number) cache_.Forget({owner, number});
+  }
   // Forgets the regions of a stack of `size` bytes that is going away.
   void DropOwner(uint64_t owner, uint64_t size);
 

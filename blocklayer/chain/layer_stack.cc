@@ -2,7 +2,9 @@
 #include "blocklayer/chain/layer_stack.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "blocklayer/chain/extent_reader.h"
 #include "blocklayer/chain/stack_registry.h"
@@ -66,6 +68,28 @@ Result<FlatRegion> LayerStack::RegionAt(GuestOffset offset) const {
                               offset.value / FlatRegion::kBytes);
 }
 
+void LayerStack::WaitForReaders() const {
+  constexpr std::chrono::microseconds kPause(100);
+  const uint64_t began = readers_.epoch();
+  while (readers_.epoch() < began + 2) {
+    if (!readers_.TryAdvance()) std::this_thread::sleep_for(kPause);
+  }
+}
+
+// One who reads already may have asked a layer before it changed, and keep what it makes of that
+// after the region was forgotten. After the first round no such reader is left, and what they kept
+// is forgotten by the second, which waits for those who found it.
+void LayerStack::DropRegions(GuestOffset offset, uint64_t length) const {
+  if (length == 0 || offset.value >= size_) return;
+  const uint64_t last = offset.value + std::min(length, size_ - offset.value) - 1;
+  const MutexLock lock(drop_mu_);
+  for (int round = 0; round < 2; ++round) {
+    context_.index().Forget(owner_id_, offset.value / FlatRegion::kBytes,
+                            last / FlatRegion::kBytes + 1);
+    WaitForReaders();
+  }
+}
+
 Result<StackExtent> LayerStack::MapDirectly(GuestOffset offset, uint64_t length) const {
   length = std::min(length, size_ - offset.value);
   for (uint32_t i = 0; i < layers_.size(); ++i) {
@@ -98,6 +122,7 @@ Result<StackExtent> LayerStack::Map(GuestOffset offset, uint64_t length,
                                     MapDetail /*detail*/) const {
   if (offset.value >= size_) return StackExtent{.kind = ExtentKind::kZero, .length = length};
   length = std::min(length, size_ - offset.value);
+  const IoEpoch::Guard guard = readers_.Enter();
   const Result<FlatRegion> region = RegionAt(offset);
   if (!region) return MapDirectly(offset, length);
   const uint64_t within = offset.Within(FlatRegion::kBytes);
@@ -132,6 +157,7 @@ Status LayerStack::ReadBelow(GuestOffset offset, std::span<std::byte> out) const
   if (shown < out.size()) std::memset(out.data() + shown, 0, out.size() - shown);
   out = out.first(shown);
 
+  const IoEpoch::Guard guard = readers_.Enter();
   ExtentReader reader(context_.decoded());
   while (!out.empty()) {
     const Result<FlatRegion> region = RegionAt(offset);

@@ -9,8 +9,9 @@
 // in deeper layers beyond that end does not shine through. Past size() everything reads as zeros.
 //
 // A job may populate a layer of a stack meanwhile (same contents, new place): the index stays
-// right, because the places it names stay valid as long as the stack lives. A new list of layers is
-// a new LayerStack.
+// right, because the places it names stay valid as long as the stack lives. A job that moves data
+// within a layer, or out of it, has the stack drop what its index says of that range (DropRegions).
+// A new list of layers is a new LayerStack.
 //
 // Where a region of the index cannot be built (one bad table entry spoils it), the layers are asked
 // directly, so that only what is really bad fails.
@@ -23,6 +24,7 @@
 #include <span>
 #include <vector>
 
+#include "blocklayer/base/sync.h"
 #include "blocklayer/chain/block_context.h"
 #include "blocklayer/chain/flat_index.h"
 #include "blocklayer/chain/layer.h"
@@ -54,6 +56,13 @@ class LayerStack final : public BackingReader {
 
   // The extent that begins at `offset`, at most `length` (> 0) long. Zeros past size().
   Result<StackExtent> Map(GuestOffset offset, uint64_t length, MapDetail detail) const;
+  // Whoever uses places that Map has named holds this meanwhile; ReadBelow does by itself.
+  IoEpoch::Guard EnterReading() const { return readers_.Enter(); }
+  // Forgets what the index says of a range, whose contents stay the same while a place that they
+  // lie in is about to go. Its owner first makes the layer's own map name the new place, then calls
+  // this for every living stack that contains the layer, then gives the old place away: on return
+  // no read that may use it is under way. Waits for such reads; not to be called from one.
+  void DropRegions(GuestOffset offset, uint64_t length) const EXCLUDES(drop_mu_);
   // Fills `out`; zeros past size().
   Status ReadBelow(GuestOffset offset, std::span<std::byte> out) const override;
 
@@ -65,6 +74,7 @@ class LayerStack final : public BackingReader {
   Result<StackExtent> MapDirectly(GuestOffset offset, uint64_t length) const;
   // Lengthens what reaches the end of a region by what follows, if it is the same.
   void Extend(StackExtent& extent, GuestOffset offset, uint64_t length) const;
+  void WaitForReaders() const REQUIRES(drop_mu_);
   Status ReadDirectly(GuestOffset offset, std::span<std::byte> out) const;
 
   const Layers layers_;
@@ -73,6 +83,8 @@ class LayerStack final : public BackingReader {
   const uint64_t owner_id_;  // key of this stack's regions in the IndexCache
   const uint64_t size_;
   bool counted_ = false;  // constant once Make has returned it
+  mutable IoEpoch readers_;
+  mutable Mutex drop_mu_;  // held while readers are waited for; they take no such lock
 };
 
 }  // namespace chainfs

@@ -77,6 +77,16 @@ bool StackRegistry::IsBacked(const Layer& layer) const {
   return layer.use.stacks > 0;
 }
 
+std::vector<std::shared_ptr<const LayerStack>> StackRegistry::StacksOf(const Layer& layer) const {
+  std::vector<std::shared_ptr<const LayerStack>> found;
+  const MutexLock lock(mu_);
+  for (const auto& [key, known] : stacks_) {
+    if (std::ranges::find(key, &layer) == key.end()) continue;
+    if (std::shared_ptr<const LayerStack> stack = known.lock()) found.push_back(std::move(stack));
+  }
+  return found;
+}
+
 size_t StackRegistry::size() const {
   const MutexLock lock(mu_);
   return stacks_.size();

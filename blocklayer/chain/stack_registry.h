@@ -49,6 +49,10 @@ class StackRegistry {
   void EndWriting(const Layer& layer) EXCLUDES(mu_);
   bool IsBacked(const Layer& layer) const EXCLUDES(mu_);
 
+  // The living stacks that contain `layer`, for who moves its data (LayerStack::DropRegions). One
+  // that is made later asks the layer anew.
+  std::vector<std::shared_ptr<const LayerStack>> StacksOf(const Layer& layer) const EXCLUDES(mu_);
+
   // Entries, for tests.
   size_t size() const EXCLUDES(mu_);
 

@@ -134,6 +134,7 @@ Result<std::vector<StreamCopier::Piece>> StreamCopier::PiecesOf(uint64_t begin,
 
 template <typename Act>
 ChunkResult StreamCopier::ForEachPiece(uint64_t begin, uint64_t end, Act act) {
+  const IoEpoch::Guard guard = below_->EnterReading();  // the pieces name places below
   uint64_t copied = 0;
   for (uint64_t at = begin; at < end;) {
     const Result<Extent> extent = top_.Map(GuestOffset(at), end - at, MapDetail::kFast);

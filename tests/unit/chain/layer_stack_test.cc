@@ -321,6 +321,65 @@ TEST(LayerStackTest, PopulatingALayerChangesNothing) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// The old place of what a job moves is given away only after DropRegions: nobody reads it there.
+TEST(LayerStackTest, NobodyReadsAPlaceThatWasDropped) {
+  constexpr uint32_t kCluster = 4096;
+  constexpr uint64_t kSize = 8 << 20;
+  Random random;
+  const std::shared_ptr<MemHost> host = MemHost::Create();
+  BlockContext context(MemoryLimits{});
+  ChainBuilder chain(context, *host);
+  FakeImage& base = chain.Add(kSize, kCluster);
+  for (uint64_t cluster = 0; cluster < kSize / kCluster; ++cluster) {
+    Buffer bytes(kCluster);
+    random.Fill(bytes);
+    chain.FillData(cluster, bytes);
+  }
+  chain.Add(kSize, kCluster);
+  const auto stack = LayerStack::Make(chain.layers(), context).value();
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&, mine = random.Fork()]() mutable {
+      while (!stop) VerifyReads(*stack, chain.shown(), mine, 5);
+    });
+  }
+  const Layer& layer = *chain.layers()[1];
+  const Buffer garbage(kCluster, std::byte{0xEE});
+  for (int i = 0; i < 150; ++i) {
+    const uint64_t at = random.Below(kSize / kCluster) * kCluster;
+    const Extent old = base.Map(GuestOffset(at), kCluster, MapDetail::kFast).value();
+    base.PutData(at / kCluster, std::span(chain.shown()).subspan(at, kCluster));
+    const auto stacks = context.stacks().StacksOf(layer);
+    ASSERT_EQ(stacks.size(), 1u);
+    stacks[0]->DropRegions(GuestOffset(at), kCluster);
+    ASSERT_TRUE(base.file().WriteAt(old.host, garbage));
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  VerifyReads(*stack, chain.shown(), random, 100);
+}
+
+TEST(LayerStackTest, DroppingForgetsThatRangeAlone) {
+  constexpr uint32_t kCluster = 4096;
+  constexpr uint64_t kSize = 4 * FlatRegion::kBytes;
+  const std::shared_ptr<MemHost> host = MemHost::Create();
+  BlockContext context(MemoryLimits{});
+  ChainBuilder chain(context, *host);
+  chain.Add(kSize, kCluster);
+  const auto stack = LayerStack::Make(chain.layers(), context).value();
+  Buffer all(kSize);
+  ASSERT_TRUE(stack->ReadBelow(GuestOffset(0), all));
+  ASSERT_EQ(context.index().Regions(), 4u);
+  stack->DropRegions(GuestOffset(kSize), 1);
+  stack->DropRegions(GuestOffset(0), 0);
+  EXPECT_EQ(context.index().Regions(), 4u);
+  stack->DropRegions(GuestOffset(FlatRegion::kBytes - 1), 2);
+  EXPECT_EQ(context.index().Regions(), 2u);
+  stack->DropRegions(GuestOffset(0), UINT64_MAX);
+  EXPECT_EQ(context.index().Regions(), 0u);
+}
+
 // Tells how fast it is; passes whatever the time.
 TEST(LayerStackTest, LookUpRate) {
   Random random;
