@@ -40,7 +40,7 @@ class JobArena {
   using Task = std::function<void()>;
   using Time = std::chrono::steady_clock::time_point;
 
-  // `threads` 0: one a core, at least 2.
+  // `threads` 0: one per core, at least 2.
   explicit JobArena(int threads);
   // Drops timers, waits until every submitted task has run.
   ~JobArena();

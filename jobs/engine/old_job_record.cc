@@ -16,7 +16,7 @@ namespace {
 
 using Facts = std::map<std::string, std::string, std::less<>>;
 
-Result<Facts> ParseLines(std::string_view text) {
+Result<Facts> ParseFacts(std::string_view text) {
   Facts facts;
   while (!text.empty()) {
     const size_t end = text.find('\n');
@@ -36,7 +36,7 @@ Result<Facts> ParseLines(std::string_view text) {
   return facts;
 }
 
-Result<std::string> Need(const Facts& facts, std::string_view key) {
+Result<std::string> FactOf(const Facts& facts, std::string_view key) {
   const auto found = facts.find(key);
   if (found == facts.end() || found->second.empty()) {
     return Fail(ErrorKind::kInvalidFormat, fmt::format("there is no '{}'", key));
@@ -48,8 +48,8 @@ std::unexpected<Error> Malformed(std::string_view key, std::string_view value) {
   return Fail(ErrorKind::kInvalidFormat, fmt::format("'{}={}' makes no sense", key, value));
 }
 
-Result<uint64_t> NumberFact(const Facts& facts, std::string_view key) {
-  CHAINFS_ASSIGN(const std::string text, Need(facts, key));
+Result<uint64_t> FactAsNumber(const Facts& facts, std::string_view key) {
+  CHAINFS_ASSIGN(const std::string text, FactOf(facts, key));
   uint64_t number = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (problem != std::errc() || end != text.data() + text.size()) return Malformed(key, text);
@@ -69,10 +69,10 @@ Status ReadDelete(const Facts& facts, JobRecord& record) {
 }
 
 Status ReadCommand(const Facts& facts, JobRecord& record) {
-  CHAINFS_ASSIGN(const std::string policy, Need(facts, "on-error"));
+  CHAINFS_ASSIGN(const std::string policy, FactOf(facts, "on-error"));
   record.command.Set("on-error", policy);
   if (!ParseJobOptions(record.command)) return Malformed("on-error", policy);
-  CHAINFS_ASSIGN(const std::string top, Need(facts, "top"));
+  CHAINFS_ASSIGN(const std::string top, FactOf(facts, "top"));
   record.command.Set("top", top);
   const auto base = facts.find("base");
   if (base == facts.end()) return Fail(ErrorKind::kInvalidFormat, "there is no 'base'");
@@ -88,30 +88,30 @@ bool IsOldJobRecord(std::string_view text) {
 }
 
 Result<JobRecord> ParseOldJobRecord(std::string_view text) {
-  CHAINFS_ASSIGN(const Facts facts, ParseLines(text));
-  CHAINFS_ASSIGN(const std::string version, Need(facts, "version"));
+  CHAINFS_ASSIGN(const Facts facts, ParseFacts(text));
+  CHAINFS_ASSIGN(const std::string version, FactOf(facts, "version"));
   if (version != "1") {
     return Fail(ErrorKind::kUnsupported,
                 fmt::format("version {} is not known to this chainfs", version));
   }
   JobRecord record;
-  CHAINFS_ASSIGN(record.id, Need(facts, "id"));
+  CHAINFS_ASSIGN(record.id, FactOf(facts, "id"));
   if (!verbs::IsLegalJobId(record.id)) return Malformed("id", record.id);
-  CHAINFS_ASSIGN(record.type, Need(facts, "type"));
+  CHAINFS_ASSIGN(record.type, FactOf(facts, "type"));
   if (record.type != "stream") {
     return Fail(ErrorKind::kUnsupported,
                 fmt::format("jobs of type '{}' are not known to this chainfs", record.type));
   }
-  CHAINFS_ASSIGN(record.disk, Need(facts, "disk"));
+  CHAINFS_ASSIGN(record.disk, FactOf(facts, "disk"));
   CHAINFS_TRY(ReadCommand(facts, record));
-  CHAINFS_ASSIGN(record.parameters.speed, NumberFact(facts, "speed"));
-  CHAINFS_ASSIGN(const std::string phase, Need(facts, "phase"));
+  CHAINFS_ASSIGN(record.parameters.speed, FactAsNumber(facts, "speed"));
+  CHAINFS_ASSIGN(const std::string phase, FactOf(facts, "phase"));
   if (phase != "copy" && phase != "pivot") return Malformed("phase", phase);
   record.pivoting = phase == "pivot";
-  CHAINFS_ASSIGN(const uint64_t paused, NumberFact(facts, "paused"));
+  CHAINFS_ASSIGN(const uint64_t paused, FactAsNumber(facts, "paused"));
   if (paused > 1) return Malformed("paused", std::to_string(paused));
   record.parameters.paused = paused == 1;
-  CHAINFS_ASSIGN(record.parameters.progress, NumberFact(facts, "progress"));
+  CHAINFS_ASSIGN(record.parameters.progress, FactAsNumber(facts, "progress"));
   return record;
 }
 

@@ -11,8 +11,8 @@
 namespace chainfs::jobs {
 namespace {
 
-Result<Layers::const_iterator> Place(Catalog& catalog, const Disk& disk, const Layers& layers,
-                                     const std::string& name) {
+Result<Layers::const_iterator> PositionOf(Catalog& catalog, const Disk& disk, const Layers& layers,
+                                          const std::string& name) {
   CHAINFS_ASSIGN(const LayerPtr layer, catalog.FindLayer(disk, name));
   const auto place = std::ranges::find(layers, layer);
   if (place == layers.end()) {
@@ -33,12 +33,12 @@ Result<StreamPlan> PlanStream(Catalog& catalog, const Disk& disk,
   auto top_at = layers.begin();
   auto base_at = layers.end();
   if (top) {
-    CHAINFS_ASSIGN(top_at, Place(catalog, disk, layers, *top));
+    CHAINFS_ASSIGN(top_at, PositionOf(catalog, disk, layers, *top));
   }
   StreamPlan plan;
   plan.top = *top_at;
   if (base) {
-    CHAINFS_ASSIGN(base_at, Place(catalog, disk, layers, *base));
+    CHAINFS_ASSIGN(base_at, PositionOf(catalog, disk, layers, *base));
     if (base_at <= top_at) {
       return Fail(ErrorKind::kInvalidArgument,
                   EscapeText(fmt::format("the base {} is not below {} in the chain of {}",
