@@ -55,8 +55,9 @@ class StreamTest : public testing::Test {
       Events events(*daemon_);
       Command fio({"fio", "--name=guest", "--filename=" + disk_, "--rw=randwrite", "--bs=4k",
                    "--direct=1", "--ioengine=libaio", "--iodepth=4", "--verify=crc32c",
-                   "--verify_fatal=1", "--do_verify=1", "--fallocate=none", "--allow_file_create=0",
-                   "--rate_iops=3000", "--fsync=256", std::string("--size=") + kFioSize});
+                   "--verify_fatal=1", "--verify_state_save=0", "--do_verify=1", "--fallocate=none",
+                   "--allow_file_create=0", "--rate_iops=3000", "--fsync=256",
+                   std::string("--size=") + kFioSize});
       std::this_thread::sleep_for(std::chrono::milliseconds(500));
       MustRun({"setfattr", "-n", "user.chainfs.stream", "-v",
                value + (value.empty() ? "" : ",") + "id=j,speed=16M", disk_});
