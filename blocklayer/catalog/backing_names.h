@@ -6,7 +6,7 @@
 // written anywhere durable, it is walked as a later reader would walk it, and must lead to the same
 // file; else the command is refused.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <string>

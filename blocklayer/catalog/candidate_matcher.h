@@ -3,7 +3,7 @@
 // CandidateMatcher: which of the images that ought to be disks is which of those that are, or could
 // not be, at the last scan.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include "blocklayer/catalog/chain_set.h"

@@ -5,7 +5,7 @@
 // Terms: an entry is *frozen* when its disk is read-only and its file carries the locks of a
 // backing layer.
 //
-// Threads: the catalog's mu_ guards every entry.
+// Threads: CatalogParts::mu guards every entry.
 #pragma once
 
 #include <map>

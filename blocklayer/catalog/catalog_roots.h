@@ -11,7 +11,7 @@
 // Terms: an *extra root* is a directory outside the sources that a trusted record names; it counts
 // only for the chain of that record.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <functional>

@@ -8,7 +8,7 @@
 // one whose record still says `next`: the overlay it was making holds nothing and is not shown. The
 // same of a revert, whose record still says `drop`: what it removes is not shown either.
 //
-// Threads: Collect and Add need the catalog's mu_; the rest is constant after the last Add.
+// Threads: Collect and Add need CatalogParts::mu; the rest is constant after the last Add.
 #pragma once
 
 #include <map>

@@ -3,7 +3,7 @@
 // Names of the chains in view: who gets which, and which ones the next mount must be told. The
 // rules are those of name_rules.h.
 //
-// Threads: the catalog's mu_.
+// Threads: CatalogParts::mu.
 #pragma once
 
 #include "blocklayer/catalog/catalog_entry.h"

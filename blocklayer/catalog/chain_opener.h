@@ -11,7 +11,7 @@
 // One object serves one scan: it remembers what it saw, so that a thousand clones look at their
 // common base once, and one bad base is tried once.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <functional>

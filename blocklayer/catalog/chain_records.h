@@ -2,7 +2,7 @@
 //
 // ChainRecords: the durable records of the chains in view, read and put back.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <optional>

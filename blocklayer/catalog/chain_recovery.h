@@ -6,7 +6,7 @@
 // no header yet, and only while we hold the locks for writing that layer, so that no other daemon
 // can be in the midst of this snapshot. A revert that was interrupted is ended in the same way.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <optional>

@@ -5,7 +5,7 @@
 //
 // Terms: a *ghost* is a disk that is not in view any more, but that somebody still has open.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <memory>

@@ -3,7 +3,7 @@
 // DiskNotes: what people should know of disks that work. One object serves one list: it remembers
 // what became of each layer's file.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <map>

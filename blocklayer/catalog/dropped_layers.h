@@ -4,7 +4,7 @@
 // are dropped, are removed from the top down, and then the record says so. A revert that was
 // interrupted is ended by the same steps at the next mount.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <string>

@@ -3,7 +3,7 @@
 // EntryOpener: from an entry that was walked to its disk, or to the reason why it has none, and
 // when to try again.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <memory>

@@ -9,7 +9,7 @@
 // a scan spends no more than kLongest on it and goes on with the rest in the next one. Files that
 // are called like an image of the directory come first.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <chrono>

@@ -3,7 +3,7 @@
 // HiddenUsers: what overlays that are not shown (hidden_overlays.h) keep from being written, and
 // what people should know of them.
 //
-// Threads: all methods need the catalog's mu_. Those that take long let others in.
+// Threads: all methods need CatalogParts::mu. Those that take long let others in.
 #pragma once
 
 #include <map>

@@ -7,7 +7,7 @@
 // disk of its own, unless a stream has left it out. Files are told apart by device and inode, never
 // by name. Whoever removes looks at the sources again first.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <optional>

@@ -6,7 +6,7 @@
 // top down, so that whatever is there can be opened at any moment; a crash in between leaves files
 // that the report of layers calls unneeded.
 //
-// Threads: all methods need the catalog's mu_. Those that take long let others in.
+// Threads: all methods need CatalogParts::mu. Those that take long let others in.
 #pragma once
 
 #include <string>

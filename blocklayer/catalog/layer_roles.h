@@ -4,7 +4,7 @@
 // any more, or the other one's contents would change with it. So its disk turns read-only as soon
 // as nobody has it open for writing, and back again when nothing is built on it any longer.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include "blocklayer/catalog/chain_set.h"

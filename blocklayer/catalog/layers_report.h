@@ -2,7 +2,7 @@
 //
 // The report of every image in view and every layer below one, and of who needs each.
 //
-// Threads: the catalog's mu_.
+// Threads: CatalogParts::mu.
 #pragma once
 
 #include <vector>

@@ -4,7 +4,7 @@
 // They stay read-only until somebody deletes them, says that they may be written, or names them as
 // a source.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <map>

@@ -2,7 +2,7 @@
 //
 // ListPublisher: makes the lists of what is shown (shown_lists.h) from the entries.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include "blocklayer/catalog/chain_set.h"

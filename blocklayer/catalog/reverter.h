@@ -11,7 +11,7 @@
 // they keep nobody from writing; the next mount goes on with 3 when it has locked the active layer
 // for writing (chain_recovery.h). At any moment every file that is there can be opened.
 //
-// Threads: all methods need the catalog's mu_, and let others in while they look around.
+// Threads: all methods need CatalogParts::mu, and let others in while they look around.
 #pragma once
 
 #include "blocklayer/catalog/chain_records.h"

@@ -3,7 +3,7 @@
 // ScanPauses: where a scan, or another long look, lets others in, and where it learns that the end
 // has come.
 //
-// Threads: AnnounceEnd and closing, any; the rest needs the catalog's mu_.
+// Threads: AnnounceEnd and closing, any; the rest needs CatalogParts::mu.
 #pragma once
 
 #include <atomic>

@@ -7,7 +7,7 @@
 // A record that another daemon changes meanwhile (it ran a snapshot and let go of its locks) is
 // noticed by reading the records again after the images are locked.
 //
-// Threads: all methods need the catalog's mu_. A full scan lets others in.
+// Threads: all methods need CatalogParts::mu. A full scan lets others in.
 #pragma once
 
 #include <cstdint>

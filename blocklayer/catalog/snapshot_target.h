@@ -3,7 +3,7 @@
 // SnapshotTarget: where the overlay of a snapshot goes: where the user says, or beside the active
 // layer under the first number that is free.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <vector>

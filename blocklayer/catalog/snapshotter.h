@@ -11,7 +11,7 @@
 // removed when its chain is opened again (chain_recovery.h). A crash after 3 leaves the new one
 // active. Either way the contents are the same.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <string>
