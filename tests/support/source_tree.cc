@@ -35,18 +35,6 @@ std::vector<SourceFile> ReadTree(const std::vector<std::string_view>& folders,
   return files;
 }
 
-// "RULE KEY" of every list, and where it stands.
-std::map<std::string, std::string> ReadExceptions() {
-  std::map<std::string, std::string> exceptions;
-  for (const SourceFile& list : ReadTree({"tests/tidy"}, {".txt"})) {
-    for (size_t i = 0; i < list.lines.size(); ++i) {
-      if (list.lines[i].empty() || list.lines[i].starts_with('#')) continue;
-      exceptions[list.lines[i]] = fmt::format("{}:{}", list.path, i + 1);
-    }
-  }
-  return exceptions;
-}
-
 }  // namespace
 
 const std::vector<SourceFile>& Sources() {
@@ -81,17 +69,9 @@ void ReportLine(const SourceFile& source, size_t line, std::string_view what) {
   ADD_FAILURE() << source.path << ":" << line << ": " << what;
 }
 
-void ExpectOnlyExcepted(std::string_view rule,
-                        const std::map<std::string, std::string>& violations) {
-  static const std::map<std::string, std::string> exceptions = ReadExceptions();
-  const std::string prefix = fmt::format("{} ", rule);
+void ReportViolations(std::string_view rule, const std::map<std::string, std::string>& violations) {
   for (const auto& [key, what] : violations) {
-    if (!exceptions.contains(prefix + key)) ADD_FAILURE() << rule << ": " << key << ": " << what;
-  }
-  for (const auto& [line, where] : exceptions) {
-    if (line.starts_with(prefix) && !violations.contains(line.substr(prefix.size()))) {
-      ADD_FAILURE() << where << ": \"" << line << "\" is true no more; remove the line";
-    }
+    ADD_FAILURE() << rule << ": " << key << ": " << what;
   }
 }
 

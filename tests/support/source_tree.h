@@ -34,10 +34,7 @@ size_t ColumnsOf(std::string_view line);
 // Fails the running test with "PATH:LINE: what".
 void ReportLine(const SourceFile& source, size_t line, std::string_view what);
 
-// Fails for every violation that tests/tidy/exceptions/*.txt does not except, and for every
-// exception that excepts nothing any more, so that the lists only shrink. A violation is a key,
-// such as a path, and what is wrong. A line of a list is "RULE KEY"; '#' begins a comment.
-void ExpectOnlyExcepted(std::string_view rule,
-                        const std::map<std::string, std::string>& violations);
+// Fails for every violation of a rule: a key, such as a path, and what is wrong.
+void ReportViolations(std::string_view rule, const std::map<std::string, std::string>& violations);
 
 }  // namespace chainfs
