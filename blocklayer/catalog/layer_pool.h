@@ -11,7 +11,7 @@
 //
 // A layer closes (Image::Close) when the last chain lets go of it, on whatever thread that is.
 //
-// Threads: all methods need the catalog's mu_.
+// Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <map>
