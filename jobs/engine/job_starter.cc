@@ -125,7 +125,12 @@ Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand&
 Result<std::string> JobStarter::Start(const JobCommand& command) {
   CHAINFS_ASSIGN(const JobType* const type, TypeOf(command.type));
   CHAINFS_ASSIGN(const JobOptions options, ParseJobOptions(command.arguments));
-  CHAINFS_TRY(FindDisk(catalog_, command.disk->name(), options.generation));
+  CHAINFS_ASSIGN(const DiskPtr shown, FindDisk(catalog_, command.disk->name(), options.generation));
+  if (shown != command.disk) {
+    // Another one has taken its name; this one has only handles left.
+    return Fail(ErrorKind::kNotFound,
+                EscapeText(fmt::format("the disk {} is gone", command.disk->name())));
+  }
   if (catalog_.options().read_only && !options.dry_run) {
     return Fail(ErrorKind::kReadOnly, "the mount is read-only");
   }
