@@ -159,7 +159,7 @@ class JobRunTest : public testing::Test {
     JobRun* operator->() const { return run.get(); }
     JobStatus status() const { return run->Info().status; }
     void WaitStatus(JobStatus wanted) const {
-      WaitFor([&] { return status() == wanted; }, JobStatusName(wanted).data());
+      WaitFor([&] { return status() == wanted; }, std::string(JobStatusName(wanted)).c_str());
     }
     // Concluded, and the run has let go of everything.
     void WaitEnd() const {
