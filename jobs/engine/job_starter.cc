@@ -35,6 +35,16 @@ verbs::Arguments CommandToRecord(const JobPlan& plan, const JobCommand& given,
   return command;
 }
 
+// Whoever waits for the end of a job goes on when its work is gone, so its layers must not live on
+// in the plan that the job was started by.
+std::unique_ptr<ChunkWork> MakeWork(JobPlan& plan, bool dry_run) {
+  std::unique_ptr<ChunkWork> work = dry_run ? plan.estimate() : plan.work();
+  plan.claims = {};
+  plan.work = nullptr;
+  plan.estimate = nullptr;
+  return work;
+}
+
 void LogWarning(const JobSettings& settings) {
   if (!settings.warning) return;
   spdlog::warn("job {} of disk {}: {}", settings.id, settings.disk, *settings.warning);
@@ -94,15 +104,14 @@ Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand&
                        .disk = command.disk->name(),
                        .warning = planned.plan.warning};
   std::string id = settings.id;
+  std::unique_ptr<ChunkWork> work = MakeWork(planned.plan, options.dry_run);
   if (options.dry_run) {
     // It copies nothing that a limit could hold back, and nobody would resume it.
-    Accept(std::move(planned.reservation), std::move(settings), planned.plan.estimate(), nullptr,
-           nullptr);
+    Accept(std::move(planned.reservation), std::move(settings), std::move(work), nullptr, nullptr);
     return id;
   }
   settings.on_error = options.on_error;
   settings.parameters.speed = options.speed;
-  std::unique_ptr<ChunkWork> work = planned.plan.work();
   CHAINFS_TRY(work->Prepare());
   auto record = std::make_unique<RecordFile>(
       catalog_.records(), command.disk,
@@ -159,7 +168,7 @@ Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& fo
                                         .queues = true,
                                         .taken_up = true},
                                        false));
-  std::unique_ptr<ChunkWork> work = planned.plan.work();
+  std::unique_ptr<ChunkWork> work = MakeWork(planned.plan, false);
   CHAINFS_TRY(work->Prepare());
   auto file = std::make_unique<RecordFile>(catalog_.records(), disk, record);
   if (const Status renewed = file->Renew(); !renewed) {

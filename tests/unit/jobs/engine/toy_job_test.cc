@@ -5,6 +5,7 @@
 // that it can be started, refused, recorded, taken up, paused and completed is the engine's.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -31,7 +32,8 @@ struct Polished {
   std::atomic<uint64_t> bytes = 0;
   std::atomic<int> planned = 0;
   std::atomic<int> pivoted = 0;
-  std::string cloth;  // as it was planned last
+  std::string cloth;                                      // as it was planned last
+  std::shared_ptr<int> layers = std::make_shared<int>();  // stands for what a plan holds
 };
 Polished* polished = nullptr;
 
@@ -60,11 +62,12 @@ class PolishWork final : public ChunkWork {
 Result<JobPlan> PlanPolish(Catalog& /*catalog*/, const JobCommand& command) {
   ++polished->planned;
   polished->cloth = command.arguments.Text("cloth").value_or("soft");
-  JobPlan plan{.claims = {},
-               .command = {},
-               .warning = {},
-               .work = [] { return std::make_unique<PolishWork>(false); },
-               .estimate = [] { return std::make_unique<PolishWork>(true); }};
+  JobPlan plan{
+      .claims = {},
+      .command = {},
+      .warning = {},
+      .work = [held = polished->layers] { return std::make_unique<PolishWork>(false); },
+      .estimate = [held = polished->layers] { return std::make_unique<PolishWork>(true); }};
   plan.claims.fills = {command.disk->chain()->active};
   plan.command.Set("cloth", polished->cloth);
   return plan;
@@ -176,6 +179,27 @@ TEST_F(ToyJobTest, IsTakenUpByPlanningItsCommandAgain) {
   Wait("p", JobStatus::kReady);
   ASSERT_TRUE(jobs_->Complete("vm", "p"));
   Wait("p", JobStatus::kConcluded);
+}
+
+// From then on it may end at any moment, and whoever waits for that finds its layers free.
+TEST_F(ToyJobTest, ItsPlanHoldsNothingOnceItIsAnnounced) {
+  std::atomic<long> most = 0;
+  std::atomic<int> told = 0;
+  events_.SetNewsCallback([&] {
+    most = std::max(most.load(), polished_.layers.use_count());
+    ++told;
+  });
+  ASSERT_TRUE(Start(verbs::Arguments().Set("dry-run", "yes")));
+  ASSERT_TRUE(Start(verbs::Arguments().Set("id", "p")));
+  Wait("p", JobStatus::kReady);
+  Close();
+  Open(kTypes);
+  jobs_->ResumeRecorded();
+  Wait("p", JobStatus::kReady);
+  Close();
+  events_.SetNewsCallback({});
+  EXPECT_GT(told, 0);
+  EXPECT_EQ(most, 1);
 }
 
 TEST_F(ToyJobTest, ADaemonWithoutItsRowLetsTheRecordBe) {
