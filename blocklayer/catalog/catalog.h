@@ -47,7 +47,8 @@ class Catalog final : public ShownLists {
                                                CatalogOptions options);
   ~Catalog();
 
-  // At most one; set before anything changes and outliving the catalog's use.
+  // At most one, set before anything changes; null: nobody. On return the one before is not being
+  // told of a change any more, unless it calls this itself.
   void SetObserver(CatalogObserver* observer);
   // `call` is called when a Rescan would find something that no file tells (wake_up.h).
   void SetWakeUp(std::function<void()> call);

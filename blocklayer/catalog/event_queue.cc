@@ -6,6 +6,17 @@
 
 namespace chainfs {
 
+void EventQueue::SetObserver(CatalogObserver* observer) {
+  const MutexLock lock(mu_);
+  observer_.store(observer);
+  // An event that is taken out of the queue from now on goes to the new one.
+  const uint64_t under_way = delivered_;
+  const std::thread::id self = std::this_thread::get_id();
+  while (deliverer_ != std::thread::id() && deliverer_ != self && delivered_ == under_way) {
+    one_delivered_.Wait(mu_);
+  }
+}
+
 void EventQueue::Add(Event event) {
   const MutexLock lock(mu_);
   events_.push_back(std::move(event));

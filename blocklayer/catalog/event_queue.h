@@ -21,8 +21,9 @@ class EventQueue {
  public:
   using Event = std::function<void(CatalogObserver&)>;
 
-  // At most one; null: nobody is told.
-  void SetObserver(CatalogObserver* observer) { observer_.store(observer); }
+  // At most one; null: nobody is told. On return the one before is not being told of an event any
+  // more, unless it calls this itself. Who took it from observer() may still be using it.
+  void SetObserver(CatalogObserver* observer) EXCLUDES(mu_);
   CatalogObserver* observer() const { return observer_.load(); }
 
   void Add(Event event) EXCLUDES(mu_);

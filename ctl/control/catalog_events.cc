@@ -30,6 +30,8 @@ CatalogEvents::~CatalogEvents() { catalog_.SetObserver(nullptr); }
 
 void CatalogEvents::Present(Presentation* presentation) {
   presentation_ = presentation;
+  // Waits until the one before is not being told of anything any more.
+  catalog_.SetObserver(this);
   if (presentation == nullptr) return;
   for (const ServedDiskPtr& disk : disks_.List()) presentation->DiskAdded(disk);
 }

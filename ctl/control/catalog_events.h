@@ -28,7 +28,8 @@ class CatalogEvents final : public CatalogObserver {
                 jobs::JobManager& jobs);
   ~CatalogEvents() override;
 
-  // Null: nobody. It is told of the disks that are there already.
+  // Null: nobody. It is told of the disks that are there already; the one before of nothing any
+  // more, but for errors of disks that are still used.
   void Present(Presentation* presentation);
   void ReleaseEventReaders();
 

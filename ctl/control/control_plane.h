@@ -29,8 +29,8 @@ class ControlPlane {
   // `catalog` must outlive this. Recorded jobs begin with jobs.ResumeRecorded().
   ControlPlane(Catalog& catalog, CommandAccess access, MountConfig config);
 
-  // Null: nobody any more; jobs and scans must have ended by then, because one that is just being
-  // told of something is not waited for.
+  // Null: nobody any more; jobs and requests must have ended by then. What is just being told of a
+  // scan is waited for: an image that was repaired in the background may cause one at any time.
   void Present(Presentation* presentation) { changes_.Present(presentation); }
   // Publishes SHUTDOWN and brings the jobs to a consistent point, once.
   void EndJobs();

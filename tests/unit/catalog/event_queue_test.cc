@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <new>
 #include <string>
@@ -112,6 +113,45 @@ TEST(EventQueueTest, WhoeverDeliversWaitsUntilAnotherThreadHasToldOfItsEvent) {
   go_on = true;
   other.join();
   deliverer.join();
+}
+
+TEST(EventQueueTest, AnObserverThatIsReplacedIsNotCalledAnyMore) {
+  EventQueue events;
+  Listener listener;
+  std::atomic<bool> inside = false;
+  std::atomic<bool> go_on = false;
+  listener.then = [&](const std::string&) {
+    inside = true;
+    while (!go_on) std::this_thread::yield();
+  };
+  events.SetObserver(&listener);
+  events.Add(Warning("slow"));
+  events.Add(Warning("late"));
+  std::thread deliverer([&] { events.Deliver(); });
+  while (!inside) std::this_thread::yield();
+  std::atomic<bool> replaced = false;
+  std::thread other([&] {
+    events.SetObserver(nullptr);
+    replaced = true;
+  });
+  while (events.observer() != nullptr) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_FALSE(replaced) << "it is being told of something";
+  go_on = true;
+  other.join();
+  deliverer.join();
+  EXPECT_EQ(listener.heard, Texts{"slow"});
+}
+
+TEST(EventQueueTest, AnObserverMayTakeItselfOut) {
+  EventQueue events;
+  Listener listener;
+  listener.then = [&](const std::string&) { events.SetObserver(nullptr); };
+  events.SetObserver(&listener);
+  events.Add(Warning("a"));
+  events.Add(Warning("b"));
+  events.Deliver();
+  EXPECT_EQ(listener.heard, Texts{"a"});
 }
 
 }  // namespace

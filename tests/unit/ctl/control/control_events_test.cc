@@ -3,6 +3,10 @@
 // What changes of the catalog become: calls of the presentation, events, last errors (CTL-4).
 #include "ctl/control/catalog_events.h"
 
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "tests/unit/ctl/control/control_fixture.h"
 
 namespace chainfs::control {
@@ -128,6 +132,44 @@ TEST_F(ControlTest, NobodyNeedPresent) {
   EXPECT_TRUE(shown_.Take().empty());
   EXPECT_NE(plane_->disks.Find("vm.qcow2"), nullptr);
   EXPECT_EQ(NamesOf(Events()), Words{"CHAIN_CHANGE"});
+}
+
+// Holds whoever tells it of a disk until it is let go.
+class SlowPresentation final : public Presentation {
+ public:
+  void DiskAdded(const ServedDiskPtr& disk) override {
+    if (disk->disk->name() != "new") return;
+    inside = true;
+    while (!let_go) std::this_thread::yield();
+  }
+  void DiskRemoved(const Disk&) override {}
+  void AttributesChanged(const Disk&) override {}
+  void ContentsChanged(const Disk&) override {}
+  void ReleaseEventReaders() override {}
+
+  std::atomic<bool> inside = false;
+  std::atomic<bool> let_go = false;
+};
+
+TEST_F(ControlTest, APresentationMayGoWhileAScanTellsItOfSomething) {
+  Make("vm.qcow2");
+  Open();
+  SlowPresentation slow;
+  plane_->Present(&slow);
+  Make("new.qcow2");
+  std::thread scanning([&] { EXPECT_TRUE(catalog_->Rescan()); });
+  while (!slow.inside) std::this_thread::yield();
+  std::atomic<bool> gone = false;
+  std::thread leaving([&] {
+    plane_->Present(nullptr);
+    gone = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_FALSE(gone);
+  slow.let_go = true;
+  leaving.join();
+  scanning.join();
+  EXPECT_NE(plane_->disks.Find("new"), nullptr);
 }
 
 }  // namespace
