@@ -28,7 +28,6 @@ class LayerLease {
 
  private:
   friend class LayerLeases;
-  class LayerPool;
   LayerLease(LayerLeases* leases, LayerPtr layer) : leases_(leases), layer_(std::move(layer)) {}
 
   LayerLeases* leases_;  // null: moved from
