@@ -217,6 +217,27 @@ TEST_F(ManagerTest, AStreamIsTakenUpAgainAfterAShutdown) {
   }
 }
 
+// Neither a layer of the same file name nor a new active layer changes what a command meant.
+TEST_F(ManagerTest, ATakenUpJobMeansTheLayersThatItsCommandMeant) {
+  MakeFive();
+  Remember("e.qcow2");
+  ASSERT_EQ(mkdir(At("sub").c_str(), 0755), 0);
+  OpenAll();
+  Accepted({.disk = "e", .id = "s", .base = "b.qcow2", .speed = 1});
+  Snapshot("e", {.target = At("sub/b.qcow2"), .anywhere = true});
+  EXPECT_EQ(ChainOf("e"),
+            (Words{"b.qcow2", "e.qcow2", "d.qcow2", "c.qcow2", "b.qcow2", "a.qcow2"}));
+  EXPECT_EQ(Refused({.disk = "e", .base = "b.qcow2"}).kind, ErrorKind::kNotFound) << "which one?";
+  CloseAll();
+  OpenAll();
+  jobs_->ResumeRecorded();
+  ASSERT_TRUE(jobs_->SetSpeed("e", "s", 0));
+  EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
+  EXPECT_EQ(ChainOf("e"), (Words{"b.qcow2", "e.qcow2", "b.qcow2", "a.qcow2"}));
+  CloseAll();
+  ExpectAsRemembered("e.qcow2");
+}
+
 TEST_F(ManagerTest, APausedJobComesBackPaused) {
   MakeFive();
   OpenAll();
