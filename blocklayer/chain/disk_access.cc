@@ -5,6 +5,11 @@
 
 namespace chainfs {
 
+// Inlined, GCC 12 takes it for the use of a member that an empty optional does not have.
+DiskAccess::Ticket::~Ticket() {
+  if (access_ != nullptr) access_->Return(writes_);
+}
+
 bool DiskAccess::Stop() {
   const bool was_stopped = stopped_.exchange(true);
   close_awaited_.store(true);

@@ -34,9 +34,7 @@ class DiskAccess {
       std::swap(writes_, other.writes_);
       return *this;
     }
-    ~Ticket() {
-      if (access_ != nullptr) access_->Return(writes_);
-    }
+    ~Ticket();
 
    private:
     friend class DiskAccess;
