@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blocklayer/formats/qcow2/cluster_populator.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -78,6 +80,11 @@ Status ClusterPopulator::PopulateZeroes(GuestOffset offset, uint64_t length) {
     // Version 2 cannot say "zero" over a backing file: real zeros.
     const std::vector<std::byte> zeros(std::min(length, kZeroPiece));
     for (uint64_t done = 0; done < length; done += zeros.size()) {
+      // Others may have found broken tables since the last piece.
+      if (tables_.corruption().found()) {
+        return Fail(ErrorKind::kReadOnly, fmt::format("{}: cannot be written: {}", file_.path(),
+                                                      tables_.corruption().reason()));
+      }
       const uint64_t piece = std::min<uint64_t>(zeros.size(), length - done);
       CHAINFS_TRY(Populate(offset + done, std::span(zeros).first(piece)));
       CHAINFS_TRY(tables_.ledger().CommitIfMuchIsPending());

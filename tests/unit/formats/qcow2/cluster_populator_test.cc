@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blocklayer/formats/qcow2/cluster_populator.h"
 
+#include <utility>
+
 #include "tests/unit/formats/qcow2/cluster_fixture.h"
 
 namespace chainfs::qcow2 {
@@ -37,6 +39,22 @@ TEST_F(ClusterPopulatorTest, Version2WritesZeroes) {
   ASSERT_TRUE(populator_->PopulateZeroes(GuestOffset(0), 20 * kCluster));
   EXPECT_EQ(MappingOf(19 * kCluster).kind, ClusterKind::kNormal);
   EXPECT_EQ(Shown(0, 20 * kCluster), Filled(20 * kCluster, 0));
+}
+
+TEST_F(ClusterPopulatorTest, Version2EndsWhenTheImageTurnsOutCorrupt) {
+  MakeAll(2);
+  ASSERT_TRUE(all_->GrowL1For(16 << 20));
+  ASSERT_TRUE(all_->header().SetVirtualSize(16 << 20));
+  bool marked = false;
+  host_->SetHook([&](const HostCall& call) {
+    if (call.op == HostOp::kWrite && !std::exchange(marked, true)) all_->MarkCorrupt("it is bad");
+    return 0;
+  });
+  const Status populated = populator_->PopulateZeroes(GuestOffset(0), 8 << 20);
+  ASSERT_FALSE(populated);
+  EXPECT_EQ(populated.error().kind, ErrorKind::kReadOnly);
+  EXPECT_EQ(populated.error().message, "/mem/a.qcow2: cannot be written: it is bad");
+  EXPECT_EQ(MappingOf(4 << 20).kind, ClusterKind::kUnallocated);
 }
 
 TEST_F(ClusterPopulatorTest, CopiesFromAFile) {
