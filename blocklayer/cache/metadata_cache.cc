@@ -56,8 +56,9 @@ void MetadataCache::Forget(uint64_t owner, HostOffset offset, uint64_t length,
 }
 
 uint64_t MetadataCache::UsedBytes() const {
+  const uint64_t slices = slices_.Count().used_bytes;
   MutexLock lock(charge_mu_);
-  return charged_ + slices_.Count().used_bytes;
+  return charged_ + slices;
 }
 
 }  // namespace chainfs

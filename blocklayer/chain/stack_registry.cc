@@ -80,6 +80,7 @@ bool StackRegistry::IsBacked(const Layer& layer) const {
 std::vector<std::shared_ptr<const LayerStack>> StackRegistry::StacksOf(const Layer& layer) const {
   std::vector<std::shared_ptr<const LayerStack>> found;
   const MutexLock lock(mu_);
+  found.reserve(stacks_.size());  // no stack may end here, which would want the lock
   for (const auto& [key, known] : stacks_) {
     if (std::ranges::find(key, &layer) == key.end()) continue;
     if (std::shared_ptr<const LayerStack> stack = known.lock()) found.push_back(std::move(stack));
