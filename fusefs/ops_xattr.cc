@@ -89,14 +89,16 @@ Status RunCommand(MountContext& mount, fuse_req_t req, const Node& node, std::st
   if (!HasAttributes(node)) {
     return Fail(ErrorKind::kUnsupported, "this file takes no commands");
   }
-  if (flags != 0) {
-    return Fail(ErrorKind::kInvalidArgument,
-                "the flags XATTR_CREATE and XATTR_REPLACE are not for commands");
-  }
   const fuse_ctx* context = fuse_req_ctx(req);
   const control::Caller caller = {
       .uid = context->uid, .gid = context->gid, .groups = [req] { return GroupsOfCaller(req); }};
-  return mount.control.commands.Execute(name, value, node.disk, caller);
+  control::Commands& commands = mount.control.commands;
+  if (flags != 0) {
+    CHAINFS_TRY(commands.CheckCaller(name, caller));
+    return Fail(ErrorKind::kInvalidArgument,
+                "the flags XATTR_CREATE and XATTR_REPLACE are not for commands");
+  }
+  return commands.Execute(name, value, node.disk, caller);
 }
 
 int SetXattr(MountContext& mount, fuse_req_t req, fuse_ino_t ino, std::string_view name,

@@ -60,8 +60,7 @@ bool Commands::CarriesOut(std::string_view verb) {
          jobs::FindJobType(jobs::JobTypes(), verb) != nullptr;
 }
 
-Status Commands::Execute(std::string_view verb, std::string_view value, const DiskPtr& disk,
-                         const Caller& caller) {
+Status Commands::CheckCaller(std::string_view verb, const Caller& caller) const {
   if (!access_.Permits(caller)) {
     return Fail(ErrorKind::kPermission,
                 "commands are for root, the daemon's user and the group of -o control_gid");
@@ -69,6 +68,12 @@ Status Commands::Execute(std::string_view verb, std::string_view value, const Di
   if (StatusAttributes::IsName(verb)) {
     return Fail(ErrorKind::kUnsupported, fmt::format("\"{}\" can only be read", verb));
   }
+  return {};
+}
+
+Status Commands::Execute(std::string_view verb, std::string_view value, const DiskPtr& disk,
+                         const Caller& caller) {
+  CHAINFS_TRY(CheckCaller(verb, caller));
   const verbs::Verb* const row = verbs::FindVerb(verbs::Verbs(), verb);
   const auto handler = std::ranges::find(Handlers(), verb, &Handler::verb);
   if (row == nullptr || !CarriesOut(verb)) {

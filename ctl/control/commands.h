@@ -37,6 +37,8 @@ class Commands {
   // Whether it carries `verb` out; true for every row of the table.
   static bool CarriesOut(std::string_view verb);
 
+  // What Execute checks first: kPermission, and kUnsupported for the name of a status.
+  Status CheckCaller(std::string_view verb, const Caller& caller) const;
   // `disk` null: given on the mount. kPermission; kUnsupported for an unknown verb, one that does
   // not belong there, and the name of a status; kInvalidArgument for what its row does not permit.
   Status Execute(std::string_view verb, std::string_view value, const DiskPtr& disk,

@@ -87,6 +87,7 @@ TEST_F(ControlTest, RefusalsChangeNothing) {
   ExpectRefused("speed", "limit=1M", ESRCH);
   ExpectRefused("speed", "", EINVAL);
   EXPECT_EQ(SetAttribute(vm_, "user.chainfs.stream", "", XATTR_CREATE), EINVAL);
+  EXPECT_EQ(SetAttribute(vm_, "user.chainfs.info", "", XATTR_REPLACE), EOPNOTSUPP);
   EXPECT_EQ(SetAttribute(vm_, "user.chainfs.stream", std::string(65537, 'x')), E2BIG);
   EXPECT_EQ(Order(daemon_->path(), "stream"), EOPNOTSUPP);
   EXPECT_EQ(Order(*daemon_ / ".chainfs/jobs.json", "stream"), EOPNOTSUPP);
@@ -229,6 +230,9 @@ TEST_F(ControlTest, OnlySomeMayCommand) {
   };
   EXPECT_EQ(As(kNobody, kNobody, flush), EPERM);
   EXPECT_NE(LastError(vm_), "");
+  EXPECT_EQ(As(kNobody, kNobody,
+               [&] { return SetAttribute(vm_, "user.chainfs.flush", "", XATTR_CREATE); }),
+            EPERM);
   EXPECT_EQ(As(kNobody, kGroup, flush), 0);
   EXPECT_EQ(As(kNobody, kNobody, read), 0);
   EXPECT_EQ(As(kNobody, kGroup, read), 1);
