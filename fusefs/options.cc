@@ -77,7 +77,10 @@ Result<uint32_t> ParseId(const std::string& key, const std::string& value) {
 
 Result<ImageFormat> ParseFormat(const std::string& key, const std::string& value) {
   const std::optional<ImageFormat> format = ParseImageFormat(value);
-  if (!format) return Bad(fmt::format("option {}={}: neither qcow2 nor raw", key, value));
+  if (!format) {
+    return Bad(fmt::format("option {}={}: no such format; chainfs knows {}", key, value,
+                           FormatRegistry::BuiltIn().Names()));
+  }
   return *format;
 }
 

@@ -67,7 +67,8 @@ Result<SourceSpec> ParseSource(const std::string& text, const std::string& worki
     spec.format = ParseImageFormat(word);
     if (!spec.format) {
       return Fail(ErrorKind::kInvalidArgument,
-                  fmt::format("SOURCE {}: format={} is neither qcow2 nor raw", text, word));
+                  fmt::format("SOURCE {}: format={}: no such format; chainfs knows {}", text, word,
+                              FormatRegistry::BuiltIn().Names()));
     }
     rest = rest.substr(0, comma);
   }

@@ -33,7 +33,7 @@ CatalogParts::CatalogParts(CatalogOptions given, ShownLists& lists, std::functio
       matcher(roots, sources, chains),
       opener(context, pool, repairs, marks, lists, events, options.read_only),
       dropped(roots, marks),
-      recovery(roots, sources, chains, dropped, *context),
+      recovery(roots, sources, chains, dropped, *context, pool.formats()),
       scanner({.pauses = pauses,
                .roots = roots,
                .pool = pool,

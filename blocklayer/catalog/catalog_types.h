@@ -55,6 +55,9 @@ struct ImageNote {
 };
 
 // How to make a new active layer.
+// Of the overlays that snapshots make.
+inline constexpr ImageFormat kOverlayFormat = ImageFormat::kQcow2;
+
 struct SnapshotRequest {
   // Absolute, or relative to the active layer's directory; empty: NAME.N.qcow2 beside the active
   // layer, N the first free number.

@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "blocklayer/cache/metadata_cache.h"
-#include "blocklayer/formats/qcow2/qcow2_image.h"
 
 namespace chainfs {
 
@@ -61,9 +60,11 @@ Result<std::optional<FileId>> ChainRecovery::UnusedOverlay(const CatalogEntry& e
   if (std::ranges::all_of(sector, [](std::byte b) { return b == std::byte{0}; })) {
     return stat.id;
   }
+  const FormatRow* const format = formats_.Find(kOverlayFormat);
+  if (format == nullptr) return std::nullopt;
   const auto image =
-      OpenQcow2Image(std::move(file), context_.metadata(),
-                     ImageOpenOptions{.read_only = true, .owner = context_.metadata().NewOwner()});
+      format->open(std::move(file), context_.metadata(),
+                   ImageOpenOptions{.read_only = true, .owner = context_.metadata().NewOwner()});
   if (!image || !(*image)->backing()) return std::nullopt;
   const auto backing = roots_.Resolve(location, (*image)->backing()->name, record.roots);
   if (!backing) return std::nullopt;

@@ -14,6 +14,7 @@
 
 #include "blocklayer/catalog/chain_set.h"
 #include "blocklayer/catalog/dropped_layers.h"
+#include "blocklayer/formats/registry/format_registry.h"
 
 namespace chainfs {
 
@@ -21,8 +22,13 @@ class ChainRecovery {
  public:
   // The references outlive this.
   ChainRecovery(Roots& roots, Sources& sources, ChainSet& chains, DroppedLayers& dropped,
-                BlockContext& context)
-      : roots_(roots), sources_(sources), chains_(chains), dropped_(dropped), context_(context) {}
+                BlockContext& context, const FormatRegistry& formats)
+      : roots_(roots),
+        sources_(sources),
+        chains_(chains),
+        dropped_(dropped),
+        context_(context),
+        formats_(formats) {}
 
   // Ends those whose chains are open for writing here.
   void Finish(const std::vector<InterruptedChange>& interrupted);
@@ -39,6 +45,7 @@ class ChainRecovery {
   ChainSet& chains_;
   DroppedLayers& dropped_;
   BlockContext& context_;
+  const FormatRegistry& formats_;
 };
 
 }  // namespace chainfs

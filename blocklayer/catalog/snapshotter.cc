@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
-#include "blocklayer/formats/qcow2/create.h"
 
 namespace chainfs {
 namespace {
@@ -48,11 +47,19 @@ Result<Snapshotter::SnapshotPlan> Snapshotter::Plan(const DiskPtr& disk,
     return Fail(ErrorKind::kReadOnly,
                 EscapeText(fmt::format("{} is read-only: {}", entry.name, disk->ReadOnlyReason())));
   }
+  const FormatRow* const format = pool_.formats().Find(kOverlayFormat);
+  if (format == nullptr || format->create == nullptr) {
+    return Fail(ErrorKind::kUnsupported,
+                fmt::format("this chainfs makes no {} images", kOverlayFormat.name()));
+  }
   CHAINFS_ASSIGN(FileLocation target, target_.Choose(entry, request));
   const LayerPtr active = disk->chain()->active;
   CHAINFS_ASSIGN(BackingReference backing,
                  names_.For(target, entry.candidate.location, active->id, active->image->format()));
-  return SnapshotPlan{.entry = &entry, .target = std::move(target), .backing = std::move(backing)};
+  return SnapshotPlan{.entry = &entry,
+                      .target = std::move(target),
+                      .backing = std::move(backing),
+                      .create = format->create};
 }
 
 Result<std::string> Snapshotter::PlanTarget(const DiskPtr& disk, const SnapshotRequest& request) {
@@ -84,8 +91,8 @@ Result<LayerPtr> Snapshotter::MakeOverlay(const SnapshotPlan& plan,
   const LayerPtr active = plan.entry->disk->chain()->active;
   CHAINFS_ASSIGN(const FileStat owner, active->image->file().StatAccess());
   CHAINFS_ASSIGN(std::unique_ptr<File> file,
-                 CreateQcow2(*target.directory, target.name,
-                             Qcow2CreateOptions{.virtual_size = plan.entry->disk->size(),
+                 plan.create(*target.directory, target.name,
+                             ImageCreateOptions{.virtual_size = plan.entry->disk->size(),
                                                 .cluster_bits = request.cluster_bits,
                                                 .lazy_refcounts = request.lazy_refcounts,
                                                 .backing = plan.backing,
@@ -112,7 +119,7 @@ Result<LayerPtr> Snapshotter::MakeOverlay(const SnapshotPlan& plan,
     // Its backing name must lead to the layer that it continues; and Get opens this very file.
     CHAINFS_TRY(BackingNames::Check(target, plan.backing.name, active->id));
     return pool_.Get(LayerFile{.location = target,
-                               .format = ImageFormat::kQcow2,
+                               .format = kOverlayFormat,
                                .stat = made,
                                .peek = {.backing = plan.backing, .dirty = false}},
                      LayerRole::kActive);
@@ -135,7 +142,7 @@ Result<LayerPtr> Snapshotter::Take(const DiskPtr& disk, const SnapshotRequest& r
     return overlay;
   }
   record.active = target.path;
-  record.format = ImageFormat::kQcow2;
+  record.format = kOverlayFormat;
   record.backing = entry.candidate.path;
   record.next.clear();
   // First in the tables, where it can still be refused.

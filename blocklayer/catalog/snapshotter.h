@@ -51,6 +51,7 @@ class Snapshotter {
     CatalogEntry* entry = nullptr;
     FileLocation target;
     BackingReference backing;  // how the overlay names what was active
+    FormatRow::Create create = nullptr;
   };
 
   Result<SnapshotPlan> Plan(const DiskPtr& disk, const SnapshotRequest& request);

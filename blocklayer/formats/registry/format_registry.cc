@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "blocklayer/formats/qcow2/create.h"
 #include "blocklayer/formats/qcow2/header_peek.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "blocklayer/formats/raw/raw_image.h"
@@ -20,6 +21,15 @@ FormatRow Qcow2Row() {
                      const ImageOpenOptions& options) -> Result<std::unique_ptr<Image>> {
             return OpenQcow2Image(std::move(file), cache, options);
           },
+          .create = [](Directory& directory, const std::string& name,
+                       const ImageCreateOptions& options) -> Result<std::unique_ptr<File>> {
+            return CreateQcow2(directory, name,
+                               Qcow2CreateOptions{.virtual_size = options.virtual_size,
+                                                  .cluster_bits = options.cluster_bits,
+                                                  .lazy_refcounts = options.lazy_refcounts,
+                                                  .backing = options.backing,
+                                                  .permissions = options.permissions});
+          },
           .repair = RepairQcow2};
 }
 
@@ -32,6 +42,7 @@ FormatRow RawRow() {
                      const ImageOpenOptions& options) -> Result<std::unique_ptr<Image>> {
             return raw::OpenRawImage(std::move(file), options.read_only);
           },
+          .create = nullptr,
           .repair = nullptr};
 }
 

@@ -14,9 +14,11 @@
 #include <vector>
 
 #include "blocklayer/cache/metadata_cache.h"
+#include "blocklayer/image/create_options.h"
 #include "blocklayer/image/header_peek.h"
 #include "blocklayer/image/image.h"
 #include "blocklayer/image/open_options.h"
+#include "blocklayer/io/directory.h"
 
 namespace chainfs {
 
@@ -25,6 +27,8 @@ struct FormatRow {
   using BeginsLike = bool (*)(File& file);
   using Open = Result<std::unique_ptr<Image>> (*)(std::unique_ptr<File> file, MetadataCache& cache,
                                                   const ImageOpenOptions& options);
+  using Create = Result<std::unique_ptr<File>> (*)(Directory& directory, const std::string& name,
+                                                   const ImageCreateOptions& options);
   using Repair = Status (*)(File& file, const ImageRepairControl& control);
 
   ImageFormat format;
@@ -37,6 +41,10 @@ struct FormatRow {
   BeginsLike begins_like = nullptr;
   // Takes the file over. kInvalidFormat, kUnsupported (naming the feature), kCorrupt, kIo.
   Open open = nullptr;
+  // Makes an image of that name, complete and durable (file and directory) on return, and returns
+  // its file; on failure nothing of that name is left. kExists, kInvalidArgument (an option out of
+  // range, named), kIo... Null: chainfs makes no images of this format.
+  Create create = nullptr;
   // What opening for writing does to an image whose peek says that it is dirty, for somebody who
   // does it elsewhere first. The file has the locks of a writer. Null: no image is ever dirty.
   Repair repair = nullptr;

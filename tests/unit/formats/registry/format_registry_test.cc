@@ -73,6 +73,7 @@ FormatRegistry WithToy() {
                   .peek = nullptr,
                   .begins_like = nullptr,
                   .open = OpenToy,
+                  .create = nullptr,
                   .repair = nullptr});
   return FormatRegistry(std::move(rows));
 }
@@ -90,6 +91,33 @@ TEST(FormatRegistry, KnowsFormatsByNameAndByExtension) {
   EXPECT_EQ(ParseImageFormat("qcow2"), ImageFormat::kQcow2);
   EXPECT_FALSE(ParseImageFormat("QCOW2"));
   EXPECT_EQ(WithToy().Names(), "qcow2, raw and toy");
+}
+
+TEST(FormatRegistry, CreatesOverlaysOfTheFormatsThatHaveThem) {
+  const FormatRegistry& formats = FormatRegistry::BuiltIn();
+  EXPECT_EQ(formats.Find(ImageFormat::kRaw)->create, nullptr);
+  const FormatRow& qcow2 = *formats.Find(ImageFormat::kQcow2);
+  TempDir dir;
+  Roots roots(nullptr);
+  ASSERT_TRUE(roots.Add(dir.path(), RootUse::kCreate));
+  const FileLocation top = roots.Find(dir / "top.qcow2").value();
+  ASSERT_TRUE(qcow2.create(*top.directory, top.name,
+                           {.virtual_size = 3 << 20,
+                            .cluster_bits = 12,
+                            .lazy_refcounts = true,
+                            .backing = BackingReference{.name = "base.raw", .format = "raw"},
+                            .permissions = 0600}));
+  std::unique_ptr<File> file = top.directory->Open(top.name, OpenMode::kReadOnly).value();
+  EXPECT_EQ(file->StatAccess().value().permissions & 0777, 0600U);
+  MetadataCache cache(1 << 20);
+  const auto image =
+      qcow2.open(std::move(file), cache, {.read_only = true, .owner = cache.NewOwner()});
+  ASSERT_TRUE(image) << image.error().message;
+  EXPECT_EQ((*image)->virtual_size(), 3U << 20);
+  EXPECT_EQ((*image)->cluster_size(), 4096U);
+  EXPECT_EQ((*image)->backing()->name, "base.raw");
+  EXPECT_EQ(qcow2.create(*top.directory, top.name, {.virtual_size = 512}).error().kind,
+            ErrorKind::kExists);
 }
 
 class ToyFormatTest : public testing::Test {
