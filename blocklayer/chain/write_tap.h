@@ -27,8 +27,9 @@ class WriteTap {
   // which the writer waits. An error fails the change, and nothing is written; all taps that were
   // told hear AfterChange then, too. Growth is a change of what lies past the old end.
   virtual Status BeforeChange(GuestOffset /*offset*/, uint64_t /*length*/) { return {}; }
-  // The same range has changed; all of it, a part, or nothing when the change failed.
-  virtual void AfterChange(GuestOffset /*offset*/, uint64_t /*length*/) {}
+  // The same range has changed; all of it, a part, or nothing when the change failed, also for want
+  // of memory. So it may need none itself.
+  virtual void AfterChange(GuestOffset /*offset*/, uint64_t /*length*/) noexcept {}
 };
 
 // The taps of one disk. Belongs to its write gate: changed with the gate closed, used by who
@@ -49,15 +50,31 @@ class WriteTaps {
   template <typename Change>
   Status Around(GuestOffset offset, uint64_t length, const Change& change) const {
     if (taps_.empty()) return change();
+    Told told(*this, offset, length);
     Status status;
-    size_t told = 0;
-    while (status && told < taps_.size()) status = taps_[told++]->BeforeChange(offset, length);
-    if (status) status = change();
-    for (size_t i = 0; i < told; ++i) taps_[i]->AfterChange(offset, length);
-    return status;
+    while (status && told.count < taps_.size()) {
+      status = taps_[told.count++]->BeforeChange(offset, length);
+    }
+    return status ? change() : status;
   }
 
  private:
+  // Those that were told of a change hear of its end, however it ends.
+  struct Told {
+    Told(const WriteTaps& whose, GuestOffset from, uint64_t bytes)
+        : taps(whose), offset(from), length(bytes) {}
+    ~Told() {
+      for (size_t i = 0; i < count; ++i) taps.taps_[i]->AfterChange(offset, length);
+    }
+    Told(const Told&) = delete;
+    Told& operator=(const Told&) = delete;
+
+    const WriteTaps& taps;
+    const GuestOffset offset;
+    const uint64_t length;
+    size_t count = 0;
+  };
+
   std::vector<std::shared_ptr<WriteTap>> taps_;
 };
 

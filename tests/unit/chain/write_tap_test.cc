@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <new>
 #include <thread>
 
 #include "blocklayer/chain/disk.h"
@@ -32,7 +33,7 @@ class Watcher final : public WriteTap {
     }
     return {};
   }
-  void AfterChange(GuestOffset offset, uint64_t length) override {
+  void AfterChange(GuestOffset offset, uint64_t length) noexcept override {
     const MutexLock lock(mu_);
     ++told_;
     const uint64_t end = std::min(kSize, offset.value + length);
@@ -153,6 +154,16 @@ TEST_F(WriteTapTest, NoChangeFallsBetweenAddingAndBeingTold) {
       EXPECT_TRUE(mirror->dirty(cluster) || std::ranges::equal(at, was)) << cluster;
     }
   }
+}
+
+TEST_F(WriteTapTest, HearsTheEndOfAChangeThatRunsOutOfMemory) {
+  WriteTaps taps;
+  taps.Add(tap_);
+  EXPECT_THROW(
+      (void)taps.Around(GuestOffset(0), kCluster, []() -> Status { throw std::bad_alloc(); }),
+      std::bad_alloc);
+  EXPECT_EQ(tap_->told(), 1);
+  EXPECT_TRUE(tap_->dirty(0));
 }
 
 }  // namespace
