@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -23,7 +24,12 @@ Status CommitLedger::CommitNow() {
                                  tables_.l1.end());
     tables_.pending.SetUnderWay(&batch);
   }
-  Status written = batch.Write(tables_.file);
+  Status written;
+  try {
+    written = batch.Write(tables_.file);
+  } catch (const std::bad_alloc&) {
+    written = Fail(ErrorKind::kNoMemory, "out of memory");  // short: needs none itself
+  }
   {
     MutexLock lock(tables_.mu);
     tables_.pending.SetUnderWay(nullptr);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blocklayer/formats/qcow2/commit_ledger.h"
 
+#include <new>
 #include <thread>
 
 #include "blocklayer/formats/qcow2/data_clusters.h"
@@ -96,6 +97,21 @@ TEST_F(CommitLedgerTest, WhatCouldNotBeWrittenIsTriedAgain) {
 }
 
 // Q2-7.
+TEST_F(CommitLedgerTest, WhatRanOutOfMemoryIsTriedAgain) {
+  Link(0);
+  host_->SetHook([](const HostCall& call) -> int {
+    if (call.op == HostOp::kWrite) throw std::bad_alloc();
+    return 0;
+  });
+  const Status committed = ledger_->Commit();
+  ASSERT_FALSE(committed);
+  EXPECT_EQ(committed.error().kind, ErrorKind::kNoMemory);
+  EXPECT_TRUE(ledger_->HasPending());
+  StartLog();
+  EXPECT_TRUE(ledger_->Commit());
+  EXPECT_EQ(TakeLog().size(), 5u) << "refcounts, sync, L2, L1, sync";
+}
+
 TEST_F(CommitLedgerTest, AFailedSyncEndsIt) {
   Link(0);
   host_->AddFault({.matches = On(HostOp::kDataSync)});
