@@ -10,6 +10,7 @@
 #include "blocklayer/catalog/name_rules.h"
 #include "ctl/control/status_attributes.h"
 #include "ctl/verbs/verb_table.h"
+#include "jobs/engine/chain_generation.h"
 #include "jobs/job_types.h"
 
 namespace chainfs::control {
@@ -32,8 +33,8 @@ Result<uint32_t> ParseClusterBits(const verbs::Arguments& arguments) {
 
 const std::vector<Commands::Handler>& Commands::Handlers() {
   static const std::vector<Handler> handlers = {
-      {"snapshot", &Commands::Snapshot},
-      {"revert", &Commands::Revert},
+      {"snapshot", &Commands::Snapshot, true},
+      {"revert", &Commands::Revert, true},
       {"thaw",
        [](Commands& self, const Call& call) { return self.catalog_.AllowWriting(call.disk); }},
       {"flush", &Commands::Flush},
@@ -91,26 +92,26 @@ Status Commands::Execute(std::string_view verb, std::string_view value, const Di
   }
   CHAINFS_ASSIGN(const verbs::Arguments arguments, verbs::Arguments::Parse(value, row->keys));
   const Call call = {.arguments = arguments, .disk = disk, .privileged = caller.IsRoot()};
-  CHAINFS_TRY(CheckGeneration(call));
+  if (handler == Handlers().end()) {
+    CHAINFS_TRY(jobs_.Start({.type = std::string(verb),
+                             .disk = disk,
+                             .arguments = arguments,
+                             .privileged = call.privileged}));
+    return {};
+  }
+  // Once per command: where something is reserved, only the check under the reservation counts, and
+  // jobs make it themselves.
+  if (!handler->reserves) CHAINFS_TRY(CheckGeneration(call));
   CHAINFS_ASSIGN(const bool dry_run, arguments.Switch("dry-run", false));
   if (dry_run && row->dry_run == verbs::DryRun::kChecks) return {};
-  if (handler != Handlers().end()) return handler->run(*this, call);
-  CHAINFS_TRY(jobs_.Start({.type = std::string(verb),
-                           .disk = disk,
-                           .arguments = arguments,
-                           .privileged = call.privileged}));
-  return {};
+  return handler->run(*this, call);
 }
 
-Status Commands::CheckGeneration(const Call& call) const {
+Status Commands::CheckGeneration(const Call& call) {
   CHAINFS_ASSIGN(const std::optional<uint64_t> wanted, call.arguments.Number("generation"));
   if (!wanted) return {};
   if (call.disk == nullptr) return Bad("generation= is only for commands on a disk");
-  const uint64_t now = call.disk->chain()->generation;
-  if (now == *wanted) return {};
-  return Fail(ErrorKind::kStale,
-              fmt::format("the chain of {} has changed: generation {} was expected, it is {}",
-                          call.disk->name(), *wanted, now));
+  return jobs::CheckGeneration(*call.disk, wanted);
 }
 
 Result<DiskPtr> Commands::DiskToSnapshot(const Call& call) const {
@@ -145,6 +146,7 @@ Status Commands::Snapshot(const Call& call) {
     return Fail(ErrorKind::kReadOnly, "the mount is read-only");
   }
   CHAINFS_ASSIGN(jobs::Reservation reservation, jobs_.ReserveDisk(*disk, "snapshot", id, false));
+  CHAINFS_TRY(CheckGeneration(call));
   if (dry_run) {
     CHAINFS_TRY(catalog_.PlanSnapshot(disk, request));
   } else {

@@ -53,12 +53,13 @@ class Commands {
   struct Handler {
     std::string_view verb;
     std::function<Status(Commands&, const Call&)> run;
+    bool reserves = false;  // and checks the generation itself, under its reservation
   };
   using JobAction = Status (jobs::JobManager::*)(std::string_view disk, std::string_view id);
 
   static const std::vector<Handler>& Handlers();
 
-  Status CheckGeneration(const Call& call) const;
+  static Status CheckGeneration(const Call& call);
   // The disk that a snapshot on a disk or on the mount means.
   Result<DiskPtr> DiskToSnapshot(const Call& call) const;
   Status Snapshot(const Call& call);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "jobs/engine/chain_generation.h"
 #include "jobs/engine/record_file.h"
 
 namespace chainfs::jobs {
@@ -52,20 +53,10 @@ void LogWarning(const JobSettings& settings) {
 
 }  // namespace
 
-Result<DiskPtr> JobStarter::FindDisk(const Catalog& catalog, const std::string& name,
-                                     std::optional<uint64_t> generation) {
-  DiskPtr disk = catalog.Find(name);
-  if (!disk) {
-    return Fail(ErrorKind::kNotFound, EscapeText(fmt::format("there is no disk {}", name)));
-  }
-  const uint64_t now = disk->chain()->generation;
-  if (generation && *generation != now) {
-    return Fail(ErrorKind::kStale,
-                fmt::format("the chain of {} has changed: its generation is {}, not {}; look at "
-                            "the chain again",
-                            name, now, *generation));
-  }
-  return disk;
+Result<DiskPtr> JobStarter::FindDisk(const std::string& name) const {
+  DiskPtr disk = catalog_.Find(name);
+  if (disk) return disk;
+  return Fail(ErrorKind::kNotFound, EscapeText(fmt::format("there is no disk {}", name)));
 }
 
 Result<const JobType*> JobStarter::TypeOf(const std::string& name) const {
@@ -76,13 +67,20 @@ Result<const JobType*> JobStarter::TypeOf(const std::string& name) const {
 }
 
 Result<JobStarter::Planned> JobStarter::Plan(const JobType& type, const JobCommand& command,
-                                             const Admission& wanted, bool dry_run) const {
+                                             const Admission& wanted,
+                                             const JobOptions& options) const {
+  // A plan for another generation may fail for layers that are gone, which is not the reason that
+  // helps. The second time, under the reservation, is the one that counts.
+  const auto plan_now = [&]() -> Result<JobPlan> {
+    CHAINFS_TRY(CheckGeneration(*command.disk, options.generation));
+    return type.plan(catalog_, command);
+  };
   for (int attempt = 0; attempt < kPlanAttempts; ++attempt) {
-    CHAINFS_ASSIGN(JobPlan plan, type.plan(catalog_, command));
+    CHAINFS_ASSIGN(JobPlan plan, plan_now());
     Admission admission = wanted;
-    if (!dry_run) admission.claims = plan.claims;
+    if (!options.dry_run) admission.claims = plan.claims;
     CHAINFS_ASSIGN(Reservation reservation, registry_.Reserve(std::move(admission)));
-    CHAINFS_ASSIGN(const JobPlan again, type.plan(catalog_, command));
+    CHAINFS_ASSIGN(const JobPlan again, plan_now());
     if (plan.claims == again.claims) {
       return Planned{.plan = std::move(plan), .reservation = std::move(reservation)};
     }
@@ -98,7 +96,7 @@ Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand&
                                         .id = options.id,
                                         .type = std::string(type.name),
                                         .queues = true},
-                                       options.dry_run));
+                                       options));
   JobSettings settings{.id = planned.reservation.id(),
                        .type = std::string(type.name),
                        .disk = command.disk->name(),
@@ -134,7 +132,7 @@ Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand&
 Result<std::string> JobStarter::Start(const JobCommand& command) {
   CHAINFS_ASSIGN(const JobType* const type, TypeOf(command.type));
   CHAINFS_ASSIGN(const JobOptions options, ParseJobOptions(command.arguments));
-  CHAINFS_ASSIGN(const DiskPtr shown, FindDisk(catalog_, command.disk->name(), options.generation));
+  CHAINFS_ASSIGN(const DiskPtr shown, FindDisk(command.disk->name()));
   if (shown != command.disk) {
     // Another one has taken its name; this one has only handles left.
     return Fail(ErrorKind::kNotFound,
@@ -155,8 +153,11 @@ Result<std::string> JobStarter::Start(const JobCommand& command) {
 Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& found) {
   CHAINFS_ASSIGN(const JobType* const type, TypeOf(record.type));
   CHAINFS_TRY(CheckRecordedCommand(*type, record.command));
-  CHAINFS_ASSIGN(const JobOptions options, ParseJobOptions(record.command));
-  CHAINFS_ASSIGN(const DiskPtr disk, FindDisk(catalog_, record.disk, std::nullopt));
+  CHAINFS_ASSIGN(JobOptions options, ParseJobOptions(record.command));
+  // These were for whoever gave the command. It was accepted, and its own work has moved the chain.
+  options.generation.reset();
+  options.dry_run = false;
+  CHAINFS_ASSIGN(const DiskPtr disk, FindDisk(record.disk));
   const JobCommand command{.type = record.type,
                            .disk = disk,
                            .arguments = record.command,
@@ -167,7 +168,7 @@ Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& fo
                                         .type = record.type,
                                         .queues = true,
                                         .taken_up = true},
-                                       false));
+                                       options));
   std::unique_ptr<ChunkWork> work = MakeWork(planned.plan, false);
   CHAINFS_TRY(work->Prepare());
   auto file = std::make_unique<RecordFile>(catalog_.records(), disk, record);

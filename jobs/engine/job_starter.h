@@ -40,21 +40,19 @@ class JobStarter {
   // Starts those that may run now.
   void StartQueued();
 
-  // kNotFound when no disk is shown by that name, kStale when its chain has another generation.
-  static Result<DiskPtr> FindDisk(const Catalog& catalog, const std::string& name,
-                                  std::optional<uint64_t> generation);
-
  private:
   // A plan and the claims that were admitted for it.
   struct Planned {
     JobPlan plan;
     Reservation reservation;
   };
+  // kNotFound when no disk is shown by that name.
+  Result<DiskPtr> FindDisk(const std::string& name) const;
   Result<const JobType*> TypeOf(const std::string& name) const;
   // Plans, reserves what the plan names, and makes sure that the chain was still the same when the
   // reservation began to protect it.
   Result<Planned> Plan(const JobType& type, const JobCommand& command, const Admission& wanted,
-                       bool dry_run) const;
+                       const JobOptions& options) const;
   Result<std::string> StartOnce(const JobType& type, const JobCommand& command,
                                 const JobOptions& options);
   void Accept(Reservation reservation, JobSettings settings, std::unique_ptr<ChunkWork> work,

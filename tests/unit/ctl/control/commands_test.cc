@@ -89,6 +89,8 @@ TEST_F(CommandsTest, AnotherGenerationIsRefusedEverywhere) {
                                                        : "";
     EXPECT_EQ(Refused("vm", verb.name, needed + "generation=77"), ErrorKind::kStale) << verb.name;
   }
+  EXPECT_EQ(Refused("vm", "stream", "base=nothing.qcow2,generation=77"), ErrorKind::kStale)
+      << "that a layer is not there any more is no help";
   EXPECT_TRUE(Order("vm", "flush", "generation=" + Generation("vm")));
   EXPECT_EQ(Refused("", "flush", "generation=0"), ErrorKind::kInvalidArgument);
   ASSERT_TRUE(Order("vm", "snapshot", "generation=" + Generation("vm")));
