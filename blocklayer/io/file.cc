@@ -12,9 +12,15 @@ Status File::DataSync() {
                             "unmount, check the image and mount again",
                             path()));
   }
-  Status synced = DoDataSync();
-  if (!synced) poisoned_.store(true, std::memory_order_release);
-  return synced;
+  try {
+    Status synced = DoDataSync();
+    if (!synced) poisoned_.store(true, std::memory_order_release);
+    return synced;
+  } catch (...) {
+    // There was no memory to say what failed; but something did.
+    poisoned_.store(true, std::memory_order_release);
+    throw;
+  }
 }
 
 Status File::SetPermissions(mode_t /*permissions*/) {

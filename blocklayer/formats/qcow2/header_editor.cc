@@ -27,10 +27,16 @@ Status HeaderEditor::ChangeSector(const std::function<void(HeaderSector)>& chang
   CHAINFS_TRY(file_.ReadZeroFilled(HostOffset(0), sector));
   if (file_.poisoned()) return file_.DataSync();  // fails, and says why
   change(sector);
-  Status status = file_.WriteAt(HostOffset(0), sector);
-  if (status) status = file_.DataSync();
-  if (!status) uncertain_.store(true, std::memory_order_release);
-  return status;
+  try {
+    Status status = file_.WriteAt(HostOffset(0), sector);
+    if (status) status = file_.DataSync();
+    if (!status) uncertain_.store(true, std::memory_order_release);
+    return status;
+  } catch (...) {
+    // There was no memory to say what failed; but something did.
+    uncertain_.store(true, std::memory_order_release);
+    throw;
+  }
 }
 
 Status HeaderEditor::SetVirtualSize(uint64_t size) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -238,9 +239,11 @@ class SyncFails : public PosixFile {
  public:
   using PosixFile::PosixFile;
   bool fail = false;
+  bool no_memory = false;  // to say so
 
  protected:
   Status DoDataSync() override {
+    if (no_memory) throw std::bad_alloc();
     return fail ? Status(FailErrno(EIO, "disk")) : PosixFile::DoDataSync();
   }
 };
@@ -256,6 +259,15 @@ TEST_F(PosixFileTest, AFailedSyncPoisonsForGood) {
   const Status again = file.DataSync();
   ASSERT_FALSE(again);
   EXPECT_EQ(again.error().kind, ErrorKind::kIo);
+}
+
+TEST_F(PosixFileTest, SoDoesOneThatRanOutOfMemory) {
+  SyncFails file("memfd", UniqueFd(::memfd_create("chainfs-test", MFD_CLOEXEC)), true);
+  file.no_memory = true;
+  EXPECT_THROW((void)file.DataSync(), std::bad_alloc);
+  file.no_memory = false;
+  EXPECT_TRUE(file.poisoned());
+  EXPECT_FALSE(file.DataSync());
 }
 
 }  // namespace

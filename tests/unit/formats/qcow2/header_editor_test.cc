@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blocklayer/formats/qcow2/header_editor.h"
 
+#include <new>
+
 #include "tests/unit/formats/qcow2/table_fixture.h"
 
 namespace chainfs::qcow2 {
@@ -37,6 +39,17 @@ TEST_F(HeaderEditorTest, AChangeThatFailedHalfWayLeavesItUncertain) {
   Make();
   host_->AddFault({.matches = On(HostOp::kWrite)});
   EXPECT_FALSE(tables_->header.SetVirtualSize(2 << 20));
+  EXPECT_TRUE(tables_->header.uncertain());
+  EXPECT_EQ(tables_->header.virtual_size(), 1u << 20);
+}
+
+TEST_F(HeaderEditorTest, SoDoesOneThatRanOutOfMemory) {
+  Make();
+  host_->SetHook([](const HostCall& call) -> int {
+    if (call.op == HostOp::kWrite) throw std::bad_alloc();
+    return 0;
+  });
+  EXPECT_THROW((void)tables_->header.SetVirtualSize(2 << 20), std::bad_alloc);
   EXPECT_TRUE(tables_->header.uncertain());
   EXPECT_EQ(tables_->header.virtual_size(), 1u << 20);
 }
