@@ -190,18 +190,13 @@ Status Commands::Flush(const Call& call) {
 
 Status Commands::Speed(const Call& call) {
   CHAINFS_ASSIGN(const std::optional<uint64_t> limit, call.arguments.Size("limit"));
-  const Target target = FindTarget(call);
-  return jobs_.SetSpeed(target.disk, target.id, limit.value_or(0));
+  return jobs_.SetSpeed(call.disk, JobIdOf(call), limit.value_or(0));
 }
 
 Status Commands::Control(const Call& call, JobAction action) {
-  const Target target = FindTarget(call);
-  return (jobs_.*action)(target.disk, target.id);
+  return (jobs_.*action)(call.disk, JobIdOf(call));
 }
 
-Commands::Target Commands::FindTarget(const Call& call) {
-  return {.disk = call.disk != nullptr ? call.disk->name() : "",
-          .id = call.arguments.Text("id").value_or("")};
-}
+std::string Commands::JobIdOf(const Call& call) { return call.arguments.Text("id").value_or(""); }
 
 }  // namespace chainfs::control

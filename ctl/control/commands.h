@@ -55,7 +55,7 @@ class Commands {
     std::function<Status(Commands&, const Call&)> run;
     bool reserves = false;  // and checks the generation itself, under its reservation
   };
-  using JobAction = Status (jobs::JobManager::*)(std::string_view disk, std::string_view id);
+  using JobAction = Status (jobs::JobManager::*)(const DiskPtr& disk, std::string_view id);
 
   static const std::vector<Handler>& Handlers();
 
@@ -67,13 +67,8 @@ class Commands {
   Status Flush(const Call& call);
   Status Speed(const Call& call);
   Status Control(const Call& call, JobAction action);
-
-  // The disk and the job id that a job verb names; either may be empty.
-  struct Target {
-    std::string disk;
-    std::string id;
-  };
-  static Target FindTarget(const Call& call);
+  // The job that a job verb names; empty when it names none.
+  static std::string JobIdOf(const Call& call);
 
   Catalog& catalog_;
   jobs::JobManager& jobs_;

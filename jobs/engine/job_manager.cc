@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/engine/job_manager.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
+#include "blocklayer/catalog/name_rules.h"
 #include "jobs/engine/finished_command.h"
 
 namespace chainfs::jobs {
@@ -10,7 +13,8 @@ namespace chainfs::jobs {
 // A job that has concluded may have held what a waiting one needs.
 JobManager::JobManager(Catalog& catalog, EventLog& events, std::span<const JobType> types,
                        JobManagerOptions options)
-    : events_(events),
+    : catalog_(catalog),
+      events_(events),
       starter_(catalog, events, types, registry_, arena_,
                {.failed = std::move(options.failed),
                 .released = {},
@@ -43,35 +47,53 @@ void JobManager::ShowConcluded(Reservation command) {
   recorded_.RetrySoon();
 }
 
-Status JobManager::Cancel(std::string_view disk, std::string_view id) {
-  if (registry_.IsWaiting(disk, id)) return recorded_.Drop(disk, id);
-  CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, registry_.ForVerb(disk, id));
+Result<std::string> JobManager::ListedName(const DiskPtr& disk) const {
+  if (disk == nullptr) return std::string();
+  const DiskPtr shown = catalog_.Find(disk->name());
+  if (shown == nullptr || shown == disk) return disk->name();
+  return Fail(ErrorKind::kNotFound,
+              EscapeText(fmt::format("the disk {} is gone, and another one has its name; name its "
+                                     "job by id= on the mount point",
+                                     disk->name())));
+}
+
+Result<std::shared_ptr<ListedJob>> JobManager::JobFor(const DiskPtr& disk,
+                                                      std::string_view id) const {
+  CHAINFS_ASSIGN(const std::string name, ListedName(disk));
+  return registry_.ForVerb(name, id);
+}
+
+Status JobManager::Cancel(const DiskPtr& disk, std::string_view id) {
+  CHAINFS_ASSIGN(const std::string name, ListedName(disk));
+  if (registry_.IsWaiting(name, id)) return recorded_.Drop(name, id);
+  CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, registry_.ForVerb(name, id));
   return job->Cancel();
 }
 
-Status JobManager::Pause(std::string_view disk, std::string_view id) {
-  CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, registry_.ForVerb(disk, id));
+Status JobManager::Pause(const DiskPtr& disk, std::string_view id) {
+  CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, JobFor(disk, id));
   return job->Pause();
 }
 
-Status JobManager::Resume(std::string_view disk, std::string_view id) {
-  CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, registry_.ForVerb(disk, id));
+Status JobManager::Resume(const DiskPtr& disk, std::string_view id) {
+  CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, JobFor(disk, id));
   return job->Resume();
 }
 
-Status JobManager::Complete(std::string_view disk, std::string_view id) {
-  CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, registry_.ForVerb(disk, id));
+Status JobManager::Complete(const DiskPtr& disk, std::string_view id) {
+  CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, JobFor(disk, id));
   return job->Complete();
 }
 
-Status JobManager::SetSpeed(std::string_view disk, std::string_view id, uint64_t bytes_per_second) {
-  CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, registry_.ForVerb(disk, id));
+Status JobManager::SetSpeed(const DiskPtr& disk, std::string_view id, uint64_t bytes_per_second) {
+  CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, JobFor(disk, id));
   return job->SetSpeed(bytes_per_second);
 }
 
-Status JobManager::Dismiss(std::string_view disk, std::string_view id) {
-  if (registry_.IsWaiting(disk, id)) return recorded_.Drop(disk, id);
-  return registry_.Dismiss(disk, id);
+Status JobManager::Dismiss(const DiskPtr& disk, std::string_view id) {
+  CHAINFS_ASSIGN(const std::string name, ListedName(disk));
+  if (registry_.IsWaiting(name, id)) return recorded_.Drop(name, id);
+  return registry_.Dismiss(name, id);
 }
 
 std::vector<JobInfo> JobManager::Jobs(std::string_view disk) const { return registry_.Jobs(disk); }

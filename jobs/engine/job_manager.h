@@ -8,6 +8,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -56,15 +57,16 @@ class JobManager {
   // The command was carried out: the history shows it as a concluded job of its id.
   void ShowConcluded(Reservation command);
 
-  // `disk` empty: any. `id` empty: the newest job that has not finished (for Dismiss: that has), no
-  // dry run if there is another. kNoSuchJob; kInvalidArgument naming the state when the verb is not
-  // legal in it.
-  Status Cancel(std::string_view disk, std::string_view id);
-  Status Pause(std::string_view disk, std::string_view id);
-  Status Resume(std::string_view disk, std::string_view id);
-  Status Complete(std::string_view disk, std::string_view id);
-  Status SetSpeed(std::string_view disk, std::string_view id, uint64_t bytes_per_second);
-  Status Dismiss(std::string_view disk, std::string_view id);
+  // `disk` null: any, also one that is not shown. `id` empty: the newest job that has not finished
+  // (for Dismiss: that has), no dry run if there is another. kNoSuchJob; kNotFound when another
+  // disk has its name by now, for the jobs of both are listed by it; kInvalidArgument naming the
+  // state when the verb is not legal in it.
+  Status Cancel(const DiskPtr& disk, std::string_view id);
+  Status Pause(const DiskPtr& disk, std::string_view id);
+  Status Resume(const DiskPtr& disk, std::string_view id);
+  Status Complete(const DiskPtr& disk, std::string_view id);
+  Status SetSpeed(const DiskPtr& disk, std::string_view id, uint64_t bytes_per_second);
+  Status Dismiss(const DiskPtr& disk, std::string_view id);
 
   // Newest first; `disk` empty: of all disks. Running ones and the last 32 concluded per disk.
   std::vector<JobInfo> Jobs(std::string_view disk) const;
@@ -75,6 +77,11 @@ class JobManager {
   void Shutdown();
 
  private:
+  // What the list knows jobs of `disk` by.
+  Result<std::string> ListedName(const DiskPtr& disk) const;
+  Result<std::shared_ptr<ListedJob>> JobFor(const DiskPtr& disk, std::string_view id) const;
+
+  Catalog& catalog_;
   EventLog& events_;
   JobRegistry registry_;
   JobStarter starter_;

@@ -297,16 +297,16 @@ class ChainModel : public ::testing::Test {
     // A verb that comes too late is refused; that is no failure.
     switch (random_.Below(4)) {
       case 0:
-        (void)jobs_->Pause("vm", stream_);
+        (void)jobs_->Pause(catalog_->Find("vm"), stream_);
         break;
       case 1:
-        (void)jobs_->Resume("vm", stream_);
+        (void)jobs_->Resume(catalog_->Find("vm"), stream_);
         break;
       case 2:
-        (void)jobs_->SetSpeed("vm", stream_, random_.OneIn(2) ? 0 : (4 << 20));
+        (void)jobs_->SetSpeed(catalog_->Find("vm"), stream_, random_.OneIn(2) ? 0 : (4 << 20));
         break;
       default:
-        if (random_.OneIn(4)) (void)jobs_->Cancel("vm", stream_);
+        if (random_.OneIn(4)) (void)jobs_->Cancel(catalog_->Find("vm"), stream_);
     }
   }
 
@@ -317,8 +317,9 @@ class ChainModel : public ::testing::Test {
       const auto job = jobs_->Find("vm", stream_);
       ASSERT_TRUE(job);
       if (IsOver(*job)) break;
-      if (job->status == jobs::JobStatus::kPaused) (void)jobs_->Resume("vm", stream_);
-      (void)jobs_->SetSpeed("vm", stream_, 0);
+      if (job->status == jobs::JobStatus::kPaused)
+        (void)jobs_->Resume(catalog_->Find("vm"), stream_);
+      (void)jobs_->SetSpeed(catalog_->Find("vm"), stream_, 0);
       ASSERT_LT(std::chrono::steady_clock::now(), guard) << "the stream does not end";
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }

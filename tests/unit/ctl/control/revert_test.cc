@@ -140,7 +140,7 @@ TEST_F(RevertTest, IsRefusedWithTheReason) {
   ticket.reset();
   const std::string job = Accepted({.disk = "vm", .speed = 1});
   EXPECT_NE(Refused("vm.qcow2").message.find(job), std::string::npos);
-  ASSERT_TRUE(jobs_->Cancel("vm", job));
+  ASSERT_TRUE(jobs_->Cancel(Disk("vm"), job));
   WaitEnd("vm", job);
   EXPECT_EQ(First(), 5);
 }

@@ -62,9 +62,9 @@ TEST_F(ManagerTest, TwoJobsThatWouldSpoilEachOthersLayersAreNotBothAccepted) {
     EXPECT_NE(error.message.find(id), std::string::npos) << error.message;
   }
   const std::string other = Accepted({.disk = "b", .speed = 1});
-  ASSERT_TRUE(jobs_->Cancel("b", other));
+  ASSERT_TRUE(jobs_->Cancel(Disk("b"), other));
   WaitEnd("b", other);
-  ASSERT_TRUE(jobs_->Cancel("e", id));
+  ASSERT_TRUE(jobs_->Cancel(Disk("e"), id));
   EXPECT_TRUE(WaitEnd("e", id).cancelled);
   Stream({.disk = "e"});
 }
@@ -88,7 +88,7 @@ TEST_F(ManagerTest, IdsAreUniqueUntilDismissed) {
   Stream({.disk = "e", .id = "mine", .base = "d.qcow2"});
   EXPECT_EQ(Refused({.disk = "e", .id = "mine", .base = "d.qcow2"}).kind, ErrorKind::kExists);
   EXPECT_EQ(Refused({.disk = "d", .id = "mine", .base = "c.qcow2"}).kind, ErrorKind::kExists);
-  ASSERT_TRUE(jobs_->Dismiss("e", "mine"));
+  ASSERT_TRUE(jobs_->Dismiss(Disk("e"), "mine"));
   EXPECT_FALSE(jobs_->Find("e", "mine").has_value());
   Stream({.disk = "e", .id = "mine", .base = "d.qcow2"});
 }
@@ -96,22 +96,22 @@ TEST_F(ManagerTest, IdsAreUniqueUntilDismissed) {
 TEST_F(ManagerTest, VerbsMeanTheNewestJobUnlessOneIsNamed) {
   MakeFive();
   OpenAll();
-  const Status nothing = jobs_->Cancel("e", "");
+  const Status nothing = jobs_->Cancel(Disk("e"), "");
   ASSERT_FALSE(nothing);
   EXPECT_EQ(nothing.error().kind, ErrorKind::kNoSuchJob);
   Stream({.disk = "e", .base = "d.qcow2"});
   const std::string id = Endless("e");
   // Dismiss, the newest that has finished.
-  ASSERT_TRUE(jobs_->Dismiss("e", ""));
+  ASSERT_TRUE(jobs_->Dismiss(Disk("e"), ""));
   EXPECT_EQ(jobs_->Jobs("e").size(), 1u);
-  const Status early = jobs_->Dismiss("e", "");
+  const Status early = jobs_->Dismiss(Disk("e"), "");
   ASSERT_FALSE(early);
   EXPECT_EQ(early.error().kind, ErrorKind::kInvalidArgument);
   EXPECT_NE(early.error().message.find("has not finished yet"), std::string::npos);
-  EXPECT_EQ(jobs_->Pause("d", id).error().kind, ErrorKind::kNoSuchJob);
-  ASSERT_TRUE(jobs_->Cancel("e", ""));
+  EXPECT_EQ(jobs_->Pause(Disk("d"), id).error().kind, ErrorKind::kNoSuchJob);
+  ASSERT_TRUE(jobs_->Cancel(Disk("e"), ""));
   EXPECT_TRUE(WaitEnd("e", id).cancelled);
-  ASSERT_TRUE(jobs_->Dismiss("e", id));
+  ASSERT_TRUE(jobs_->Dismiss(Disk("e"), id));
   EXPECT_TRUE(jobs_->Jobs("e").empty());
 }
 
@@ -121,7 +121,7 @@ TEST_F(ManagerTest, ACancelledStreamLeavesTheChainAndNoRecord) {
   OpenAll();
   const std::string id = Endless("e");
   EXPECT_EQ(Records(), Words{"job-" + id});
-  ASSERT_TRUE(jobs_->Cancel("e", id));
+  ASSERT_TRUE(jobs_->Cancel(Disk("e"), id));
   EXPECT_EQ(WaitEnd("e", id).error, "cancelled");
   EXPECT_TRUE(Records().empty());
   EXPECT_EQ(ChainOf("e").size(), 5u);
@@ -157,8 +157,8 @@ TEST_F(ManagerTest, SixteenRunSixtyFourWaitTheRestIsRefused) {
   EXPECT_EQ(full.kind, ErrorKind::kBusy);
   EXPECT_EQ(jobs_->Find("c15", "j15")->status, JobStatus::kRunning);
   EXPECT_EQ(jobs_->Find("c16", "j16")->status, JobStatus::kCreated);
-  ASSERT_TRUE(jobs_->Cancel("c16", ""));
-  ASSERT_TRUE(jobs_->Cancel("c0", ""));
+  ASSERT_TRUE(jobs_->Cancel(Disk("c16"), ""));
+  ASSERT_TRUE(jobs_->Cancel(Disk("c0"), ""));
   WaitEnd("c16", "j16");
   WaitFor([&] { return jobs_->Find("c17", "j17")->status == JobStatus::kRunning; },
           "the next in the queue");
@@ -194,10 +194,10 @@ TEST_F(ManagerTest, AStreamIsTakenUpAgainAfterAShutdown) {
     if (with_base) request.base = "a.qcow2";
     Accepted(request);
     WaitFor([&] { return jobs_->Find("e", "s")->current_progress > 0; }, "progress");
-    ASSERT_TRUE(jobs_->SetSpeed("e", "s", 1));
+    ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), "s", 1));
     jobs_->Shutdown();
     EXPECT_EQ(StartStream(*jobs_, *catalog_, {.disk = "e"}).error().kind, ErrorKind::kShutdown);
-    EXPECT_EQ(jobs_->Cancel("e", "s").error().kind, ErrorKind::kShutdown);
+    EXPECT_EQ(jobs_->Cancel(Disk("e"), "s").error().kind, ErrorKind::kShutdown);
     EXPECT_EQ(Records(), Words{"job-s"});
     EXPECT_TRUE(Events("BLOCK_JOB_CANCELLED").empty());
     CloseAll();
@@ -208,7 +208,7 @@ TEST_F(ManagerTest, AStreamIsTakenUpAgainAfterAShutdown) {
     jobs_->ResumeRecorded();
     ASSERT_TRUE(jobs_->Find("e", "s").has_value());
     EXPECT_EQ(jobs_->Find("e", "s")->speed, 1u);
-    ASSERT_TRUE(jobs_->SetSpeed("e", "s", 0));
+    ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), "s", 0));
     EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
     EXPECT_TRUE(Records().empty());
     CloseAll();
@@ -231,7 +231,7 @@ TEST_F(ManagerTest, ATakenUpJobMeansTheLayersThatItsCommandMeant) {
   CloseAll();
   OpenAll();
   jobs_->ResumeRecorded();
-  ASSERT_TRUE(jobs_->SetSpeed("e", "s", 0));
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), "s", 0));
   EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
   EXPECT_EQ(ChainOf("e"), (Words{"b.qcow2", "e.qcow2", "b.qcow2", "a.qcow2"}));
   CloseAll();
@@ -242,14 +242,14 @@ TEST_F(ManagerTest, APausedJobComesBackPaused) {
   MakeFive();
   OpenAll();
   Endless("e", "s");
-  ASSERT_TRUE(jobs_->Pause("e", "s"));
+  ASSERT_TRUE(jobs_->Pause(Disk("e"), "s"));
   WaitFor([&] { return jobs_->Find("e", "s")->status == JobStatus::kPaused; }, "paused");
   CloseAll();
   OpenAll();
   jobs_->ResumeRecorded();
   WaitFor([&] { return jobs_->Find("e", "s")->status == JobStatus::kPaused; }, "paused again");
-  ASSERT_TRUE(jobs_->SetSpeed("e", "s", 0));
-  ASSERT_TRUE(jobs_->Resume("e", "s"));
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), "s", 0));
+  ASSERT_TRUE(jobs_->Resume(Disk("e"), "s"));
   EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
 }
 
@@ -261,7 +261,7 @@ TEST_F(ManagerTest, AnEndThatWasAlmostReachedIsReached) {
   const auto records = catalog_->records().ReadAll("job-");
   ASSERT_TRUE(records);
   std::string contents = records->at(0).contents;
-  ASSERT_TRUE(jobs_->Cancel("e", "s"));
+  ASSERT_TRUE(jobs_->Cancel(Disk("e"), "s"));
   WaitEnd("e", "s");
   Stream({.disk = "e"});
   contents.replace(contents.find("copy"), 4, "pivot");
@@ -296,7 +296,7 @@ TEST_F(ManagerTest, ARecordOfAnOlderDaemonIsTakenUp) {
   ASSERT_TRUE(records && records->size() == 1);
   EXPECT_EQ(records->front().contents.front(), '{');
   EXPECT_TRUE(ParseJobRecord(records->front().contents));
-  ASSERT_TRUE(jobs_->SetSpeed("e", "s", 0));
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), "s", 0));
   const JobInfo info = WaitEnd("e", "s");
   EXPECT_FALSE(info.error.has_value()) << *info.error;
   EXPECT_EQ(info.removed, (Words{At("c.qcow2"), At("b.qcow2")}));
@@ -305,12 +305,34 @@ TEST_F(ManagerTest, ARecordOfAnOlderDaemonIsTakenUp) {
   ExpectAsRemembered("e.qcow2");
 }
 
+// They were for whoever gave the command; the chain may have moved by the job's own work.
+TEST_F(ManagerTest, ARecordThatNamesAGenerationOrADryRunIsTakenUpAllTheSame) {
+  MakeFive();
+  OpenAll();
+  Endless("e", "s");
+  std::string contents = catalog_->records().ReadAll("job-")->at(0).contents;
+  ASSERT_TRUE(jobs_->Cancel(Disk("e"), "s"));
+  WaitEnd("e", "s");
+  const std::string top = "\"top\": \"";
+  contents.replace(contents.find(top), 0, "\"generation\": \"77\", \"dry-run\": \"yes\", ");
+  ASSERT_TRUE(catalog_->records().Write(*Disk("e"), "job-s", contents));
+  CloseAll();
+  OpenAll();
+  jobs_->ResumeRecorded();
+  ASSERT_EQ(jobs_->Find("e", "s")->error, std::nullopt);
+  EXPECT_FALSE(jobs_->Find("e", "s")->dry_run);
+  EXPECT_EQ(Refused({.disk = "e"}).kind, ErrorKind::kBusy) << "it claims its layers";
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), "s", 0));
+  EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
+  EXPECT_EQ(ChainOf("e"), Words{"e.qcow2"});
+}
+
 TEST_F(ManagerTest, RecordsThatMakeNoSenseAreLeftAlone) {
   MakeFive();
   OpenAll();
   Endless("e", "s");
   const std::string good = catalog_->records().ReadAll("job-")->at(0).contents;
-  ASSERT_TRUE(jobs_->Cancel("e", "s"));
+  ASSERT_TRUE(jobs_->Cancel(Disk("e"), "s"));
   WaitEnd("e", "s");
   const auto write = [&](const std::string& name, const std::string& from, const std::string& to) {
     std::string contents = good;
@@ -333,7 +355,7 @@ TEST_F(ManagerTest, RecordsThatMakeNoSenseAreLeftAlone) {
     EXPECT_EQ(waiting->status, JobStatus::kWaiting);
     EXPECT_TRUE(waiting->error.has_value());
     EXPECT_EQ(Refused({.disk = "e", .id = id}).kind, ErrorKind::kExists);
-    ASSERT_TRUE(jobs_->Cancel("", id));
+    ASSERT_TRUE(jobs_->Cancel(nullptr, id));
   }
   EXPECT_TRUE(jobs_->Jobs("").empty());
   EXPECT_TRUE(Records().empty());
@@ -361,7 +383,7 @@ TEST_F(ManagerTest, ARecordedStreamWaitsForItsDiskAndKeepsItsId) {
   ASSERT_TRUE(catalog_->Rescan());
   jobs_->RetryRecorded();
   WaitFor([&] { return jobs_->Find("e", id)->status == JobStatus::kRunning; }, "taken up");
-  ASSERT_TRUE(jobs_->SetSpeed("e", id, 0));
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), id, 0));
   EXPECT_FALSE(WaitEnd("e", id).error.has_value());
   EXPECT_EQ(Records(), Words{"job-" + other});
   CloseAll();
@@ -404,7 +426,7 @@ TEST_F(ManagerTest, ARecordThatIsThereIsNotReplaced) {
   OpenAll();
   jobs_->ResumeRecorded();
   EXPECT_EQ(Endless("e"), "stream-2");
-  ASSERT_TRUE(jobs_->Cancel("e", "stream-2"));
+  ASSERT_TRUE(jobs_->Cancel(Disk("e"), "stream-2"));
   WaitEnd("e", "stream-2");
   EXPECT_EQ(Refused({.disk = "e", .id = "mine"}).kind, ErrorKind::kExists);
   for (const std::string name : {"job-stream-1", "job-mine"}) {
@@ -430,9 +452,9 @@ TEST_F(ManagerTest, ADryRunIsNoWorkThatWasDone) {
   EXPECT_TRUE(jobs_->Find("e", "real").has_value());
   EXPECT_EQ(jobs_->Find("e", "")->id, last);
   // They do not stand between a command and the stream that runs.
-  ASSERT_TRUE(jobs_->Pause("e", ""));
+  ASSERT_TRUE(jobs_->Pause(Disk("e"), ""));
   WaitFor([&] { return jobs_->Find("e", running)->status == JobStatus::kPaused; }, "paused");
-  ASSERT_TRUE(jobs_->Cancel("", ""));
+  ASSERT_TRUE(jobs_->Cancel(nullptr, ""));
   EXPECT_TRUE(WaitEnd("e", running).cancelled);
 }
 
@@ -498,6 +520,22 @@ TEST_F(ManagerTest, OnlyDeadClaimsAreRemoved) {
   EXPECT_EQ(Records(), Words{"job-young"});
 }
 
+TEST_F(ManagerTest, AVerbOnADiskMeansNoJobOfAnotherThatTookItsName) {
+  MakeFive();
+  Create("raw.raw", kMiB);
+  OpenAll();
+  const DiskPtr before = Disk("raw");
+  ASSERT_EQ(::rename(At("raw.raw").c_str(), At("raw.away").c_str()), 0);
+  EXPECT_EQ(jobs_->Cancel(before, "").error().kind, ErrorKind::kNoSuchJob);
+  ASSERT_TRUE(catalog_->Rescan());
+  EXPECT_EQ(jobs_->Cancel(before, "").error().kind, ErrorKind::kNoSuchJob) << "by its name still";
+  Create("raw.raw", 2 * kMiB);
+  ASSERT_TRUE(catalog_->Rescan());
+  ASSERT_NE(Disk("raw"), before);
+  EXPECT_EQ(jobs_->Cancel(before, "").error().kind, ErrorKind::kNotFound);
+  EXPECT_EQ(jobs_->Cancel(Disk("raw"), "").error().kind, ErrorKind::kNoSuchJob);
+}
+
 // Removing it fails in the middle of somebody else's try: it is tried again, not forgotten.
 TEST_F(ManagerTest, AWaitingJobIsNeverLeftInHand) {
   MakeFive();
@@ -512,7 +550,7 @@ TEST_F(ManagerTest, AWaitingJobIsNeverLeftInHand) {
     // What is not trusted cannot be removed.
     ASSERT_EQ(::chmod(store.c_str(), 0777), 0);
     std::thread other([&] { jobs_->RetryRecorded(); });
-    EXPECT_FALSE(jobs_->Cancel("e", "s"));
+    EXPECT_FALSE(jobs_->Cancel(nullptr, "s"));
     other.join();
     ASSERT_EQ(::chmod(store.c_str(), 0700), 0);
   }
@@ -543,7 +581,7 @@ TEST_F(ManagerTest, TheEndAndATryToTakeUpAgree) {
   }
   OpenAll();
   jobs_->ResumeRecorded();
-  ASSERT_TRUE(jobs_->SetSpeed("e", "s", 0));
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), "s", 0));
   EXPECT_FALSE(WaitEnd("e", "s").error.has_value());
 }
 
@@ -566,7 +604,7 @@ TEST_F(ManagerTest, AShortCommandIsAdmittedLikeAJob) {
     ASSERT_TRUE(alone);
     EXPECT_EQ(Refused({.disk = "e"}).kind, ErrorKind::kBusy);
     const std::string other = Endless("d");
-    ASSERT_TRUE(jobs_->Cancel("d", other));
+    ASSERT_TRUE(jobs_->Cancel(Disk("d"), other));
     WaitEnd("d", other);
   }
   EXPECT_TRUE(jobs_->Jobs("e").empty());
@@ -591,14 +629,14 @@ TEST_F(ManagerTest, AShortCommandIsShownAsAConcludedJob) {
   }
   EXPECT_EQ(story, (Words{"created", "running", "waiting", "pending", "BLOCK_JOB_COMPLETED",
                           "concluded"}));
-  for (const Status& refused :
-       {jobs_->Cancel("e", "s1"), jobs_->Pause("e", "s1"), jobs_->Resume("e", "s1"),
-        jobs_->SetSpeed("e", "s1", 1), jobs_->Complete("e", "s1")}) {
+  for (const Status& refused : {jobs_->Cancel(Disk("e"), "s1"), jobs_->Pause(Disk("e"), "s1"),
+                                jobs_->Resume(Disk("e"), "s1"), jobs_->SetSpeed(Disk("e"), "s1", 1),
+                                jobs_->Complete(Disk("e"), "s1")}) {
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().message, "s1 has already finished");
   }
   EXPECT_EQ(Refused({.disk = "e", .id = "s1"}).kind, ErrorKind::kExists);
-  ASSERT_TRUE(jobs_->Dismiss("e", "s1"));
+  ASSERT_TRUE(jobs_->Dismiss(Disk("e"), "s1"));
   EXPECT_TRUE(jobs_->Jobs("").empty());
 }
 

@@ -155,7 +155,7 @@ TEST_F(ToyJobTest, IsReadyUntilItIsCompleted) {
     std::this_thread::sleep_for(1ms);
   }
   EXPECT_EQ(polished_.pivoted, 0);
-  ASSERT_TRUE(jobs_->Complete("vm", *id));
+  ASSERT_TRUE(jobs_->Complete(catalog_->Find("vm"), *id));
   EXPECT_FALSE(Wait(*id, JobStatus::kConcluded).error.has_value());
   EXPECT_EQ(polished_.pivoted, 1);
   EXPECT_EQ(Record(), "");
@@ -164,7 +164,7 @@ TEST_F(ToyJobTest, IsReadyUntilItIsCompleted) {
 TEST_F(ToyJobTest, IsTakenUpByPlanningItsCommandAgain) {
   ASSERT_TRUE(Start(verbs::Arguments().Set("id", "p").Set("cloth", "a,b\n")));
   Wait("p", JobStatus::kReady);
-  ASSERT_TRUE(jobs_->Pause("vm", "p"));
+  ASSERT_TRUE(jobs_->Pause(catalog_->Find("vm"), "p"));
   Wait("p", JobStatus::kStandby);
   EXPECT_NE(Record().find("\"polish\""), std::string::npos) << Record();
   Close();
@@ -175,9 +175,9 @@ TEST_F(ToyJobTest, IsTakenUpByPlanningItsCommandAgain) {
   EXPECT_GT(polished_.planned, 0);
   EXPECT_EQ(polished_.cloth, "a,b\n");
   Wait("p", JobStatus::kPaused);
-  ASSERT_TRUE(jobs_->Resume("vm", "p"));
+  ASSERT_TRUE(jobs_->Resume(catalog_->Find("vm"), "p"));
   Wait("p", JobStatus::kReady);
-  ASSERT_TRUE(jobs_->Complete("vm", "p"));
+  ASSERT_TRUE(jobs_->Complete(catalog_->Find("vm"), "p"));
   Wait("p", JobStatus::kConcluded);
 }
 
@@ -225,7 +225,7 @@ TEST_F(ToyJobTest, ItsClaimsKeepAnotherAway) {
   EXPECT_EQ(second.error().kind, ErrorKind::kBusy);
   EXPECT_NE(second.error().message.find("already uses a layer that this polish would"),
             std::string::npos);
-  ASSERT_TRUE(jobs_->Cancel("vm", *id));
+  ASSERT_TRUE(jobs_->Cancel(catalog_->Find("vm"), *id));
   Wait(*id, JobStatus::kConcluded);
   EXPECT_TRUE(Start({}));
 }

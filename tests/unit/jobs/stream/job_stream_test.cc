@@ -171,7 +171,7 @@ TEST_F(StreamTest, TwoStreamsThatTouchOnlyAtABase) {
   const std::string upper = Accepted({.disk = "e", .base = "c.qcow2", .speed = kMiB});
   const std::string lower = Accepted({.disk = "e", .top = "c.qcow2", .base = "a.qcow2"});
   EXPECT_FALSE(WaitEnd("e", lower).error.has_value());
-  ASSERT_TRUE(jobs_->SetSpeed("e", upper, 0));
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), upper, 0));
   EXPECT_FALSE(WaitEnd("e", upper).error.has_value());
   const Words shape = {"e.qcow2", "c.qcow2", "a.qcow2"};
   EXPECT_EQ(ChainOf("e"), shape);
@@ -296,7 +296,7 @@ TEST_F(StreamTest, ADiskThatGrowsMeanwhileDoesNotShowTheBase) {
   OpenAll();
   const std::string id = Accepted({.disk = "c", .base = "a.qcow2", .speed = 1});
   ASSERT_TRUE(Disk("c")->Grow(6 * kMiB));
-  ASSERT_TRUE(jobs_->SetSpeed("c", id, 0));
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("c"), id, 0));
   EXPECT_FALSE(WaitEnd("c", id).error.has_value());
   CloseAll();
   ExpectSound("c.qcow2");
@@ -310,7 +310,7 @@ TEST_F(StreamTest, ASnapshotMeanwhileMovesTheDiskNotTheStream) {
   const std::string id = Accepted({.disk = "e", .base = "a.qcow2", .speed = 1});
   Snapshot("e", {.target = "f.qcow2"});
   EXPECT_EQ(ChainOf("e").size(), 6u);
-  ASSERT_TRUE(jobs_->SetSpeed("e", id, 0));
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), id, 0));
   const JobInfo info = WaitEnd("e", id);
   EXPECT_FALSE(info.error.has_value()) << *info.error;
   const Words shape = {"f.qcow2", "e.qcow2", "a.qcow2"};

@@ -320,7 +320,7 @@ TEST_F(LeftOutTest, DeleteOutlivesTheDaemon) {
   CloseAll();
   OpenAll();
   jobs_->ResumeRecorded();
-  ASSERT_TRUE(jobs_->SetSpeed("e", "s", 0));
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), "s", 0));
   EXPECT_EQ(WaitEnd("e", "s").removed.size(), 4u);
   EXPECT_FALSE(Exists("a.qcow2"));
 }
