@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blocklayer/formats/qcow2/dereferences.h"
 
+#include <new>
+
 #include "blocklayer/formats/qcow2/corruption.h"
 
 namespace chainfs::qcow2 {
@@ -20,25 +22,39 @@ void AppendDropped(const Geometry& geometry, const ClusterMapping& old, const Cl
 }
 
 Status Dereferences::Drop(std::span<const uint64_t> clusters) {
-  for (size_t i = 0; i < clusters.size(); ++i) {
-    const uint64_t cluster = clusters[i];
-    const uint64_t host = geometry_.HostOf(cluster).value;
-    uint32_t& waiting = waiting_[cluster];
-    ++waiting;
+  size_t counted = 0;  // of them, as waiting
+  const auto stop_waiting = [&] {
+    for (const uint64_t cluster : clusters.first(counted)) StopWaiting(cluster);
+  };
+  try {
     Status status;
-    if (overlap_.Holds(cluster, 1)) {
-      status = CorruptEntry(path_, "L2 entry: it names metadata of the image, at", host);
-    } else if (const Result<uint64_t> refcount = refcounts_.Get(cluster); !refcount) {
-      status = std::unexpected(refcount.error());
-    } else if (*refcount < waiting) {
-      status = CorruptEntry(path_, "refcount (too low) of the cluster at", host);
+    while (status && counted < clusters.size()) {
+      const uint64_t cluster = clusters[counted];
+      const uint32_t waiting = ++waiting_[cluster];
+      ++counted;
+      status = CheckDrop(cluster, waiting);
     }
-    if (!status) {
-      for (const uint64_t planned : clusters.first(i + 1)) StopWaiting(planned);
-      return status;
+    if (status) {
+      pending_.AddDereferenced(clusters);
+    } else {
+      stop_waiting();
     }
+    return status;
+  } catch (const std::bad_alloc&) {
+    stop_waiting();
+    throw;
   }
-  pending_.AddDereferenced(clusters);
+}
+
+Status Dereferences::CheckDrop(uint64_t cluster, uint32_t waiting) {
+  const uint64_t host = geometry_.HostOf(cluster).value;
+  if (overlap_.Holds(cluster, 1)) {
+    return CorruptEntry(path_, "L2 entry: it names metadata of the image, at", host);
+  }
+  CHAINFS_ASSIGN(const uint64_t refcount, refcounts_.Get(cluster));
+  if (refcount < waiting) {
+    return CorruptEntry(path_, "refcount (too low) of the cluster at", host);
+  }
   return {};
 }
 

@@ -38,7 +38,8 @@ class Dereferences {
         pending_(pending) {}
 
   // Each of `clusters` loses a reference (two, if it is named twice) by the next commit: all, or on
-  // failure none. kCorrupt where one holds metadata or has no reference left to lose.
+  // failure (also for want of memory) none. kCorrupt where one holds metadata or has no reference
+  // left to lose.
   Status Drop(std::span<const uint64_t> clusters);
   // The clusters of a table that the header named until now. What was not counted cannot be given
   // back, and what cannot be looked up is a leak.
@@ -53,6 +54,8 @@ class Dereferences {
   void Release(std::span<const uint64_t> clusters);
 
  private:
+  // Whether the cluster has as many references to lose as are `waiting`.
+  Status CheckDrop(uint64_t cluster, uint32_t waiting);
   void StopWaiting(uint64_t cluster);
 
   const std::string& path_;

@@ -102,10 +102,11 @@ Status L2Tables::SetEntries(GuestOffset first, std::span<const L2Entry> entries)
     changes.push_back(
         {std::move(slice), table + geometry.L2SliceOffset(guest), geometry.IndexInL2Slice(guest)});
   }
+  // A slice that is pending for nothing does no harm; one that is not pending would be lost.
+  for (const Change& change : changes) tables_.pending.AddL2(change.slice_offset, change.slice);
   CHAINFS_TRY(tables_.dereferences.Drop(dropped));
   for (uint64_t i = 0; i < entries.size(); ++i) {
     codec_.Store(*changes[i].slice, changes[i].index, entries[i]);
-    tables_.pending.AddL2(changes[i].slice_offset, changes[i].slice);
   }
   return {};
 }

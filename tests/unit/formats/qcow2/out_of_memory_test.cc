@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every allocation of a change of mappings fails once: afterwards the image goes on being used, and
+// nothing that is linked was given up.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "blocklayer/formats/qcow2/check.h"
+#include "tests/unit/formats/qcow2/cluster_fixture.h"
+
+namespace {
+
+// Allocations of this thread that succeed before one fails; negative: none fails.
+thread_local int64_t allocations_left = -1;
+
+}  // namespace
+
+void* operator new(size_t size) {
+  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
+  void* const memory = std::malloc(size);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, size_t /*size*/) noexcept { std::free(memory); }
+
+namespace chainfs::qcow2 {
+namespace {
+
+class OutOfMemoryTest : public ClusterFixture {
+ protected:
+  // Whether `change` came to its end with so many allocations.
+  template <typename Change>
+  static bool ComesToItsEnd(int64_t allocations, const Change& change) {
+    allocations_left = allocations;
+    bool ended = true;
+    try {
+      ended = change().has_value();
+    } catch (const std::bad_alloc&) {
+      ended = false;
+    }
+    ended = ended && allocations_left >= 0;
+    allocations_left = -1;
+    return ended;
+  }
+  void Settle() {
+    for (int i = 0; i < 4; ++i) ASSERT_TRUE(all_->ledger().Commit());
+  }
+};
+
+TEST_F(OutOfMemoryTest, NothingLinkedIsGivenUp) {
+  constexpr uint64_t kGuest = 60 * kCluster;  // around a boundary of L2 tables
+  constexpr size_t kBytes = 8 * kCluster;
+  bool ended = false;
+  for (int64_t allocations = 0; !ended && allocations < 1000; ++allocations) {
+    SCOPED_TRACE(allocations);
+    MakeAll();
+    ASSERT_TRUE(writer_->Write(GuestOffset(kGuest), Filled(kBytes, 1), nullptr));
+    ASSERT_NO_FATAL_FAILURE(Settle());
+    ended = ComesToItsEnd(allocations, [&] {
+      return zeroer_->WriteZeroes(GuestOffset(kGuest), kBytes, false, nullptr);
+    });
+    ASSERT_NO_FATAL_FAILURE(Settle());
+    const auto report = CheckQcow2(*file_);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->corruptions, 0u) << report->messages.front();
+    // And it can be changed again.
+    ASSERT_TRUE(zeroer_->WriteZeroes(GuestOffset(kGuest), kBytes, false, nullptr));
+    ASSERT_NO_FATAL_FAILURE(Settle());
+    EXPECT_EQ(Shown(kGuest, kBytes), Filled(kBytes, 0));
+    all_.reset();
+    host_ = MemHost::Create();
+  }
+  EXPECT_TRUE(ended);
+}
+
+}  // namespace
+}  // namespace chainfs::qcow2
