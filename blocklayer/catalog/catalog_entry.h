@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "blocklayer/base/backoff.h"
-#include "blocklayer/catalog/catalog_sources.h"
 #include "blocklayer/catalog/chain_opener.h"
+#include "blocklayer/catalog/sources.h"
 #include "blocklayer/chain/disk.h"
 
 namespace chainfs {

@@ -21,8 +21,8 @@
 #include <string>
 #include <vector>
 
-#include "blocklayer/catalog/catalog_roots.h"
 #include "blocklayer/catalog/layer_pool.h"
+#include "blocklayer/catalog/roots.h"
 
 namespace chainfs {
 

@@ -20,8 +20,8 @@
 #include <vector>
 
 #include "blocklayer/catalog/background_repairs.h"
-#include "blocklayer/catalog/catalog_peek.h"
-#include "blocklayer/catalog/catalog_roots.h"
+#include "blocklayer/catalog/header_names.h"
+#include "blocklayer/catalog/roots.h"
 #include "blocklayer/chain/block_context.h"
 #include "blocklayer/chain/layer.h"
 #include "blocklayer/formats/registry/format_registry.h"

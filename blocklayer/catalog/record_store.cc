@@ -5,7 +5,7 @@
 
 #include <set>
 
-#include "blocklayer/catalog/catalog_sources.h"
+#include "blocklayer/catalog/sources.h"
 
 namespace chainfs {
 

@@ -13,7 +13,7 @@
 #include <array>
 #include <atomic>
 
-#include "blocklayer/catalog/catalog_roots.h"
+#include "blocklayer/catalog/roots.h"
 #include "tests/crash/crash_chain.h"
 #include "tests/support/effort.h"
 

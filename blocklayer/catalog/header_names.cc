@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "blocklayer/catalog/catalog_peek.h"
+#include "blocklayer/catalog/header_names.h"
 
 #include <string_view>
 

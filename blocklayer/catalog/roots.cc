@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "blocklayer/catalog/catalog_roots.h"
+#include "blocklayer/catalog/roots.h"
 
 #include <fmt/format.h>
 

@@ -18,9 +18,9 @@
 #include <string>
 #include <vector>
 
-#include "blocklayer/catalog/catalog_roots.h"
 #include "blocklayer/catalog/catalog_types.h"
 #include "blocklayer/catalog/record_directory.h"
+#include "blocklayer/catalog/roots.h"
 #include "blocklayer/catalog/shown_names.h"
 
 namespace chainfs {

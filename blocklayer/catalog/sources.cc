@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "blocklayer/catalog/catalog_sources.h"
+#include "blocklayer/catalog/sources.h"
 
 #include <fmt/format.h>
 
