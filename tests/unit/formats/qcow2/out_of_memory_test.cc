@@ -76,5 +76,55 @@ TEST_F(OutOfMemoryTest, NothingLinkedIsGivenUp) {
   EXPECT_TRUE(ended);
 }
 
+// What was taken by a commit that fails is written by a later one.
+TEST_F(OutOfMemoryTest, NothingPendingIsLost) {
+  constexpr uint64_t kGuest = 60 * kCluster;
+  constexpr size_t kBytes = 8 * kCluster;
+  bool ended = false;
+  for (int64_t allocations = 0; !ended && allocations < 1000; ++allocations) {
+    SCOPED_TRACE(allocations);
+    MakeAll();
+    ASSERT_TRUE(writer_->Write(GuestOffset(kGuest), Filled(kBytes, 1), nullptr));
+    ended = ComesToItsEnd(allocations, [&] { return all_->ledger().Commit(); });
+    ASSERT_NO_FATAL_FAILURE(Settle());
+    const auto report = CheckQcow2(*file_);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->corruptions, 0u) << report->messages.front();
+    all_ = std::make_unique<ImageTables>(*file_, cache_, cache_.NewOwner(), epoch_,
+                                         *ReadQcow2Header(*file_));
+    EXPECT_EQ(MappingOf(kGuest).kind, ClusterKind::kNormal);
+    EXPECT_EQ(MappingOf(kGuest + kBytes - 1).kind, ClusterKind::kNormal);
+    all_.reset();
+    host_ = MemHost::Create();
+  }
+  EXPECT_TRUE(ended);
+}
+
+TEST_F(OutOfMemoryTest, WritesCanBeRepeated) {
+  constexpr uint64_t kGuest = 60 * kCluster + 100;
+  constexpr size_t kBytes = 8 * kCluster;
+  bool ended = false;
+  for (int64_t allocations = 0; !ended && allocations < 1000; ++allocations) {
+    SCOPED_TRACE(allocations);
+    MakeAll();
+    const FullOf below(7);
+    const Bytes data = Filled(kBytes, 1);
+    ended = ComesToItsEnd(allocations,
+                          [&] { return writer_->Write(GuestOffset(kGuest), data, &below); });
+    ASSERT_NO_FATAL_FAILURE(Settle());
+    const auto report = CheckQcow2(*file_);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->corruptions, 0u) << report->messages.front();
+    ASSERT_TRUE(writer_->Write(GuestOffset(kGuest), data, &below));
+    ASSERT_NO_FATAL_FAILURE(Settle());
+    EXPECT_EQ(Shown(kGuest, kBytes, &below), data);
+    EXPECT_EQ(Shown(60 * kCluster, 100, &below), Filled(100, 7));
+    EXPECT_EQ(CheckQcow2(*file_)->corruptions, 0u);
+    all_.reset();
+    host_ = MemHost::Create();
+  }
+  EXPECT_TRUE(ended);
+}
+
 }  // namespace
 }  // namespace chainfs::qcow2
