@@ -37,14 +37,14 @@ Status ImageTables::MoveL1(uint64_t entries) {
   // their table entries, and the table itself.
   CHAINFS_TRY(state_.pending.WriteRefcounts(state_.file));
   CHAINFS_TRY(state_.file.ZeroRange(offset, clusters << geometry.cluster_bits));
-  CHAINFS_TRY(state_.l1_to_change->CopyTo(offset));
+  CHAINFS_TRY(state_.l1_to_change->CopyTo(offset, entries));
   CHAINFS_TRY(state_.file.DataSync());
   CHAINFS_TRY(state_.growth.WriteTable());
   CHAINFS_TRY(state_.header.ChangeSector(
       [&](HeaderSector sector) { PutL1Table(sector, offset, static_cast<uint32_t>(entries)); }));
 
   state_.pending.ForgetL1();  // all of it was just written
-  state_.l1_to_change->MoveTo(offset, entries);
+  state_.l1_to_change->Move();
   state_.overlap.Add(first, clusters);
   state_.dereferences.DropTable(geometry.ClusterOf(old_offset), old_clusters);
   return {};

@@ -8,12 +8,8 @@ namespace chainfs::qcow2 {
 L1Table::L1Table(File& file, TableSlices& slices, const Geometry& geometry, HostOffset offset,
                  uint64_t entries)
     : file_(file), slices_(slices), geometry_(geometry) {
-  MoveTo(offset, entries);
-}
-
-void L1Table::MoveTo(HostOffset offset, uint64_t entries) {
   places_.push_back(std::make_unique<Place>(offset, entries));
-  current_.store(places_.back().get(), std::memory_order_release);
+  Move();
 }
 
 Result<SlicePtr> L1Table::SliceOf(const Place& place, uint64_t index) const {
@@ -60,7 +56,7 @@ HostOffset L1Table::Store(uint64_t index, uint64_t entry, const SlicePtr& slice)
   return offset() + RoundDown(index * 8, geometry_.slice_bytes());
 }
 
-Status L1Table::CopyTo(HostOffset to) {
+Status L1Table::CopyTo(HostOffset to, uint64_t entries) {
   const Place& from = current();
   const uint64_t per_slice = entries_per_slice();
   for (uint64_t index = 0; index < from.entries; index += per_slice) {
@@ -71,6 +67,7 @@ Status L1Table::CopyTo(HostOffset to) {
     }
     CHAINFS_TRY(file_.WriteAt(to + index * 8, slice->bytes().first(count * 8)));
   }
+  places_.push_back(std::make_unique<Place>(to, entries));
   return {};
 }
 

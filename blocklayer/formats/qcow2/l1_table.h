@@ -42,10 +42,10 @@ class L1Table {
   Result<SlicePtr> SliceToChange(uint64_t index) { return SliceOf(current(), index); }
   // Cannot fail. Returns where on disk the slice belongs; it is for the caller to write it.
   HostOffset Store(uint64_t index, uint64_t entry, const SlicePtr& slice);
-  // Writes the table as it is in memory to `to`, which reads as zeros.
-  Status CopyTo(HostOffset to);
-  // From now on the table is there.
-  void MoveTo(HostOffset offset, uint64_t entries);
+  // Writes the table as it is in memory to `to`, which reads as zeros and has room for `entries`.
+  Status CopyTo(HostOffset to, uint64_t entries);
+  // From now on the table is where it was copied to last. Cannot fail: the header says so already.
+  void Move() { current_.store(places_.back().get(), std::memory_order_release); }
 
  private:
   struct Place {
@@ -64,7 +64,7 @@ class L1Table {
   File& file_;
   TableSlices& slices_;
   const Geometry geometry_;
-  std::vector<std::unique_ptr<Place>> places_;  // the last one is current
+  std::vector<std::unique_ptr<Place>> places_;  // the last one is current, or will be
   std::atomic<const Place*> current_ = nullptr;
 };
 

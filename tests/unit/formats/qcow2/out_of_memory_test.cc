@@ -126,5 +126,32 @@ TEST_F(OutOfMemoryTest, WritesCanBeRepeated) {
   EXPECT_TRUE(ended);
 }
 
+// Whether or not the L1 table has moved, what is written afterwards is found again.
+TEST_F(OutOfMemoryTest, TheL1TableIsWhereTheHeaderSays) {
+  const Bytes data = Filled(kCluster, 1);
+  bool ended = false;
+  for (int64_t allocations = 0; !ended && allocations < 1000; ++allocations) {
+    SCOPED_TRACE(allocations);
+    MakeAll();
+    ended = ComesToItsEnd(allocations, [&] { return all_->GrowL1For(8 << 20); });
+    // Where it is not known which table the disk names, nothing is written any more.
+    if (!all_->failed()) {
+      ASSERT_TRUE(writer_->Write(GuestOffset(40 * kCluster), data, nullptr));
+      ASSERT_NO_FATAL_FAILURE(Settle());
+    }
+    const auto report = CheckQcow2(*file_);
+    ASSERT_TRUE(report);
+    EXPECT_EQ(report->corruptions, 0u) << report->messages.front();
+    const bool written = !all_->failed();
+    all_ = std::make_unique<ImageTables>(*file_, cache_, cache_.NewOwner(), epoch_,
+                                         *ReadQcow2Header(*file_));
+    EXPECT_EQ(MappingOf(40 * kCluster).kind,
+              written ? ClusterKind::kNormal : ClusterKind::kUnallocated);
+    all_.reset();
+    host_ = MemHost::Create();
+  }
+  EXPECT_TRUE(ended);
+}
+
 }  // namespace
 }  // namespace chainfs::qcow2
