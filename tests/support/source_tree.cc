@@ -37,7 +37,7 @@ std::vector<SourceFile> ReadTree(const std::vector<std::string_view>& folders,
 
 }  // namespace
 
-const std::vector<SourceFile>& Sources() {
+const std::vector<SourceFile>& SourceFiles() {
   static const std::vector<SourceFile> sources = [] {
     auto files = ReadTree({"blocklayer", "jobs", "fusefs", "ctl", "tests"}, {".cc", ".h"});
     std::ranges::sort(files, {}, &SourceFile::path);

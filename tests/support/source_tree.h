@@ -24,7 +24,7 @@ struct SourceFile {
 };
 
 // Every .cc and .h file of ours, by path.
-const std::vector<SourceFile>& Sources();
+const std::vector<SourceFile>& SourceFiles();
 // Every .md file, by path.
 const std::vector<SourceFile>& Documents();
 

@@ -33,7 +33,7 @@ std::map<std::string, ClassUse> ClassesDefinedOutOfLine() {
   // "Result<int> Outer::Inner::Name(": the last part is the member, the one before it the class.
   static const std::regex member(R"(((?:[A-Z]\w*::)+)(?:~?\w+|operator[^\s\w]+)\()");
   std::map<std::string, ClassUse> classes;
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     if (source.IsHeader() || !FollowsClassRules(source)) continue;
     for (const std::string& line : source.lines) {
       if (line.empty() || std::isalpha(static_cast<unsigned char>(line[0])) == 0) continue;
@@ -52,11 +52,11 @@ std::map<std::string, ClassUse> ClassesDefinedOutOfLine() {
 
 TEST(ClassRules, EverySourceHasItsHeader) {
   std::set<std::string> headers;
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     if (source.IsHeader()) headers.insert(source.path);
   }
   std::map<std::string, std::string> violations;
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     if (source.IsHeader() || !FollowsClassRules(source) || source.path.ends_with("/main.cc")) {
       continue;
     }

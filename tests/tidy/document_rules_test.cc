@@ -57,7 +57,7 @@ TEST(DocumentRules, EveryFolderSaysWhatItIs) {
     if (document.path.ends_with("/README.md")) told.insert(document.folder());
   }
   std::map<std::string, std::string> violations;
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     // The commit's own folder holds one header, of which base/ tells.
     if (source.In("tests/") || source.In("blocklayer/base/version/")) continue;
     if (told.contains(source.folder())) continue;
@@ -109,7 +109,7 @@ TEST(DocumentRules, WhatIsCitedExists) {
       }
     }
   };
-  for (const SourceFile& source : Sources()) check(source);
+  for (const SourceFile& source : SourceFiles()) check(source);
   for (const SourceFile& document : Documents()) check(document);
 }
 

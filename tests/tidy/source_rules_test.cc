@@ -27,7 +27,7 @@ bool StartsWithAny(std::string_view text, const std::vector<std::string_view>& p
 using IncludeVisitor = std::function<void(const SourceFile&, size_t, const std::string&, bool)>;
 void ForEachInclude(const IncludeVisitor& visit) {
   static const std::regex include(R"(^\s*#\s*include\s+([<"])([^>"]+)[>"])");
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     for (size_t i = 0; i < source.lines.size(); ++i) {
       std::smatch match;
       if (std::regex_search(source.lines[i], match, include)) {
@@ -76,7 +76,9 @@ const std::vector<Rule>& DependencyRules() {
   return rules;
 }
 
-TEST(SourceRules, SourcesAreFound) { ASSERT_GT(Sources().size(), 50U) << "CHAINFS_SOURCE_DIR?"; }
+TEST(SourceRules, SourcesAreFound) {
+  ASSERT_GT(SourceFiles().size(), 50U) << "CHAINFS_SOURCE_DIR?";
+}
 
 TEST(SourceRules, DependenciesPointOneWay) {
   ForEachInclude([](const SourceFile& source, size_t line, const std::string& name, bool ours) {
@@ -140,7 +142,7 @@ TEST(SourceRules, HeavyHeadersStayOutOfOurHeaders) {
 }
 
 TEST(SourceRules, EveryFileStartsWithItsLicenceAndSaysWhatItIs) {
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     if (source.lines.empty() || source.lines[0] != "// SPDX-License-Identifier: Apache-2.0") {
       ReportLine(source, 1, "the first line is not the SPDX line");
     }
@@ -156,7 +158,7 @@ TEST(SourceRules, EveryFileStartsWithItsLicenceAndSaysWhatItIs) {
 
 TEST(SourceRules, FilesAreShort) {
   constexpr size_t kSoft = 500;
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     const size_t cap = source.In("tests/") ? 1000 : 800;
     const size_t count = source.lines.size();
     if (count > cap) ReportLine(source, count, "longer than " + std::to_string(cap) + " lines");
@@ -169,7 +171,7 @@ TEST(SourceRules, FilesAreShort) {
 // A function of a class body is indented and is not seen; those are short.
 TEST(SourceRules, FunctionsAreShort) {
   constexpr size_t kCap = 70;
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     size_t start = 0;
     for (size_t i = 0; i < source.lines.size(); ++i) {
       const std::string& line = source.lines[i];
@@ -184,7 +186,7 @@ TEST(SourceRules, FunctionsAreShort) {
 
 TEST(SourceRules, LinesAreShort) {
   constexpr size_t kColumns = 100;
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     for (size_t i = 0; i < source.lines.size(); ++i) {
       if (ColumnsOf(source.lines[i]) > kColumns)
         ReportLine(source, i + 1, "longer than 100 columns");
@@ -196,7 +198,7 @@ TEST(SourceRules, LocksAreTheAnnotatedOnes) {
   static const std::regex plain(
       "std::(mutex|shared_mutex|recursive_mutex|timed_mutex|lock_guard|unique_lock|shared_lock|"
       "scoped_lock|condition_variable)\\b");
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     if (source.path == "blocklayer/base/sync.h" || source.In("tests/tidy/")) continue;
     for (size_t i = 0; i < source.lines.size(); ++i) {
       const std::string code = source.lines[i].substr(0, source.lines[i].find("//"));
@@ -212,7 +214,7 @@ TEST(SourceRules, NothingIsLeftForLater) {
       "DO|FIX"
       "ME|XX"
       "X)\\b");
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     for (size_t i = 0; i < source.lines.size(); ++i) {
       if (std::regex_search(source.lines[i], later)) {
         ReportLine(source, i + 1, "do it, or say in the documentation what is not done");

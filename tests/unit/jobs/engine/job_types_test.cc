@@ -20,7 +20,7 @@ namespace {
 // Folders of jobs/, without the engine.
 std::set<std::string> KindFolders() {
   std::set<std::string> folders;
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     if (source.In("jobs/") && source.folder() != "jobs" && !source.In("jobs/engine/")) {
       folders.insert(source.folder());
     }
@@ -36,7 +36,7 @@ TEST(JobTypes, EveryFolderHasARowAndEveryRowAFolder) {
 }
 
 TEST(JobTypes, NothingButTheListOfRowsKnowsAKind) {
-  for (const SourceFile& source : Sources()) {
+  for (const SourceFile& source : SourceFiles()) {
     if (source.In("tests/")) continue;
     for (const std::string& folder : KindFolders()) {
       if (source.In(folder + "/") || source.path == "jobs/job_types.cc") continue;
