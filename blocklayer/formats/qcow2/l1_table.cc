@@ -51,11 +51,6 @@ Result<uint64_t> L1Table::BytesWithoutL2(GuestOffset guest) const {
   return to_next + (index - first - 1) * geometry_.l2_span();
 }
 
-HostOffset L1Table::Store(uint64_t index, uint64_t entry, const SlicePtr& slice) {
-  slice->StoreWord(index % entries_per_slice(), entry);
-  return offset() + RoundDown(index * 8, geometry_.slice_bytes());
-}
-
 Status L1Table::CopyTo(HostOffset to, uint64_t entries) {
   const Place& from = current();
   const uint64_t per_slice = entries_per_slice();

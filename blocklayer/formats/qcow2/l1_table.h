@@ -40,8 +40,14 @@ class L1Table {
 
   // The slice that holds an entry, to be changed by Store; fetched before anything else is changed.
   Result<SlicePtr> SliceToChange(uint64_t index) { return SliceOf(current(), index); }
-  // Cannot fail. Returns where on disk the slice belongs; it is for the caller to write it.
-  HostOffset Store(uint64_t index, uint64_t entry, const SlicePtr& slice);
+  // Where it belongs on disk.
+  HostOffset SliceOffset(uint64_t index) const {
+    return offset() + RoundDown(index * 8, geometry_.slice_bytes());
+  }
+  // Cannot fail. It is for the caller to write the slice.
+  void Store(uint64_t index, uint64_t entry, const SlicePtr& slice) {
+    slice->StoreWord(index % entries_per_slice(), entry);
+  }
   // Writes the table as it is in memory to `to`, which reads as zeros and has room for `entries`.
   Status CopyTo(HostOffset to, uint64_t entries);
   // From now on the table is where it was copied to last. Cannot fail: the header says so already.

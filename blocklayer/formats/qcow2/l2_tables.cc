@@ -30,7 +30,9 @@ Result<ClusterMapping> L2Tables::Lookup(GuestOffset guest) const {
 }
 
 void L2Tables::StoreL1(uint64_t l1_index, uint64_t entry, const SlicePtr& slice) {
-  tables_.pending.AddL1(tables_.l1_to_change->Store(l1_index, entry, slice), slice);
+  // Pending first, which may run out of memory: what is changed and not pending would be lost.
+  tables_.pending.AddL1(tables_.l1.SliceOffset(l1_index), slice);
+  tables_.l1_to_change->Store(l1_index, entry, slice);
 }
 
 // A new table is zeroed on disk before anything can refer to it; the commit that writes the L1
@@ -72,20 +74,20 @@ Result<HostOffset> L2Tables::UnshareTable(uint64_t l1_index, uint64_t entry) {
     tables_.allocator.Release(run);
     return std::unexpected(std::move(written).error());
   }
-  tables_.dereferences.DropSharedTable(old);
   tables_.overlap.Add(run.first, 1);
   StoreL1(l1_index, copy.value | kEntryCopied, l1_slice);
+  tables_.dereferences.DropSharedTable(old);
   return copy;
 }
 
 Status L2Tables::SetEntries(GuestOffset first, std::span<const L2Entry> entries) {
   struct Change {
     SlicePtr slice;
-    HostOffset slice_offset;
     uint64_t index;
   };
   const Geometry& geometry = tables_.geometry;
   std::vector<Change> changes;
+  PendingChanges::Slices slices;
   std::vector<uint64_t> dropped;
   changes.reserve(entries.size());
   MutexLock lock(tables_.mu);
@@ -99,15 +101,14 @@ Status L2Tables::SetEntries(GuestOffset first, std::span<const L2Entry> entries)
       return CorruptEntry(tables_.file.path(), "L2 entry for guest offset", guest.value);
     }
     AppendDropped(geometry, old, codec_.Decode(entries[i]), dropped);
-    changes.push_back(
-        {std::move(slice), table + geometry.L2SliceOffset(guest), geometry.IndexInL2Slice(guest)});
+    slices.try_emplace((table + geometry.L2SliceOffset(guest)).value, slice);
+    changes.push_back({std::move(slice), geometry.IndexInL2Slice(guest)});
   }
-  // A slice that is pending for nothing does no harm; one that is not pending would be lost.
-  for (const Change& change : changes) tables_.pending.AddL2(change.slice_offset, change.slice);
   CHAINFS_TRY(tables_.dereferences.Drop(dropped));
   for (uint64_t i = 0; i < entries.size(); ++i) {
     codec_.Store(*changes[i].slice, changes[i].index, entries[i]);
   }
+  tables_.pending.AddL2(std::move(slices));
   return {};
 }
 

@@ -23,14 +23,20 @@ namespace chainfs::qcow2 {
 
 class PendingChanges {
  public:
+  using Slices = std::map<uint64_t, SlicePtr>;  // by host offset
+
   // `weight`, which must outlive this, says in slices how much is pending, for readers who hold no
   // lock.
   explicit PendingChanges(std::atomic<size_t>& weight) : weight_(weight) {}
 
   // The slice, which belongs at `offset` on disk, was changed. It is held until it is durable.
   void AddL1(HostOffset offset, const SlicePtr& slice) { Add(l1_, offset, slice); }
-  void AddL2(HostOffset offset, const SlicePtr& slice) { Add(l2_, offset, slice); }
   void AddRefcounts(HostOffset offset, const SlicePtr& slice) { Add(refcounts_, offset, slice); }
+  // The same for several at once; cannot fail.
+  void AddL2(Slices slices) {
+    l2_.merge(slices);
+    Weigh();
+  }
   // The entry of the refcount table was changed.
   void AddRefcountTableEntry(uint64_t index);
   // Each of them loses a reference, once for each time it is named.
@@ -55,7 +61,6 @@ class PendingChanges {
   Status WriteRefcounts(File& file) const;
 
  private:
-  using Slices = std::map<uint64_t, SlicePtr>;         // by host offset
   static constexpr size_t kDereferencesPerSlice = 64;  // weigh as much as one slice
 
   void Add(Slices& slices, HostOffset offset, const SlicePtr& slice);

@@ -46,7 +46,8 @@ TEST_F(L1TableTest, AChangeIsSeenAtOnceAndSaysWhereItBelongs) {
   for (const uint64_t index : {3u, 70u, 900u}) {
     const Result<SlicePtr> slice = table->SliceToChange(index);
     ASSERT_TRUE(slice);
-    EXPECT_EQ(table->Store(index, kEntry, *slice), HostOffset(kAt + RoundDown(index * 8, 512)));
+    EXPECT_EQ(table->SliceOffset(index), HostOffset(kAt + RoundDown(index * 8, 512)));
+    table->Store(index, kEntry, *slice);
     EXPECT_EQ(*table->Entry(index), kEntry);
     EXPECT_EQ(OnDisk(kAt + index * 8), 0u) << "not written yet";
   }

@@ -120,6 +120,10 @@ TEST_F(OutOfMemoryTest, WritesCanBeRepeated) {
     EXPECT_EQ(Shown(kGuest, kBytes, &below), data);
     EXPECT_EQ(Shown(60 * kCluster, 100, &below), Filled(100, 7));
     EXPECT_EQ(CheckQcow2(*file_)->corruptions, 0u);
+    all_ = std::make_unique<ImageTables>(*file_, cache_, cache_.NewOwner(), epoch_,
+                                         *ReadQcow2Header(*file_));
+    EXPECT_EQ(MappingOf(60 * kCluster).kind, ClusterKind::kNormal) << "opened anew";
+    EXPECT_EQ(MappingOf(68 * kCluster).kind, ClusterKind::kNormal);
     all_.reset();
     host_ = MemHost::Create();
   }

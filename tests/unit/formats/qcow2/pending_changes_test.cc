@@ -36,8 +36,8 @@ class PendingChangesTest : public ::testing::Test {
 TEST_F(PendingChangesTest, ACommitTakesEverythingAsItIs) {
   EXPECT_TRUE(pending_.empty());
   const SlicePtr l2 = SliceOf(1);
-  pending_.AddL2(HostOffset(512), l2);
-  pending_.AddL2(HostOffset(512), l2);
+  pending_.AddL2({{512, l2}});
+  pending_.AddL2({{512, l2}});
   pending_.AddL1(HostOffset(1024), SliceOf(2));
   pending_.AddRefcounts(HostOffset(1536), SliceOf(3));
   table_.Grow(128);
@@ -63,11 +63,11 @@ TEST_F(PendingChangesTest, ACommitTakesEverythingAsItIs) {
 
 TEST_F(PendingChangesTest, WhatCouldNotBeWrittenIsPendingAgainWithNewerContents) {
   const SlicePtr slice = SliceOf(1);
-  pending_.AddL2(HostOffset(512), slice);
+  pending_.AddL2({{512, slice}});
   pending_.AddDereferenced(std::vector<uint64_t>{4});
   CommitBatch failed = Take();
   slice->StoreWord(0, 2);
-  pending_.AddL2(HostOffset(512), slice);
+  pending_.AddL2({{512, slice}});
   pending_.AddDereferenced(std::vector<uint64_t>{5});
   pending_.PutBack(std::move(failed), kTable);
   const CommitBatch again = Take();
@@ -88,7 +88,7 @@ TEST_F(PendingChangesTest, SectorsOfATableThatMovedAreNotPutBack) {
 }
 
 TEST_F(PendingChangesTest, WeighsSlicesAndDereferences) {
-  pending_.AddL2(HostOffset(512), SliceOf(1));
+  pending_.AddL2({{512, SliceOf(1)}});
   pending_.AddRefcounts(HostOffset(1024), SliceOf(1));
   EXPECT_EQ(weight_.load(), 2u);
   pending_.AddDereferenced(std::vector<uint64_t>(640));
