@@ -18,7 +18,10 @@ thread_local int64_t allocations_left = -1;
 }  // namespace
 
 void* operator new(size_t size) {
-  if (allocations_left >= 0 && allocations_left-- == 0) throw std::bad_alloc();
+  if (allocations_left >= 0) {
+    --allocations_left;
+    if (allocations_left < 0) throw std::bad_alloc();
+  }
   void* const memory = std::malloc(size);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
