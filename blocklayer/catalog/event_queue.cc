@@ -5,6 +5,20 @@
 #include <utility>
 
 namespace chainfs {
+namespace {
+
+// False when the observer misses the event for want of memory; those who wait for it must not wait
+// for ever.
+bool Tell(CatalogObserver& observer, const EventQueue::Event& event) {
+  try {
+    event(observer);
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+}  // namespace
 
 void EventQueue::SetObserver(CatalogObserver* observer) {
   const MutexLock lock(mu_);
@@ -37,11 +51,7 @@ void EventQueue::Deliver() {
       Event event = std::move(events_.front());
       events_.pop_front();
       mu_.Unlock();
-      try {
-        if (CatalogObserver* const told = observer(); told != nullptr) event(*told);
-      } catch (const std::exception&) {
-        // Out of memory: it misses this one. Those who wait must not wait for ever.
-      }
+      if (CatalogObserver* const told = observer(); told != nullptr) (void)Tell(*told, event);
       event = nullptr;  // with a disk, perhaps, which must not end under the lock
       mu_.Lock();
       ++delivered_;

@@ -73,7 +73,7 @@ void ListPublisher::Publish() {
   std::ranges::sort(lists.broken, {}, &BrokenImage::name);
   for (const auto& [id, user] : hidden_.users()) lists.broken_uses.emplace_back(user.name, id);
   lists.next_retry = NextRetry();
-  lists_.Publish(std::move(lists), events_);
+  lists_.Publish(lists, events_);
 }
 
 }  // namespace chainfs

@@ -115,7 +115,7 @@ bool ShownLists::TakeRequest(const std::string& name) {
   return asked_for_.erase(name) > 0;
 }
 
-void ShownLists::Publish(Lists lists, EventQueue& events) {
+void ShownLists::Publish(const Lists& lists, EventQueue& events) {
   Lists before;
   {
     const MutexLock lock(mu_);

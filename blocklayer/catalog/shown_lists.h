@@ -59,7 +59,7 @@ class ShownLists {
 
   // Whom to ask how far the check of a broken image is, until Clear.
   void SetRepairs(const BackgroundRepairs* repairs) { repairs_ = repairs; }
-  void Publish(Lists lists, EventQueue& events) EXCLUDES(mu_);
+  void Publish(const Lists& lists, EventQueue& events) EXCLUDES(mu_);
   // Whether somebody asked for that disk since the last call; forgets it.
   bool TakeRequest(const std::string& name) EXCLUDES(mu_);
   void Clear() EXCLUDES(mu_);

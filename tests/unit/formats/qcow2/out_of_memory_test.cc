@@ -17,7 +17,8 @@ thread_local int64_t allocations_left = -1;
 
 }  // namespace
 
-void* operator new(size_t size) {
+// Not inlined, or GCC 12 takes the pair for one that does not match.
+[[gnu::noinline]] void* operator new(size_t size) {
   if (allocations_left >= 0) {
     --allocations_left;
     if (allocations_left < 0) throw std::bad_alloc();
@@ -26,8 +27,10 @@ void* operator new(size_t size) {
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t /*size*/) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t /*size*/) noexcept {
+  std::free(memory);
+}
 
 namespace chainfs::qcow2 {
 namespace {
