@@ -75,9 +75,9 @@ uint64_t DirtySet::total() const {
   return total_;
 }
 
-void DirtySet::SetNews(std::function<void()> news) {
+void DirtySet::SetNews(const std::function<void()>& news) {
   MutexLock lock(mu_);
-  news_ = std::move(news);
+  news_ = news;
 }
 
 }  // namespace chainfs::jobs

@@ -28,7 +28,7 @@ class DirtySet final : public WorkSource {
   void Finished(ChunkRange chunk) override EXCLUDES(mu_);
   uint64_t left() const override EXCLUDES(mu_);
   uint64_t total() const override EXCLUDES(mu_);
-  void SetNews(std::function<void()> news) override EXCLUDES(mu_);
+  void SetNews(const std::function<void()>& news) override EXCLUDES(mu_);
 
  private:
   struct Region {

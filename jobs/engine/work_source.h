@@ -34,7 +34,7 @@ class WorkSource {
   virtual uint64_t total() const = 0;  // bytes that were ever to be processed; never shrinks
   // Once, before anything is taken. `news` is called when there is something to take again after
   // there was nothing: any thread, no lock of the source's held, until the job has ended.
-  virtual void SetNews(std::function<void()> /*news*/) {}
+  virtual void SetNews(const std::function<void()>& /*news*/) {}
 };
 
 }  // namespace chainfs::jobs
