@@ -17,7 +17,7 @@ std::unexpected<Error> ShuttingDown() {
   return Fail(ErrorKind::kShutdown, "the mount is shutting down");
 }
 
-std::unexpected<Error> Busy(std::string message) {
+std::unexpected<Error> Busy(const std::string& message) {
   return Fail(ErrorKind::kBusy, EscapeText(message));
 }
 
