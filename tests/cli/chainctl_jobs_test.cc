@@ -20,6 +20,18 @@ class ChainctlJobsTest : public ChainctlMountTest {
     ASSERT_EQ(Chainctl({"snapshot", vm_, "--id", "shot"}).exit_code, 0);
     ASSERT_EQ(Status(vm_, "job.shot")["status"], "concluded");
   }
+  // A job "held" that an earlier daemon has left behind, and that cannot be taken up.
+  void RestartWithWaitingJobOf(const std::string& disk) {
+    daemon_->Stop();
+    fs::create_directory(dir_ / ".chainfs");
+    fs::permissions(dir_ / ".chainfs", fs::perms::owner_all);
+    WriteTextFile(dir_ / ".chainfs/job-held",
+                  "version=1\nid=held\ntype=stream\ndisk=" + disk +
+                      "\ntop=/elsewhere\nbase=\nspeed=0\n"
+                      "on-error=report\nphase=copy\npaused=0\nprogress=0\n");
+    fs::permissions(dir_ / ".chainfs/job-held", fs::perms::owner_read | fs::perms::owner_write);
+    ASSERT_TRUE(daemon_->Restart());
+  }
   std::string StatusOf(const std::string& id) {
     const Json job = Status(vm_, "job." + id);
     return job.is_object() ? job.value("status", "") : "";
@@ -62,14 +74,7 @@ TEST_F(ChainctlJobsTest, WithoutAnUnfinishedJob) {
 
 // A record that cannot be taken up is an unfinished job, but one that may wait for ever: say so.
 TEST_F(ChainctlJobsTest, AJobThatWaitsToBeTakenUp) {
-  daemon_->Stop();
-  fs::create_directory(dir_ / ".chainfs");
-  fs::permissions(dir_ / ".chainfs", fs::perms::owner_all);
-  WriteTextFile(dir_ / ".chainfs/job-held",
-                "version=1\nid=held\ntype=stream\ndisk=vm\ntop=/elsewhere\nbase=\nspeed=0\n"
-                "on-error=report\nphase=copy\npaused=0\nprogress=0\n");
-  fs::permissions(dir_ / ".chainfs/job-held", fs::perms::owner_read | fs::perms::owner_write);
-  ASSERT_TRUE(daemon_->Restart());
+  ASSERT_NO_FATAL_FAILURE(RestartWithWaitingJobOf("vm"));
   const CommandResult waited = Chainctl({"wait", vm_, "--timeout", "0.2"});
   EXPECT_EQ(waited.exit_code, 4) << waited.Describe();
   EXPECT_NE(waited.err.find("held: waiting to be taken up: "), std::string::npos) << waited.err;
@@ -81,14 +86,7 @@ TEST_F(ChainctlJobsTest, AJobThatWaitsToBeTakenUp) {
 
 // Then no verb can name the disk: the advice is what works without it.
 TEST_F(ChainctlJobsTest, AJobWhoseDiskIsNotShown) {
-  daemon_->Stop();
-  fs::create_directory(dir_ / ".chainfs");
-  fs::permissions(dir_ / ".chainfs", fs::perms::owner_all);
-  WriteTextFile(dir_ / ".chainfs/job-held",
-                "version=1\nid=held\ntype=stream\ndisk=gone\ntop=/elsewhere\nbase=\nspeed=0\n"
-                "on-error=report\nphase=copy\npaused=0\nprogress=0\n");
-  fs::permissions(dir_ / ".chainfs/job-held", fs::perms::owner_read | fs::perms::owner_write);
-  ASSERT_TRUE(daemon_->Restart());
+  ASSERT_NO_FATAL_FAILURE(RestartWithWaitingJobOf("gone"));
   const CommandResult cancelled = Chainctl({"cancel", *daemon_ / "gone.raw", "held"});
   ExpectError(cancelled, 6);
   EXPECT_NE(cancelled.err.find("no such disk; `chainctl list "), std::string::npos)
@@ -103,14 +101,7 @@ TEST_F(ChainctlJobsTest, AJobWhoseDiskIsNotShown) {
 
 // The mount point takes the verbs of a job that is named.
 TEST_F(ChainctlJobsTest, AJobIsNamedOnTheMountPoint) {
-  daemon_->Stop();
-  fs::create_directory(dir_ / ".chainfs");
-  fs::permissions(dir_ / ".chainfs", fs::perms::owner_all);
-  WriteTextFile(dir_ / ".chainfs/job-held",
-                "version=1\nid=held\ntype=stream\ndisk=gone\ntop=/elsewhere\nbase=\nspeed=0\n"
-                "on-error=report\nphase=copy\npaused=0\nprogress=0\n");
-  fs::permissions(dir_ / ".chainfs/job-held", fs::perms::owner_read | fs::perms::owner_write);
-  ASSERT_TRUE(daemon_->Restart());
+  ASSERT_NO_FATAL_FAILURE(RestartWithWaitingJobOf("gone"));
   const std::string mount = daemon_->path();
   ExpectError(Chainctl({"cancel", mount}), 6);
   ExpectError(Chainctl({"cancel", mount, "another"}), 1);

@@ -20,6 +20,18 @@ class ManagerTest : public StreamFixture {
   std::string Endless(const std::string& disk, const std::string& id = "") {
     return Accepted({.disk = disk, .id = id, .speed = 1});
   }
+  // The next daemon finds the record of a job of the disk e, but not the disk.
+  void ReopenWithoutE() {
+    CloseAll();
+    ASSERT_EQ(::rename(At("e.qcow2").c_str(), At("e.away").c_str()), 0);
+    OpenAll();
+    jobs_->ResumeRecorded();
+  }
+  void BringBackE() {
+    ASSERT_EQ(::rename(At("e.away").c_str(), At("e.qcow2").c_str()), 0);
+    ASSERT_TRUE(catalog_->Rescan());
+    jobs_->RetryRecorded();
+  }
 };
 
 TEST_F(ManagerTest, WhatMakesNoSenseIsRefusedWithTheReason) {
@@ -368,10 +380,7 @@ TEST_F(ManagerTest, ARecordedStreamWaitsForItsDiskAndKeepsItsId) {
   Create("other.qcow2", kMiB, "a.qcow2");
   OpenAll();
   const std::string id = Endless("e");
-  CloseAll();
-  ASSERT_EQ(::rename(At("e.qcow2").c_str(), At("e.away").c_str()), 0);
-  OpenAll();
-  jobs_->ResumeRecorded();
+  ASSERT_NO_FATAL_FAILURE(ReopenWithoutE());
   const auto waiting = jobs_->Find("e", id);
   ASSERT_TRUE(waiting.has_value());
   EXPECT_EQ(waiting->status, JobStatus::kWaiting);
@@ -379,9 +388,7 @@ TEST_F(ManagerTest, ARecordedStreamWaitsForItsDiskAndKeepsItsId) {
   const std::string other = Accepted({.disk = "other", .speed = 1});
   EXPECT_NE(other, id);
   EXPECT_EQ(Records().size(), 2u);
-  ASSERT_EQ(::rename(At("e.away").c_str(), At("e.qcow2").c_str()), 0);
-  ASSERT_TRUE(catalog_->Rescan());
-  jobs_->RetryRecorded();
+  ASSERT_NO_FATAL_FAILURE(BringBackE());
   WaitFor([&] { return jobs_->Find("e", id)->status == JobStatus::kRunning; }, "taken up");
   ASSERT_TRUE(jobs_->SetSpeed(Disk("e"), id, 0));
   EXPECT_FALSE(WaitEnd("e", id).error.has_value());
@@ -395,19 +402,14 @@ TEST_F(ManagerTest, AWaitingJobIsTakenUpOnce) {
   MakeFive();
   OpenAll();
   Endless("e", "s");
-  CloseAll();
-  ASSERT_EQ(::rename(At("e.qcow2").c_str(), At("e.away").c_str()), 0);
-  OpenAll();
-  jobs_->ResumeRecorded();
+  ASSERT_NO_FATAL_FAILURE(ReopenWithoutE());
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       for (int n = 0; n < 50; ++n) jobs_->RetryRecorded();
     });
   }
-  ASSERT_EQ(::rename(At("e.away").c_str(), At("e.qcow2").c_str()), 0);
-  ASSERT_TRUE(catalog_->Rescan());
-  jobs_->RetryRecorded();
+  ASSERT_NO_FATAL_FAILURE(BringBackE());
   for (std::thread& thread : threads) thread.join();
   WaitFor([&] { return jobs_->Find("e", "s")->status == JobStatus::kRunning; }, "taken up");
   EXPECT_EQ(jobs_->Jobs("").size(), 1u);
@@ -541,10 +543,7 @@ TEST_F(ManagerTest, AWaitingJobIsNeverLeftInHand) {
   MakeFive();
   OpenAll();
   Endless("e", "s");
-  CloseAll();
-  ASSERT_EQ(::rename(At("e.qcow2").c_str(), At("e.away").c_str()), 0);
-  OpenAll();
-  jobs_->ResumeRecorded();
+  ASSERT_NO_FATAL_FAILURE(ReopenWithoutE());
   const std::string store = At(".chainfs");
   for (int i = 0; i < 20; ++i) {
     // What is not trusted cannot be removed.
@@ -554,9 +553,7 @@ TEST_F(ManagerTest, AWaitingJobIsNeverLeftInHand) {
     other.join();
     ASSERT_EQ(::chmod(store.c_str(), 0700), 0);
   }
-  ASSERT_EQ(::rename(At("e.away").c_str(), At("e.qcow2").c_str()), 0);
-  ASSERT_TRUE(catalog_->Rescan());
-  jobs_->RetryRecorded();
+  ASSERT_NO_FATAL_FAILURE(BringBackE());
   WaitFor([&] { return jobs_->Find("e", "s")->status == JobStatus::kRunning; }, "taken up");
 }
 
