@@ -4,7 +4,8 @@
 // growth and the change of the backing file.
 //
 // Terms: *populate* means to give clusters that are unallocated here the contents that they already
-// show, so that nothing visible changes.
+// show, so that nothing visible changes. A range of *whole clusters* begins aligned to clusters and
+// ends so or at virtual_size().
 //
 // Threads: all methods, from any thread at once; writes to overlapping ranges are ordered by the
 // image itself, cluster by cluster. Ranges as for Image.
@@ -45,12 +46,16 @@ class WritableImage : public Image {
   // caller wants later writes not to fail for space), else gives whole clusters back.
   virtual Status WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated,
                              const BackingReader* below) = 0;
+  // As Write does with `length` bytes of `source` from `source_offset` on, which do not pass
+  // through this process. Whole clusters. kUnsupported where the files cannot: a part may be
+  // written then, and whoever goes on writes it all by Write.
+  virtual Status WriteFromFile(GuestOffset offset, uint64_t length, File& source,
+                               HostOffset source_offset);
   // Gives back whole clusters within the range; they read as zeros afterwards. Partial clusters,
   // and images that cannot express it (qcow2 v2 with a backing file), are left unchanged.
   virtual Status Discard(GuestOffset offset, uint64_t length) = 0;
 
-  // Job writes. `offset` is cluster-aligned and the range ends cluster-aligned or at
-  // virtual_size(). Clusters of the range that are allocated by now are left alone.
+  // Job writes, of whole clusters. Those of the range that are allocated by now are left alone.
   virtual Status Populate(GuestOffset offset, std::span<const std::byte> data) = 0;
   virtual Status PopulateZeroes(GuestOffset offset, uint64_t length) = 0;
   // Populates from `source` at `source_offset` without reading the data into this process.

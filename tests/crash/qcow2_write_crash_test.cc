@@ -103,7 +103,7 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
     const uint64_t lba = random.Below(sectors);
     const uint64_t count =
         std::min(sectors - lba, 1 + random.Below(2 * std::min<uint64_t>(cluster_sectors, 16)));
-    switch (random.Below(10)) {
+    switch (random.Below(11)) {
       case 0: {
         const auto ticket = model.BeginZero(lba, count);
         CHAINFS_TRY(
@@ -133,6 +133,19 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
         std::vector<std::byte> data(std::min<uint64_t>(image.cluster_size(), sectors * 512 - from));
         CHAINFS_TRY(below_->ReadBelow(GuestOffset(from), data));
         return image.Populate(GuestOffset(from), data);
+      }
+      case 5: {
+        const uint64_t from = RoundDown(lba, cluster_sectors);
+        const uint64_t length = std::min(sectors - from, cluster_sectors * (1 + random.Below(3)));
+        std::vector<std::byte> data(length * 512);
+        const auto ticket = model.BeginWrite(from, data);
+        host_->PutFile("source.raw", data);
+        CHAINFS_ASSIGN(const std::unique_ptr<File> source,
+                       host_->OpenRoot()->Open("source.raw", OpenMode::kReadOnly));
+        CHAINFS_TRY(
+            image.WriteFromFile(GuestOffset(from * 512), data.size(), *source, HostOffset(0)));
+        model.End(ticket);
+        return {};
       }
       default: {
         std::vector<std::byte> data(count * 512);
@@ -180,6 +193,7 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
   }
 
   MetadataCache cache_{1 << 20};
+  std::shared_ptr<MemHost> host_;  // of the scenario
   std::unique_ptr<BufferBelow> below_;
 };
 
@@ -189,6 +203,8 @@ TEST_P(Qcow2WriteCrash, EveryStateIsOldOrNew) {
   uint64_t states = 0;
   for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
     const auto host = MakeHost();
+    host->PutFile("source.raw", {});
+    host_ = host;
     SectorModel model(1, GetParam().size / 512, [&](std::string what, bool raises) {
       return raises ? host->Mark(std::move(what)) : host->Note(std::move(what));
     });

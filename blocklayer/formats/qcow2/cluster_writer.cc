@@ -50,30 +50,27 @@ Result<ClusterWriter::InPlaceRun> ClusterWriter::FindInPlace(GuestOffset offset,
   return run;
 }
 
-Status ClusterWriter::Write(GuestOffset offset, std::span<const std::byte> data,
-                            const BackingReader* below) {
+Status ClusterWriter::WriteAll(GuestOffset offset, uint64_t length, Contents& contents) {
   const uint64_t cluster_size = tables_.geometry().cluster_size();
-  while (!data.empty()) {
+  for (uint64_t done = 0; done < length;) {
+    const GuestOffset at = offset + done;
     {
       const IoEpoch::Guard guard = epoch_.Enter();
-      CHAINFS_ASSIGN(const InPlaceRun run, FindInPlace(offset, data.size()));
+      CHAINFS_ASSIGN(const InPlaceRun run, FindInPlace(at, length - done));
       if (run.length > 0) {
-        CHAINFS_TRY(file_.WriteAt(run.host, data.first(run.length)));
-        offset += run.length;
-        data = data.subspan(run.length);
+        CHAINFS_TRY(contents.Overwrite(done, run.length, run.host));
+        done += run.length;
         continue;
       }
     }
-    const uint64_t share = std::min<uint64_t>(data.size(), kLockSpan);
-    const GuestOffset begin = offset.AlignDown(cluster_size);
-    const uint64_t end = RoundUp(offset.value + share, cluster_size);
+    const uint64_t share = std::min(length - done, kLockSpan);
+    const GuestOffset begin = at.AlignDown(cluster_size);
+    const uint64_t end = RoundUp(at.value + share, cluster_size);
     const RangeLock::Holder holder(range_lock_, begin, end - begin.value);
-    const uint64_t stop = offset.value + share;
-    while (offset.value < stop) {
-      CHAINFS_ASSIGN(const uint64_t done,
-                     WriteLinking(offset, data.first(stop - offset.value), below));
-      offset += done;
-      data = data.subspan(done);
+    for (const uint64_t stop = done + share; done < stop;) {
+      CHAINFS_ASSIGN(const uint64_t written,
+                     WriteLinking(offset + done, stop - done, done, contents));
+      done += written;
     }
   }
   return {};
@@ -98,20 +95,20 @@ Result<std::vector<ClusterMapping>> ClusterWriter::FindAlike(GuestOffset first, 
   return before;
 }
 
-Result<uint64_t> ClusterWriter::WriteLinking(GuestOffset offset, std::span<const std::byte> data,
-                                             const BackingReader* below) {
+Result<uint64_t> ClusterWriter::WriteLinking(GuestOffset offset, uint64_t length, uint64_t skip,
+                                             Contents& contents) {
   const Geometry& geometry = tables_.geometry();
   const IoEpoch::Guard guard = epoch_.Enter();
   // Somebody may have linked it while this thread waited for the lock.
-  CHAINFS_ASSIGN(const InPlaceRun in_place, FindInPlace(offset, data.size()));
+  CHAINFS_ASSIGN(const InPlaceRun in_place, FindInPlace(offset, length));
   if (in_place.length > 0) {
-    CHAINFS_TRY(file_.WriteAt(in_place.host, data.first(in_place.length)));
+    CHAINFS_TRY(contents.Overwrite(skip, in_place.length, in_place.host));
     return in_place.length;
   }
 
   const GuestOffset first = offset.AlignDown(geometry.cluster_size());
   const uint64_t wanted =
-      DivRoundUp(offset.Within(geometry.cluster_size()) + data.size(), geometry.cluster_size());
+      DivRoundUp(offset.Within(geometry.cluster_size()) + length, geometry.cluster_size());
   CHAINFS_ASSIGN(const std::vector<ClusterMapping> before, FindAlike(first, wanted));
   const bool fresh = NeedsNewCluster(before[0]);
   ClusterRun run{
@@ -122,8 +119,10 @@ Result<uint64_t> ClusterWriter::WriteLinking(GuestOffset offset, std::span<const
     CHAINFS_TRY(tables_.clusters().Check(first, run.first, run.count));
   }
   const uint64_t bytes = std::min<uint64_t>(
-      data.size(), (run.count << geometry.cluster_bits) - offset.Within(geometry.cluster_size()));
-  Status status = Fill(offset, data.first(bytes), run, before[0], before[run.count - 1], below);
+      length, (run.count << geometry.cluster_bits) - offset.Within(geometry.cluster_size()));
+  Status status =
+      contents.Fill(skip, bytes, offset,
+                    {.run = run, .first_before = before[0], .last_before = before[run.count - 1]});
   if (status) {
     status = tables_.l2().SetEntries(first, NormalEntries(geometry, run));
   }
@@ -134,37 +133,91 @@ Result<uint64_t> ClusterWriter::WriteLinking(GuestOffset offset, std::span<const
   return bytes;
 }
 
-Status ClusterWriter::Fill(GuestOffset offset, std::span<const std::byte> data,
-                           const ClusterRun& run, const ClusterMapping& first_before,
-                           const ClusterMapping& last_before, const BackingReader* below) {
-  const uint64_t cluster_size = tables_.geometry().cluster_size();
-  const HostOffset host = tables_.geometry().HostOf(run.first);
+class ClusterWriter::GuestContents final : public Contents {
+ public:
+  GuestContents(ClusterWriter& writer, std::span<const std::byte> data, const BackingReader* below)
+      : writer_(writer), data_(data), below_(below) {}
+  Status Overwrite(uint64_t skip, uint64_t bytes, HostOffset host) override {
+    return writer_.file_.WriteAt(host, data_.subspan(skip, bytes));
+  }
+  Status Fill(uint64_t skip, uint64_t bytes, GuestOffset offset, const LinkedPart& part) override;
+
+ private:
+  ClusterWriter& writer_;
+  const std::span<const std::byte> data_;
+  const BackingReader* const below_;
+};
+
+Status ClusterWriter::GuestContents::Fill(uint64_t skip, uint64_t bytes, GuestOffset offset,
+                                          const LinkedPart& part) {
+  File& file = writer_.file_;
+  const std::span<const std::byte> data = data_.subspan(skip, bytes);
+  const uint64_t cluster_size = writer_.tables_.geometry().cluster_size();
+  const HostOffset host = writer_.tables_.geometry().HostOf(part.run.first);
   const uint64_t head = offset.Within(cluster_size);
-  const uint64_t total = run.count * cluster_size;
-  const uint64_t tail = total - head - data.size();
-  if (head == 0 && tail == 0) return file_.WriteAt(host, data);
+  const uint64_t total = part.run.count * cluster_size;
+  const uint64_t tail = total - head - bytes;
+  if (head == 0 && tail == 0) return file.WriteAt(host, data);
 
   thread_local std::vector<std::byte> buffer;
   // One cluster is put together and written at once; of several, only head and tail are copied.
-  const bool single = run.count == 1;
+  const bool single = part.run.count == 1;
   buffer.resize(single ? cluster_size : head + tail);
   const std::span<std::byte> head_bytes = std::span(buffer).first(head);
   const std::span<std::byte> tail_bytes = std::span(buffer).last(tail);
-  if (head > 0) CHAINFS_TRY(reader_.ReadBefore(first_before, offset - head, head_bytes, below));
-  if (tail > 0) {
-    CHAINFS_TRY(reader_.ReadBefore(last_before, offset + data.size(), tail_bytes, below));
+  const ClusterReader& reader = writer_.reader_;
+  if (head > 0) {
+    CHAINFS_TRY(reader.ReadBefore(part.first_before, offset - head, head_bytes, below_));
   }
+  if (tail > 0)
+    CHAINFS_TRY(reader.ReadBefore(part.last_before, offset + bytes, tail_bytes, below_));
   // Where the file was never written it reads as zeros already.
-  const bool write_head = head > 0 && !(run.beyond_file && AllZero(head_bytes));
-  const bool write_tail = tail > 0 && !(run.beyond_file && AllZero(tail_bytes));
+  const bool write_head = head > 0 && !(part.run.beyond_file && AllZero(head_bytes));
+  const bool write_tail = tail > 0 && !(part.run.beyond_file && AllZero(tail_bytes));
   if (single && (write_head || write_tail)) {
     std::ranges::copy(data, std::span(buffer).subspan(head).begin());
-    return file_.WriteAt(host, buffer);
+    return file.WriteAt(host, buffer);
   }
-  if (write_head) CHAINFS_TRY(file_.WriteAt(host, head_bytes));
-  CHAINFS_TRY(file_.WriteAt(host + head, data));
-  if (write_tail) CHAINFS_TRY(file_.WriteAt(host + (head + data.size()), tail_bytes));
+  if (write_head) CHAINFS_TRY(file.WriteAt(host, head_bytes));
+  CHAINFS_TRY(file.WriteAt(host + head, data));
+  if (write_tail) CHAINFS_TRY(file.WriteAt(host + (head + bytes), tail_bytes));
   return {};
+}
+
+class ClusterWriter::FileContents final : public Contents {
+ public:
+  FileContents(ClusterWriter& writer, File& source, HostOffset offset)
+      : writer_(writer), source_(source), offset_(offset) {}
+  Status Overwrite(uint64_t skip, uint64_t bytes, HostOffset host) override {
+    return writer_.file_.CopyRangeFrom(source_, offset_ + skip, host, bytes);
+  }
+  Status Fill(uint64_t skip, uint64_t bytes, GuestOffset /*offset*/,
+              const LinkedPart& part) override {
+    const Geometry& geometry = writer_.tables_.geometry();
+    const HostOffset host = geometry.HostOf(part.run.first);
+    CHAINFS_TRY(Overwrite(skip, bytes, host));
+    // Only the end of the disk leaves the rest of a cluster.
+    const uint64_t padding = (part.run.count << geometry.cluster_bits) - bytes;
+    if (padding == 0 || part.run.beyond_file) return {};
+    return writer_.file_.ZeroRange(host + bytes, padding);
+  }
+
+ private:
+  ClusterWriter& writer_;
+  File& source_;
+  const HostOffset offset_;
+};
+
+Status ClusterWriter::Write(GuestOffset offset, std::span<const std::byte> data,
+                            const BackingReader* below) {
+  GuestContents contents(*this, data, below);
+  return WriteAll(offset, data.size(), contents);
+}
+
+Status ClusterWriter::WriteFromFile(GuestOffset offset, uint64_t length, File& source,
+                                    HostOffset source_offset) {
+  FileContents contents(*this, source, source_offset);
+  return WriteAll(offset, length, contents);
 }
 
 }  // namespace chainfs::qcow2

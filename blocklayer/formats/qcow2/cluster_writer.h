@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// ClusterWriter: guest writes. Cluster by cluster, there are three ways:
+// ClusterWriter: writes of guests, and of jobs that overwrite. Cluster by cluster, there are three
+// ways:
 //
 //   in place    the cluster is linked, unshared (COPIED) and plain: one write, no lock
 //   reuse       it reads as zeros but keeps a host cluster: all of it is filled, then the zero flag
 //               is cleared
-//   allocate    anything else: a new cluster is filled completely (what the guest does not write
-//               comes from what the cluster showed before), then linked; the old one is
-//               dereferenced
+//   allocate    anything else: a new cluster is filled completely (what is not written comes from
+//               what the cluster showed before), then linked; the old one is dereferenced
 //
 // Filling comes before linking (Q2-8), and a link reaches the disk only after a sync (Q2-2).
 //
@@ -40,8 +40,30 @@ class ClusterWriter {
 
   // The range lies within the disk. kCorrupt: a table of this image is broken.
   Status Write(GuestOffset offset, std::span<const std::byte> data, const BackingReader* below);
+  // The same with the bytes of `source` from `source_offset` on, which stay within the host. The
+  // range begins aligned and ends aligned or with the disk. kUnsupported: the files cannot do that.
+  Status WriteFromFile(GuestOffset offset, uint64_t length, File& source, HostOffset source_offset);
 
  private:
+  // Where a write lies in fresh or reused clusters, and what the first and the last one showed.
+  struct LinkedPart {
+    const ClusterRun& run;
+    const ClusterMapping& first_before;
+    const ClusterMapping& last_before;
+  };
+  // What is written: some bytes to follow one another from a guest offset on.
+  class Contents {
+   public:
+    virtual ~Contents() = default;
+    // `bytes` of them, from number `skip` on, to the linked clusters at `host`.
+    virtual Status Overwrite(uint64_t skip, uint64_t bytes, HostOffset host) = 0;
+    // `bytes` of them, which belong at `offset`, and what surrounds them in these clusters.
+    virtual Status Fill(uint64_t skip, uint64_t bytes, GuestOffset offset,
+                        const LinkedPart& part) = 0;
+  };
+  class GuestContents;
+  class FileContents;
+
   // Bytes from an offset on that lie in one run of in-place clusters; 0: none.
   struct InPlaceRun {
     uint64_t length = 0;
@@ -51,14 +73,11 @@ class ClusterWriter {
   // Clusters from the one of `offset` on, at most `wanted`, that are written alike: all fresh, or
   // all reused where they lie.
   Result<std::vector<ClusterMapping>> FindAlike(GuestOffset first, uint64_t wanted);
-  // Everything that links: `offset`.. lies in clusters under the range lock. Writes at least one
-  // cluster's share and returns the bytes done.
-  Result<uint64_t> WriteLinking(GuestOffset offset, std::span<const std::byte> data,
-                                const BackingReader* below);
-  // `run` with what the guest writes, and around it what its first and last cluster showed before.
-  Status Fill(GuestOffset offset, std::span<const std::byte> data, const ClusterRun& run,
-              const ClusterMapping& first_before, const ClusterMapping& last_before,
-              const BackingReader* below);
+  Status WriteAll(GuestOffset offset, uint64_t length, Contents& contents);
+  // Everything that links: the `length` bytes at `offset`, number `skip` of the contents, lie in
+  // clusters under the range lock. Writes at least one cluster's share and returns the bytes done.
+  Result<uint64_t> WriteLinking(GuestOffset offset, uint64_t length, uint64_t skip,
+                                Contents& contents);
 
   File& file_;
   ImageTables& tables_;

@@ -78,6 +78,16 @@ Status OpenedImage::PrepareToChange() {
   return prepared;
 }
 
+Status OpenedImage::PrepareWholeClusters(GuestOffset offset, uint64_t length,
+                                         std::string_view done) {
+  CHAINFS_TRY(CheckRange(offset, length));
+  const uint64_t end = offset.value + length;
+  if (offset.Within(cluster_size()) != 0 || (end % cluster_size() != 0 && end != virtual_size())) {
+    return Fail(ErrorKind::kInvalidArgument, fmt::format("only whole clusters can be {}", done));
+  }
+  return PrepareToChange();
+}
+
 Status OpenedImage::Finish(Status status) {
   if (!status && status.error().kind == ErrorKind::kCorrupt) {
     tables_.MarkCorrupt(status.error().message);
@@ -102,6 +112,12 @@ Status OpenedImage::Write(GuestOffset offset, std::span<const std::byte> data,
   return FinishAndCommit(writer_.Write(offset, data, below));
 }
 
+Status OpenedImage::WriteFromFile(GuestOffset offset, uint64_t length, File& source,
+                                  HostOffset source_offset) {
+  CHAINFS_TRY(PrepareWholeClusters(offset, length, "taken from a file"));
+  return FinishAndCommit(writer_.WriteFromFile(offset, length, source, source_offset));
+}
+
 Status OpenedImage::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated,
                                 const BackingReader* below) {
   CHAINFS_TRY(CheckRange(offset, length));
@@ -116,28 +132,19 @@ Status OpenedImage::Discard(GuestOffset offset, uint64_t length) {
   return Finish(zeroer_.Discard(offset, length));
 }
 
-Status OpenedImage::PrepareToPopulate(GuestOffset offset, uint64_t length) {
-  CHAINFS_TRY(CheckRange(offset, length));
-  const uint64_t end = offset.value + length;
-  if (offset.Within(cluster_size()) != 0 || (end % cluster_size() != 0 && end != virtual_size())) {
-    return Fail(ErrorKind::kInvalidArgument, "only whole clusters can be populated");
-  }
-  return PrepareToChange();
-}
-
 Status OpenedImage::Populate(GuestOffset offset, std::span<const std::byte> data) {
-  CHAINFS_TRY(PrepareToPopulate(offset, data.size()));
+  CHAINFS_TRY(PrepareWholeClusters(offset, data.size(), "populated"));
   return FinishAndCommit(populator_.Populate(offset, data));
 }
 
 Status OpenedImage::PopulateFromFile(GuestOffset offset, uint64_t length, File& source,
                                      HostOffset source_offset) {
-  CHAINFS_TRY(PrepareToPopulate(offset, length));
+  CHAINFS_TRY(PrepareWholeClusters(offset, length, "populated"));
   return FinishAndCommit(populator_.PopulateFromFile(offset, length, source, source_offset));
 }
 
 Status OpenedImage::PopulateZeroes(GuestOffset offset, uint64_t length) {
-  CHAINFS_TRY(PrepareToPopulate(offset, length));
+  CHAINFS_TRY(PrepareWholeClusters(offset, length, "populated"));
   return FinishAndCommit(populator_.PopulateZeroes(offset, length));
 }
 

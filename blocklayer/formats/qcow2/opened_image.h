@@ -50,6 +50,8 @@ class OpenedImage final : public WritableImage {
 
   Status Write(GuestOffset offset, std::span<const std::byte> data,
                const BackingReader* below) override;
+  Status WriteFromFile(GuestOffset offset, uint64_t length, File& source,
+                       HostOffset source_offset) override;
   Status WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated,
                      const BackingReader* below) override;
   Status Discard(GuestOffset offset, uint64_t length) override;
@@ -72,8 +74,8 @@ class OpenedImage final : public WritableImage {
   bool closed() const { return closed_.load(std::memory_order_acquire); }
   Status CheckRange(GuestOffset offset, uint64_t length) const;
   Status PrepareToChange();
-  // Whether the range may be populated; prepared to be changed then.
-  Status PrepareToPopulate(GuestOffset offset, uint64_t length);
+  // The same for a range of whole clusters; "only whole clusters can be `done`" where it is none.
+  Status PrepareWholeClusters(GuestOffset offset, uint64_t length, std::string_view done);
   // Marks the image corrupt where the error says so. Nothing but broken metadata of this very image
   // gives kCorrupt here: what lies below or cannot be decoded fails its request alone.
   Status Finish(Status status);

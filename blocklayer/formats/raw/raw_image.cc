@@ -39,6 +39,8 @@ class RawImage final : public WritableImage {
 
   Status Write(GuestOffset offset, std::span<const std::byte> data,
                const BackingReader* below) override;
+  Status WriteFromFile(GuestOffset offset, uint64_t length, File& source,
+                       HostOffset source_offset) override;
   Status WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated,
                      const BackingReader* below) override;
   Status Discard(GuestOffset offset, uint64_t length) override;
@@ -137,6 +139,13 @@ Status RawImage::Write(GuestOffset offset, std::span<const std::byte> data,
   if (data.empty()) return {};
   // Within the last sector of a file of odd size this makes the file longer; the disk stays as is.
   return file_->WriteAt(ToHost(offset), data);
+}
+
+Status RawImage::WriteFromFile(GuestOffset offset, uint64_t length, File& source,
+                               HostOffset source_offset) {
+  CHAINFS_TRY(CheckChange(offset, length));
+  if (length == 0) return {};
+  return file_->CopyRangeFrom(source, source_offset, ToHost(offset), length);
 }
 
 Status RawImage::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_allocated,

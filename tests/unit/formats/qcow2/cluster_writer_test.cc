@@ -106,5 +106,42 @@ TEST_F(ClusterWriterTest, TheOldClusterIsGivenUp) {
   EXPECT_EQ(Refcount(host), 0u);
 }
 
+TEST_F(ClusterWriterTest, TakesAFileInPlaceAndIntoFreshAndReusedClusters) {
+  host_->PutFile("b.raw", Filled(10 * kCluster, 5));
+  const auto source = *host_->OpenRoot()->Open("b.raw", OpenMode::kReadOnly);
+  ASSERT_TRUE(writer_->Write(GuestOffset(0), Filled(3 * kCluster, 1), nullptr));
+  ASSERT_TRUE(zeroer_->WriteZeroes(GuestOffset(kCluster), kCluster, true, nullptr));
+  const HostOffset linked = MappingOf(0).host;
+  const HostOffset reused = MappingOf(kCluster).host;
+  ASSERT_TRUE(writer_->WriteFromFile(GuestOffset(0), 5 * kCluster, *source, HostOffset(kCluster)));
+  EXPECT_EQ(Shown(0, 6 * kCluster).back(), std::byte{0});
+  EXPECT_EQ(Shown(0, 5 * kCluster), Filled(5 * kCluster, 5));
+  EXPECT_EQ(MappingOf(0).host, linked);
+  EXPECT_EQ(MappingOf(kCluster).host, reused);
+  EXPECT_EQ(MappingOf(kCluster).kind, ClusterKind::kNormal);
+}
+
+TEST_F(ClusterWriterTest, WhatAFileLeavesOfTheLastClusterIsZeroed) {
+  host_->PutFile("b.raw", Filled(kCluster, 5));
+  const auto source = *host_->OpenRoot()->Open("b.raw", OpenMode::kReadOnly);
+  ASSERT_TRUE(writer_->Write(GuestOffset(0), Filled(kCluster, 9), nullptr));
+  ASSERT_TRUE(zeroer_->WriteZeroes(GuestOffset(0), kCluster, true, nullptr));
+  ASSERT_TRUE(writer_->WriteFromFile(GuestOffset(0), 100, *source, HostOffset(0)));
+  Bytes expected = Filled(kCluster, 0);
+  std::ranges::fill(std::span(expected).first(100), std::byte{5});
+  EXPECT_EQ(Shown(0, kCluster), expected);
+}
+
+// Q2-8.
+TEST_F(ClusterWriterTest, WhatAFileCannotGiveIsNotLinked) {
+  host_->PutFile("b.raw", Filled(100, 5));
+  const auto source = *host_->OpenRoot()->Open("b.raw", OpenMode::kReadOnly);
+  const Status written = writer_->WriteFromFile(GuestOffset(0), kCluster, *source, HostOffset(0));
+  ASSERT_FALSE(written);
+  EXPECT_EQ(written.error().kind, ErrorKind::kUnsupported);
+  EXPECT_EQ(MappingOf(0).kind, ClusterKind::kUnallocated);
+  EXPECT_EQ(all_->clusters().Allocate(1)->first, kFirstFree);
+}
+
 }  // namespace
 }  // namespace chainfs::qcow2

@@ -114,6 +114,21 @@ TEST_F(RawImageTest, ZeroAndDiscardGiveSpaceBack) {
   EXPECT_EQ(now.size(), 1u << 20);
 }
 
+TEST_F(RawImageTest, TakesAFileWithoutReadingIt) {
+  const auto image = Open(16 << 10);
+  host_->PutFile("b.raw", Buffer(8 << 10, std::byte{5}));
+  const auto source = directory_->Open("b.raw", OpenMode::kReadOnly).value();
+  ASSERT_TRUE(image->WriteFromFile(GuestOffset(4096), 4096, *source, HostOffset(4096)));
+  EXPECT_EQ(Contents()[4095], std::byte{1});
+  EXPECT_EQ(Contents()[4096], std::byte{5});
+  EXPECT_EQ(Contents()[8191], std::byte{5});
+  EXPECT_EQ(Contents()[8192], std::byte{1});
+  const Status early = image->WriteFromFile(GuestOffset(0), 8192, *source, HostOffset(4096));
+  EXPECT_EQ(early.error().kind, ErrorKind::kUnsupported);
+  const Status late = image->WriteFromFile(GuestOffset(12288), 8192, *source, HostOffset(0));
+  EXPECT_EQ(late.error().kind, ErrorKind::kInvalidArgument);
+}
+
 TEST_F(RawImageTest, HostsThatCannotPunchStillZero) {
   host_ = MemHost::Create({.can_punch = false});
   directory_ = host_->OpenRoot();

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/image/writable_image.h"
+
+#include <fmt/format.h>
+
+namespace chainfs {
+
+Status WritableImage::WriteFromFile(GuestOffset /*offset*/, uint64_t /*length*/, File& source,
+                                    HostOffset /*source_offset*/) {
+  return Fail(ErrorKind::kUnsupported,
+              fmt::format("{}: {} images cannot take data straight from {}", file().path(),
+                          format().name(), source.path()));
+}
+
+}  // namespace chainfs
