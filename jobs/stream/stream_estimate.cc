@@ -22,7 +22,7 @@ StreamEstimate::StreamEstimate(DiskPtr disk, StreamPlan plan, LeftOutLayers left
 uint64_t StreamEstimate::chunk_size() const { return kLookChunk; }
 
 ChunkResult StreamEstimate::Process(uint64_t offset, uint64_t length) {
-  return copier_ ? copier_->Estimate(offset, length) : 0;
+  return copier_ ? copier_->ranges().Estimate(offset, length) : 0;
 }
 
 }  // namespace chainfs::jobs

@@ -63,7 +63,7 @@ ChunkResult StreamWork::Process(uint64_t offset, uint64_t length) {
   for (;;) {
     const uint64_t size = top_.virtual_size();
     const uint64_t end = std::min(RoundUp(offset + length, cluster_size_), size);
-    ChunkResult done = copier_->Process(offset, end - offset);
+    ChunkResult done = copier_->ranges().Process(offset, end - offset);
     if (done || size == top_.virtual_size()) return done;
   }
 }

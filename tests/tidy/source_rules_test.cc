@@ -62,7 +62,8 @@ const std::vector<Rule>& DependencyRules() {
       {"ctl/verbs/", {"blocklayer/base/"}},
       // The engine knows no kind of job, and no kind another; the rows of all are in jobs/ itself.
       {"jobs/engine/", {"ctl/verbs/", "blocklayer/"}},
-      {"jobs/stream/", {"jobs/engine/", "ctl/verbs/", "blocklayer/"}},
+      {"jobs/copy/", {"jobs/engine/", "ctl/verbs/", "blocklayer/"}},
+      {"jobs/stream/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/", {"jobs/", "ctl/verbs/", "blocklayer/"}},
       {"ctl/control/", {"ctl/verbs/", "jobs/", "blocklayer/"}},
       {"fusefs/", {"ctl/control/", "ctl/verbs/", "jobs/", "blocklayer/"}},
