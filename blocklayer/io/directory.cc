@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <span>
 
 namespace chainfs {
@@ -42,6 +43,13 @@ Status Directory::WriteFileAtomically(const std::string& name, std::string_view 
     return written;
   }
   return Sync();
+}
+
+Status Directory::RenameNew(const std::string& from, const std::string& to) {
+  const Result<FileStat> there = StatAt(to);
+  if (there) return FailErrno(EEXIST, fmt::format("{}/{}: exists already", path_, to));
+  if (there.error().kind != ErrorKind::kNotFound) return std::unexpected(there.error());
+  return Rename(from, to);
 }
 
 Result<FileStat> Directory::StatAt(const std::string& name) {

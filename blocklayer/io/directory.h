@@ -71,6 +71,9 @@ class Directory {
   virtual Result<std::unique_ptr<File>> Create(const std::string& name, mode_t permissions) = 0;
   // Replaces `to` if it exists.
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
+  // The same, but kExists, and nothing changed, if there is something called `to`. Directories that
+  // cannot do both at once look first.
+  virtual Status RenameNew(const std::string& from, const std::string& to);
   virtual Status Remove(const std::string& name) = 0;
   virtual Status MakeDirectory(const std::string& name, mode_t permissions) = 0;
   virtual Result<std::unique_ptr<Directory>> OpenDirectory(const std::string& name) = 0;

@@ -59,6 +59,7 @@ class PosixDirectory : public Directory {
   Result<std::unique_ptr<File>> Open(const std::string& name, OpenMode mode) override;
   Result<std::unique_ptr<File>> Create(const std::string& name, mode_t permissions) override;
   Status Rename(const std::string& from, const std::string& to) override;
+  Status RenameNew(const std::string& from, const std::string& to) override;
   Status Remove(const std::string& name) override;
   Status RemoveFile(const std::string& name, const FileId& id) override;
   Status MakeDirectory(const std::string& name, mode_t permissions) override;
@@ -176,6 +177,24 @@ Status PosixDirectory::Rename(const std::string& from, const std::string& to) {
   if (::renameat(source.directory.get(), source.leaf.c_str(), target.directory.get(),
                  target.leaf.c_str()) != 0) {
     return FailAt(errno, from, fmt::format("rename to {}", to));
+  }
+  return {};
+}
+
+Status PosixDirectory::RenameNew(const std::string& from, const std::string& to) {
+  CHAINFS_ASSIGN(const Place source, FindPlace(from));
+  CHAINFS_ASSIGN(const Place target, FindPlace(to));
+  const auto refuse = [&] { return FailAt(errno, from, fmt::format("rename to {}", to)); };
+  if (::renameat2(source.directory.get(), source.leaf.c_str(), target.directory.get(),
+                  target.leaf.c_str(), RENAME_NOREPLACE) == 0) {
+    return {};
+  }
+  // Not every file system knows the flag (NFS); a second name is as careful.
+  if (errno != EINVAL) return refuse();
+  if (::linkat(source.directory.get(), source.leaf.c_str(), target.directory.get(),
+               target.leaf.c_str(), 0) != 0 ||
+      ::unlinkat(source.directory.get(), source.leaf.c_str(), 0) != 0) {
+    return refuse();
   }
   return {};
 }

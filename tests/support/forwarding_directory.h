@@ -27,6 +27,9 @@ class ForwardingDirectory : public Directory {
   Status Rename(const std::string& from, const std::string& to) override {
     return to_->Rename(from, to);
   }
+  Status RenameNew(const std::string& from, const std::string& to) override {
+    return to_->RenameNew(from, to);
+  }
   Status Remove(const std::string& name) override { return to_->Remove(name); }
   Status MakeDirectory(const std::string& name, mode_t permissions) override {
     return to_->MakeDirectory(name, permissions);

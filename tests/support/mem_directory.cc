@@ -108,6 +108,14 @@ Status MemDirectory::MakeDirectory(const std::string& name, mode_t permissions) 
 }
 
 Status MemDirectory::Rename(const std::string& from, const std::string& to) {
+  return Move(from, to, true);
+}
+
+Status MemDirectory::RenameNew(const std::string& from, const std::string& to) {
+  return Move(from, to, false);
+}
+
+Status MemDirectory::Move(const std::string& from, const std::string& to, bool replace) {
   const MemHost::Verdict verdict = Ask(HostOp::kRename, from);
   const MutexLock lock(host_->mutex_);
   CHAINFS_ASSIGN(const Place source, FindPlace(from));
@@ -115,6 +123,9 @@ Status MemDirectory::Rename(const std::string& from, const std::string& to) {
   auto& source_entries = host_->tree_.nodes.at(source.directory).entries;
   const auto entry = source_entries.find(source.leaf);
   if (entry == source_entries.end()) return FailAt(ENOENT, from, HostOp::kRename);
+  if (!replace && host_->tree_.nodes.at(target.directory).entries.contains(target.leaf)) {
+    return FailAt(EEXIST, from, HostOp::kRename);
+  }
   if (verdict.error == 0 || verdict.landed > 0) {
     const uint64_t inode = entry->second;
     source_entries.erase(entry);

@@ -18,6 +18,7 @@ class MemDirectory : public Directory {
   Result<std::unique_ptr<File>> Open(const std::string& name, OpenMode mode) override;
   Result<std::unique_ptr<File>> Create(const std::string& name, mode_t permissions) override;
   Status Rename(const std::string& from, const std::string& to) override;
+  Status RenameNew(const std::string& from, const std::string& to) override;
   Status Remove(const std::string& name) override;
   Status MakeDirectory(const std::string& name, mode_t permissions) override;
   Result<std::unique_ptr<Directory>> OpenDirectory(const std::string& name) override;
@@ -41,6 +42,7 @@ class MemDirectory : public Directory {
   // Hook and faults; what landed of a failed change is decided by the caller.
   MemHost::Verdict Ask(HostOp op, const std::string& name) const;
   Result<Place> FindPlace(const std::string& name) REQUIRES(host_->mutex_);
+  Status Move(const std::string& from, const std::string& to, bool replace);
   Result<uint64_t> Add(HostOp op, const std::string& name, mode_t permissions);
 
   const std::shared_ptr<MemHost> host_;

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blocklayer/formats/registry/format_registry.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "blocklayer/formats/qcow2/create.h"
 #include "blocklayer/formats/qcow2/header_peek.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
+#include "blocklayer/formats/raw/create.h"
 #include "blocklayer/formats/raw/raw_image.h"
 
 namespace chainfs {
@@ -42,7 +45,15 @@ FormatRow RawRow() {
                      const ImageOpenOptions& options) -> Result<std::unique_ptr<Image>> {
             return raw::OpenRawImage(std::move(file), options.read_only);
           },
-          .create = nullptr,
+          .create = [](Directory& directory, const std::string& name,
+                       const ImageCreateOptions& options) -> Result<std::unique_ptr<File>> {
+            if (options.backing) {
+              return Fail(
+                  ErrorKind::kInvalidArgument,
+                  fmt::format("{}/{}: a raw image has no backing file", directory.path(), name));
+            }
+            return raw::CreateRaw(directory, name, options.virtual_size, options.permissions);
+          },
           .repair = nullptr};
 }
 

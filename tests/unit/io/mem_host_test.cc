@@ -104,6 +104,15 @@ TEST(MemHost, NamesStayBeneathAndSurviveOpenFiles) {
   EXPECT_EQ(root->List()->size(), 1u);
 }
 
+TEST(MemHost, RenameNewReplacesNothing) {
+  const auto root = MemHost::Create()->OpenRoot();
+  ASSERT_TRUE(root->Create("a", 0600));
+  ASSERT_TRUE(root->Create("b", 0600));
+  EXPECT_EQ(root->RenameNew("a", "b").error().kind, ErrorKind::kExists);
+  ASSERT_TRUE(root->RenameNew("a", "c"));
+  EXPECT_EQ(root->List()->size(), 2u);
+}
+
 TEST(MemHost, FaultsStrikeWhereTold) {
   const auto host = MemHost::Create();
   const auto file = host->OpenRoot()->Create("f", 0600).value();

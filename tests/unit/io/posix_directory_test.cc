@@ -152,6 +152,17 @@ TEST_F(PosixDirectoryTest, CreateRenameRemove) {
   EXPECT_FALSE(directory_->Remove("sub/deep"));
 }
 
+TEST_F(PosixDirectoryTest, RenameNewReplacesNothing) {
+  ASSERT_TRUE(directory_->Create("new", 0640));
+  ASSERT_TRUE(directory_->Create("there", 0640));
+  EXPECT_EQ(directory_->RenameNew("new", "there").error().kind, ErrorKind::kExists);
+  Link("nowhere", "dangling");
+  EXPECT_EQ(directory_->RenameNew("new", "dangling").error().kind, ErrorKind::kExists);
+  ASSERT_TRUE(directory_->RenameNew("new", "sub/c"));
+  EXPECT_EQ(directory_->ReadSmallFile("sub/c").value(), "");
+  EXPECT_EQ(directory_->RenameNew("new", "other").error().kind, ErrorKind::kNotFound);
+}
+
 TEST_F(PosixDirectoryTest, ListsWithKinds) {
   Link("sub/b", "good-link");
   Link("../secret", "bad-link");

@@ -5,6 +5,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
+
+#include "blocklayer/formats/raw/create.h"
 #include "blocklayer/io/posix.h"
 #include "tests/support/mem_host.h"
 #include "tests/support/random.h"
@@ -41,6 +44,26 @@ TEST_F(RawImageTest, SizeIsRoundedUpAndTheTailIsZeros) {
   EXPECT_EQ(read[1000], std::byte{0});
   EXPECT_EQ(image->Map(GuestOffset(1000), 25, MapDetail::kFast).error().kind,
             ErrorKind::kInvalidArgument);
+}
+
+TEST_F(RawImageTest, ANewImageIsDurableAndAllZeros) {
+  host_->StartRecording();
+  ASSERT_TRUE(CreateRaw(*directory_, "new.raw", 3 << 20, 0600));
+  const auto recording = host_->StopRecording();
+  ASSERT_GE(recording->events.size(), 2u);
+  EXPECT_EQ(recording->events.back().op, HostOp::kDirectorySync);
+  EXPECT_EQ(host_->Contents("new.raw"), Buffer(3 << 20));
+  EXPECT_EQ(CreateRaw(*directory_, "new.raw", 512, 0600).error().kind, ErrorKind::kExists);
+  EXPECT_EQ(host_->Contents("new.raw").size(), size_t{3} << 20);
+}
+
+TEST_F(RawImageTest, ANewImageThatCannotBeMadeLeavesNothing) {
+  for (const HostOp op : {HostOp::kTruncate, HostOp::kDataSync, HostOp::kDirectorySync}) {
+    host_->SetHook([op](const HostCall& call) { return call.op == op ? ENOSPC : 0; });
+    EXPECT_EQ(CreateRaw(*directory_, "new.raw", 512, 0600).error().kind, ErrorKind::kNoSpace);
+    host_->SetHook({});
+    EXPECT_EQ(directory_->List()->size(), 0u);
+  }
 }
 
 TEST_F(RawImageTest, WritesReachIntoTheRoundedTail) {

@@ -95,7 +95,7 @@ TEST(FormatRegistry, KnowsFormatsByNameAndByExtension) {
 
 TEST(FormatRegistry, CreatesOverlaysOfTheFormatsThatHaveThem) {
   const FormatRegistry& formats = FormatRegistry::BuiltIn();
-  EXPECT_EQ(formats.Find(ImageFormat::kRaw)->create, nullptr);
+  const FormatRow& raw = *formats.Find(ImageFormat::kRaw);
   const FormatRow& qcow2 = *formats.Find(ImageFormat::kQcow2);
   TempDir dir;
   Roots roots(nullptr);
@@ -118,6 +118,14 @@ TEST(FormatRegistry, CreatesOverlaysOfTheFormatsThatHaveThem) {
   EXPECT_EQ((*image)->backing()->name, "base.raw");
   EXPECT_EQ(qcow2.create(*top.directory, top.name, {.virtual_size = 512}).error().kind,
             ErrorKind::kExists);
+  EXPECT_EQ(raw.create(*top.directory, "top.raw",
+                       {.virtual_size = 512,
+                        .backing = BackingReference{.name = "base.raw", .format = "raw"}})
+                .error()
+                .kind,
+            ErrorKind::kInvalidArgument);
+  ASSERT_TRUE(raw.create(*top.directory, "top.raw", {.virtual_size = 512, .permissions = 0600}));
+  EXPECT_EQ(top.directory->StatAt("top.raw")->size, 512U);
 }
 
 class ToyFormatTest : public testing::Test {
