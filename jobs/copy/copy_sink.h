@@ -40,7 +40,7 @@ class CopySink {
   // The range reads as zeros from now on, whatever lies below.
   virtual Status Zero(GuestOffset offset, uint64_t length) = 0;
   // As Write, of what `file` has at `place`, without reading it into this process. kUnsupported
-  // where the files cannot; nothing was changed then.
+  // where the files cannot: a part may be written then, and whoever goes on writes it all.
   virtual Status Share(GuestOffset offset, uint64_t length, File& file, HostOffset place) = 0;
 };
 

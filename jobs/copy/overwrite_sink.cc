@@ -38,9 +38,4 @@ Status OverwriteSink::Zero(GuestOffset offset, uint64_t length) {
   return write(end);
 }
 
-Status OverwriteSink::Share(GuestOffset /*offset*/, uint64_t /*length*/, File& /*file*/,
-                            HostOffset /*place*/) {
-  return Fail(ErrorKind::kUnsupported, "an image in use cannot share what it overwrites");
-}
-
 }  // namespace chainfs::jobs

@@ -24,7 +24,9 @@ class OverwriteSink final : public CopySink {
   Status Write(GuestOffset offset, std::span<const std::byte> data) override;
   // Changes nothing where the image reads as zeros by itself, so a new image stays small.
   Status Zero(GuestOffset offset, uint64_t length) override;
-  Status Share(GuestOffset offset, uint64_t length, File& file, HostOffset place) override;
+  Status Share(GuestOffset offset, uint64_t length, File& file, HostOffset place) override {
+    return image_.WriteFromFile(offset, length, file, place);
+  }
 
  private:
   bool IsZero(const Extent& extent) const;

@@ -107,6 +107,23 @@ TEST_F(ImageSinksTest, OverwriteReplacesWhateverWasThere) {
   }
 }
 
+TEST_F(ImageSinksTest, BothShareWhatTheHostCanCopy) {
+  const auto file = NewMemFile(*host_, "source");
+  ASSERT_TRUE(file->WriteAt(HostOffset(8192), Filled(4 * kCluster, 5)));
+  Buffer expected(kSize);
+  std::ranges::fill(std::span(expected).subspan(kCluster, 4 * kCluster), std::byte{5});
+  for (const auto& image : {NewQcow2("a"), NewRaw("b")}) {
+    ASSERT_TRUE(image->Write(GuestOffset(2 * kCluster), Filled(kCluster, 9), nullptr));
+    ASSERT_TRUE(OverwriteSink(*image, nullptr)
+                    .Share(GuestOffset(kCluster), 4 * kCluster, *file, HostOffset(8192)));
+    EXPECT_TRUE(Shown(*image) == expected);
+  }
+  const auto image = NewQcow2("c");
+  ASSERT_TRUE(
+      PopulateSink(*image).Share(GuestOffset(kCluster), 4 * kCluster, *file, HostOffset(8192)));
+  EXPECT_TRUE(Shown(*image) == expected);
+}
+
 TEST_F(ImageSinksTest, ZerosChangeNothingWhereThereAreZeros) {
   for (const auto& image : {NewQcow2("a"), NewRaw("b")}) {
     host_->StartRecording();
