@@ -29,6 +29,15 @@ Result<uint32_t> ParseClusterBits(const verbs::Arguments& arguments) {
   return static_cast<uint32_t>(std::countr_zero(*size));
 }
 
+// What a job verb says besides which job it means.
+verbs::Arguments WithoutJob(const verbs::Arguments& arguments) {
+  verbs::Arguments rest;
+  for (const auto& [key, value] : arguments.items()) {
+    if (key != "id" && key != "generation" && key != "dry-run") rest.Set(key, value);
+  }
+  return rest;
+}
+
 }  // namespace
 
 const std::vector<Commands::Handler>& Commands::Handlers() {
@@ -45,6 +54,14 @@ const std::vector<Commands::Handler>& Commands::Handlers() {
       {"resume", [](Commands& self,
                     const Call& call) { return self.Control(call, &jobs::JobManager::Resume); }},
       {"speed", &Commands::Speed},
+      {"complete",
+       [](Commands& self, const Call& call) {
+         return self.jobs_.Complete(call.disk, JobIdOf(call), WithoutJob(call.arguments));
+       }},
+      {"change",
+       [](Commands& self, const Call& call) {
+         return self.jobs_.Change(call.disk, JobIdOf(call), WithoutJob(call.arguments));
+       }},
       {"dismiss", [](Commands& self,
                      const Call& call) { return self.Control(call, &jobs::JobManager::Dismiss); }},
       {"release-events",

@@ -12,6 +12,8 @@ using enum KeyType;
 constexpr std::array<std::string_view, 4> kOnError = {"report", "ignore", "stop", "enospc"};
 constexpr std::array<std::string_view, 4> kCompat = {"1.1", "v3", "0.10", "v2"};
 constexpr std::array<std::string_view, 2> kCompression = {"zlib", "zstd"};
+constexpr std::array<std::string_view, 3> kThen = {"pivot", "keep", "hold"};
+constexpr std::array<std::string_view, 2> kCopyMode = {"background", "write-blocking"};
 
 constexpr Key kGeneration = {
     "generation", kNumber, "Refuse if the chain has another generation than this", "", {}, false};
@@ -73,6 +75,20 @@ constexpr std::array kSpeedKeys = {
     kGeneration,
     kDryRun,
 };
+constexpr std::array kCompleteKeys = {
+    kUnfinished,
+    Key{"then", kWord, "Of a copy: go on with the target, keep it, or hold it ready",
+        "what its job was started with", kThen, false},
+    kGeneration,
+    kDryRun,
+};
+constexpr std::array kChangeKeys = {
+    kUnfinished,
+    Key{"copy-mode", kWord, "Of a copy: whether writes of the guest wait for the target", "",
+        kCopyMode, true},
+    kGeneration,
+    kDryRun,
+};
 constexpr std::array kPlainKeys = {kGeneration, kDryRun};
 constexpr std::array kMountKeys = {kDryRun};
 
@@ -105,6 +121,10 @@ constexpr std::array kVerbs = {
          true, kUnfinishedJobKeys},
     Verb{"speed", "Limit the speed of a job", "limit=50M", Scope::kBoth, DryRun::kChecks,
          Caller::kController, true, kSpeedKeys},
+    Verb{"complete", "End a job that is ready", "id=mirror-1,then=pivot", Scope::kBoth,
+         DryRun::kChecks, Caller::kController, true, kCompleteKeys},
+    Verb{"change", "Change how a job works while it runs", "copy-mode=write-blocking", Scope::kBoth,
+         DryRun::kChecks, Caller::kController, true, kChangeKeys},
     Verb{"dismiss", "Forget a finished job", "id=stream-1", Scope::kBoth, DryRun::kChecks,
          Caller::kController, true, kFinishedJobKeys},
     Verb{"release-events", "Send the readers of the events away, so that nothing holds the mount",

@@ -3,15 +3,20 @@
 // ChunkWork: what a job does, apart from when: chunks of a source, then an end. JobRun calls it; it
 // knows nothing of states, verbs or speed.
 //
-// Threads: Process from several at once, for different chunks. Settle, Pivot, LeftOut and Release
-// from one at a time, when no Process is under way. The constants: any, at any time.
+// Threads: Process from several at once, for different chunks. Prepare, Begin, Settle, Pivot,
+// LeftOut and Release from one at a time, when no Process is under way. The constants: any, at any
+// time. What is "quick" is called from any thread with the job's lock held, also while chunks are
+// under way: no I/O, and nobody who might call back into jobs.
 #pragma once
 
 #include <cstdint>
 #include <expected>
+#include <optional>
 
 #include "blocklayer/base/result.h"
 #include "blocklayer/catalog/catalog.h"
+#include "ctl/verbs/arguments.h"
+#include "jobs/engine/job_facts.h"
 #include "jobs/engine/work_source.h"
 
 namespace chainfs::jobs {
@@ -28,7 +33,8 @@ using ChunkResult = std::expected<uint64_t, ChunkFailure>;
 struct JobParameters {
   uint64_t speed = 0;  // bytes per second; 0: no limit
   bool paused = false;
-  uint64_t progress = 0;  // bytes; how far it was, as users were told
+  uint64_t progress = 0;          // bytes; how far it was, as users were told
+  verbs::Arguments changed = {};  // keys of its command that have another value by now
   bool operator==(const JobParameters&) const = default;
 };
 
@@ -48,14 +54,31 @@ class ChunkWork {
   virtual bool gets_ready() const { return false; }
 
   // Whether those whom the work may keep waiting wait just now: it then goes on with one chunk in
-  // flight. Cheap, any thread, called with a lock held.
+  // flight. Quick.
   virtual bool UsersWait() const { return false; }
+  // What users see of this kind of job besides. Quick.
+  virtual JobFacts Facts() const { return {}; }
+
+  // ---- Verbs that only the kind understands. Quick. What is accepted becomes part of the recorded
+  // command, so it must be keys of the type; kInvalidArgument, and nothing is changed.
+  // `complete`, of a job that is ready; it may come again until the end begins.
+  virtual Status Complete(const verbs::Arguments& arguments);
+  virtual Status Change(const verbs::Arguments& arguments);
 
   // Takes what the work needs and makes sure that its end will be possible. Before anything is
   // recorded or processed; when it fails, nothing is held.
   virtual Status Prepare() { return {}; }
+  // What must have happened when the command returns (the point in time of a backup is its start).
+  // Once the record is durable, before the job is accepted; again when a record is taken up, so
+  // what an earlier Begin did, or half of it, must be found and kept. When it fails, what it did
+  // itself is undone, and Release follows.
+  virtual Status Begin() { return {}; }
   // Doing a chunk again is harmless.
   virtual ChunkResult Process(uint64_t offset, uint64_t length) = 0;
+  // Why the job must not end yet although nothing is left to do (somebody still reads what would
+  // go). It is paused meanwhile, shows this as its error, and goes on by itself: the question is
+  // asked again and again. Quick.
+  virtual std::optional<Error> EndMustWait() const { return std::nullopt; }
   // Makes what was processed durable, so that the process may end here and be taken up again.
   virtual Status Settle() { return {}; }
   // The one step that cannot be taken back. Only after all chunks and Settle succeeded, and after
@@ -64,7 +87,7 @@ class ChunkWork {
   // What the work has to say of itself at its end: after Pivot succeeded, before Release.
   virtual LeftOutLayers LeftOut() { return {}; }
   // The job ends for good, whether well or not, or was not accepted after all: gives back what
-  // Prepare took. Its record goes after that.
+  // Prepare took. Its record goes after that, unless it was to be taken up and is not yet.
   virtual void Release() {}
 };
 

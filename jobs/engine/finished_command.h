@@ -27,7 +27,10 @@ class FinishedCommand final : public ListedJob {
   Status Pause() override { return Check(JobVerb::kPause); }
   Status Resume() override { return Check(JobVerb::kResume); }
   Status SetSpeed(uint64_t /*bytes_per_second*/) override { return Check(JobVerb::kSetSpeed); }
-  Status Complete() override { return Check(JobVerb::kComplete); }
+  Status Complete(const verbs::Arguments& /*arguments*/) override {
+    return Check(JobVerb::kComplete);
+  }
+  Status Change(const verbs::Arguments& /*arguments*/) override { return Check(JobVerb::kChange); }
   Status CheckDismiss() const override { return Check(JobVerb::kDismiss); }
   void Start() override {}
   void Stop() override {}

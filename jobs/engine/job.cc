@@ -11,13 +11,13 @@ namespace chainfs::jobs {
 namespace {
 
 constexpr size_t kStatuses = 11;
-constexpr size_t kVerbs = 7;
+constexpr size_t kVerbs = 8;
 
 constexpr std::array<std::string_view, kStatuses> kStatusNames = {
     "undefined", "created", "running",  "paused",    "ready", "standby",
     "waiting",   "pending", "aborting", "concluded", "null"};
 constexpr std::array<std::string_view, kVerbs> kVerbNames = {
-    "cancel", "pause", "resume", "set-speed", "complete", "finalize", "dismiss"};
+    "cancel", "pause", "resume", "set-speed", "complete", "finalize", "dismiss", "change"};
 
 constexpr uint16_t Bit(JobStatus status) {
   return static_cast<uint16_t>(1u << std::to_underlying(status));
@@ -55,6 +55,7 @@ constexpr std::array<uint16_t, kVerbs> kLegal = {
     Bits(JobStatus::kReady, JobStatus::kStandby),                         // complete
     Bits(JobStatus::kPending),                                            // finalize
     Bits(JobStatus::kConcluded),                                          // dismiss
+    kAlive,                                                               // change
 };
 
 }  // namespace

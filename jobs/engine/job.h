@@ -32,7 +32,8 @@ enum class JobVerb : uint8_t {
   kSetSpeed,
   kComplete,
   kFinalize,
-  kDismiss
+  kDismiss,
+  kChange,
 };
 
 std::string_view JobStatusName(JobStatus status);  // "running"

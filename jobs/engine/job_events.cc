@@ -67,6 +67,11 @@ void JobEvents::StoodStill(const Error& error) const {
                subject_.disk, subject_.id);
 }
 
+void JobEvents::EndWaits(const Error& reason) const {
+  spdlog::info("job {} of disk {} has nothing left to do but cannot end yet: {}", subject_.id,
+               subject_.disk, reason.message);
+}
+
 void JobEvents::LogEnd(End end, const Figures& figures, const Error* error) const {
   if (end == End::kCancelled) {
     spdlog::info("job {} of disk {}: {} was cancelled", subject_.id, subject_.disk, subject_.type);

@@ -47,6 +47,7 @@ class JobEvents {
   void ChunkFailed(uint64_t offset, bool writing, std::string_view action,
                    const Error& error) const;
   void StoodStill(const Error& error) const;  // until somebody resumes it
+  void EndWaits(const Error& reason) const;   // until that is over
   // `error`: why it failed.
   void Ended(End end, const Figures& figures, const Error* error) const;
 

@@ -30,6 +30,9 @@ std::string JobToJson(const JobInfo& job) {
   if (job.warning) out["warning"] = *job.warning;
   if (!job.unneeded.empty()) out["unneeded"] = job.unneeded;
   if (!job.removed.empty()) out["removed"] = job.removed;
+  for (const auto& [key, value] : job.facts) {
+    std::visit([&, &name = key](const auto& held) { out[name] = held; }, value);
+  }
   out["started"] = FormatUtc(job.started);
   if (job.ended) out["ended"] = FormatUtc(*job.ended);
   return out.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "jobs/engine/job.h"
+#include "jobs/engine/job_facts.h"
 
 namespace chainfs::jobs {
 
@@ -33,13 +34,15 @@ struct JobInfo {
   // QEMU's words for why it stands still: "ok"; after an error of a chunk, until resume, "nospace"
   // or "failed".
   std::string_view io_status = "ok";
-  // Why it failed, was cancelled, or stands still (io_status, or status waiting for its disk).
+  // Why it failed, was cancelled, or stands still (io_status; or status waiting for its disk; or
+  // paused at its end, which comes by itself).
   std::optional<std::string> error;
   std::optional<std::string> warning;  // something to look after before it fails
   // Of the layers that it left out (a dry run: would leave out): paths of those that nobody needs
   // any more and that are there, and of those that it removed.
   std::vector<std::string> unneeded;
   std::vector<std::string> removed;
+  JobFacts facts = {};  // of its type only
   std::chrono::system_clock::time_point started;
   std::optional<std::chrono::system_clock::time_point> ended;
   uint64_t sequence = 0;  // order of creation

@@ -34,7 +34,7 @@ std::vector<std::shared_ptr<ListedJob>> JobList::Shown(std::string_view disk) co
   std::vector<std::shared_ptr<ListedJob>> shown;
   for (const auto& entry : std::views::reverse(entries_)) {
     if (!entry->job || entry->dismissed) continue;
-    if (disk.empty() || entry->disk == disk) shown.push_back(entry->job);
+    if (disk.empty() || entry->IsAbout(disk)) shown.push_back(entry->job);
   }
   return shown;
 }

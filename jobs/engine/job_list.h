@@ -10,6 +10,7 @@
 // Threads: none; the owner locks.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,13 +26,18 @@ struct JobEntry {
   uint64_t sequence = 0;
   std::string id;
   std::string disk;
-  std::optional<LayerClaims> claims;  // until the layers are free again
-  std::shared_ptr<ListedJob> job;     // once accepted
-  bool alone = false;                 // no other job of the disk meanwhile
-  bool queues = false;                // takes a place in the queue
+  std::vector<std::string> other_disks = {};  // that it is about as well
+  std::optional<LayerClaims> claims;          // until the layers are free again
+  std::shared_ptr<ListedJob> job;             // once accepted
+  bool alone = false;                         // no other job of the disk meanwhile
+  bool queues = false;                        // takes a place in the queue
   bool started = false;
   bool concluded = false;
   bool dismissed = false;  // to be forgotten as soon as it has concluded
+
+  bool IsAbout(std::string_view name) const {
+    return disk == name || std::ranges::find(other_disks, name) != other_disks.end();
+  }
 };
 
 class JobList {

@@ -80,9 +80,16 @@ Status JobManager::Resume(const DiskPtr& disk, std::string_view id) {
   return job->Resume();
 }
 
-Status JobManager::Complete(const DiskPtr& disk, std::string_view id) {
+Status JobManager::Complete(const DiskPtr& disk, std::string_view id,
+                            const verbs::Arguments& arguments) {
   CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, JobFor(disk, id));
-  return job->Complete();
+  return job->Complete(arguments);
+}
+
+Status JobManager::Change(const DiskPtr& disk, std::string_view id,
+                          const verbs::Arguments& arguments) {
+  CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, JobFor(disk, id));
+  return job->Change(arguments);
 }
 
 Status JobManager::SetSpeed(const DiskPtr& disk, std::string_view id, uint64_t bytes_per_second) {

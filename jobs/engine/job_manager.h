@@ -64,7 +64,9 @@ class JobManager {
   Status Cancel(const DiskPtr& disk, std::string_view id);
   Status Pause(const DiskPtr& disk, std::string_view id);
   Status Resume(const DiskPtr& disk, std::string_view id);
-  Status Complete(const DiskPtr& disk, std::string_view id);
+  // `arguments`: the keys of the verb that do not say which job.
+  Status Complete(const DiskPtr& disk, std::string_view id, const verbs::Arguments& arguments);
+  Status Change(const DiskPtr& disk, std::string_view id, const verbs::Arguments& arguments);
   Status SetSpeed(const DiskPtr& disk, std::string_view id, uint64_t bytes_per_second);
   Status Dismiss(const DiskPtr& disk, std::string_view id);
 

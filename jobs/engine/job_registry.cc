@@ -38,8 +38,9 @@ Status JobRegistry::CheckId(const Admission& wanted) const {
 
 Status JobRegistry::CheckAlone(const Admission& wanted) const {
   for (const auto& entry : list_.entries()) {
-    if (entry->disk != wanted.disk || entry->concluded) continue;
-    if (!wanted.alone && !entry->alone) continue;
+    if (entry->concluded || (!wanted.alone && !entry->alone)) continue;
+    const auto is_ours = [&](const std::string& disk) { return entry->IsAbout(disk); };
+    if (!is_ours(wanted.disk) && std::ranges::none_of(wanted.other_disks, is_ours)) continue;
     return Busy(fmt::format("job {} of disk {} has not finished; wait for it or cancel it",
                             entry->id, entry->disk));
   }
@@ -76,6 +77,7 @@ Result<Reservation> JobRegistry::Reserve(Admission wanted) {
   auto entry = std::make_unique<JobEntry>();
   entry->id = wanted.id;
   entry->disk = wanted.disk;
+  entry->other_disks = wanted.other_disks;
   entry->claims = std::exchange(wanted.claims, std::nullopt);
   entry->alone = wanted.alone;
   entry->queues = wanted.queues;

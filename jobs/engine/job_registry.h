@@ -25,8 +25,9 @@ struct Admission {
   std::string disk;
   std::string id;  // empty: TYPE-N
   std::string type;
+  std::vector<std::string> other_disks = {};  // that it is about as well
   std::optional<LayerClaims> claims = std::nullopt;
-  bool alone = false;     // no unfinished or waiting job of the disk beside it, and none meanwhile
+  bool alone = false;     // no unfinished or waiting job of its disks beside it, and none meanwhile
   bool queues = false;    // takes a place in the queue
   bool taken_up = false;  // its id is that of a waiting job: its own
 };

@@ -16,8 +16,13 @@ using RunClock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kProgressPeriod{1};
 constexpr std::chrono::seconds kSavePeriod{10};
+constexpr std::chrono::milliseconds kEndPeriod{500};  // between looks whether the end may come
 
 Error OutOfMemory() { return {ErrorKind::kNoMemory, 0, "out of memory"}; }
+
+std::unexpected<Error> WorkIsGone() {
+  return Fail(ErrorKind::kShutdown, "the mount is shutting down");
+}
 
 }  // namespace
 
@@ -113,12 +118,6 @@ void JobRun::ChunkFailed(ChunkRange chunk, const ChunkFailure& failure) {
   }
 }
 
-void JobRun::PauseFor(const Error& error) {
-  if (!state_.PauseFor(error)) return;
-  events_.StoodStill(error);
-  TellFailed(error);
-}
-
 // What the flags ask for, now that no chunk is in flight. The status changes here, under the same
 // lock, so that no verb is accepted that would come too late.
 Course JobRun::LastLaneLeft() {
@@ -132,6 +131,7 @@ Course JobRun::LastLaneLeft() {
       state_.StandStill();
       return Course::kNothing;
     }
+    if (state_.waits_to_end() && !MayEnd()) return Course::kNothing;
     if (lanes_.queue.WorkLeft()) {
       // Either the speed limit holds the job back and a timer was set, or something changed between
       // this lane's look and now; a timer costs little and makes sure.
@@ -143,10 +143,28 @@ Course JobRun::LastLaneLeft() {
       if (state_.BecomeReady()) events_.Ready(Figures());
       return Course::kNothing;
     }
+    if (!state_.failure() && !MayEnd()) return Course::kNothing;
   }
   phase_ = Phase::kEnding;
   state_.BeginEnd();
   return Course::kEnd;
+}
+
+bool JobRun::MayEnd() {
+  std::optional<Error> reason;
+  const Status asked = Guarded([&]() -> Status {
+    reason = work_.work().EndMustWait();
+    return {};
+  });
+  if (!asked) reason = asked.error();
+  if (!reason) {
+    state_.EndMayCome();
+    return true;
+  }
+  if (!state_.waits_to_end()) events_.EndWaits(*reason);
+  state_.WaitToEnd(*reason);
+  lanes_.WakeAt(RunClock::now() + kEndPeriod);
+  return false;
 }
 
 // ---- Verbs.
@@ -179,20 +197,31 @@ Status JobRun::Resume() {
   return {};
 }
 
-Status JobRun::SetSpeed(uint64_t bytes_per_second) {
+Status JobRun::Complete(const verbs::Arguments& arguments) {
   MutexLock lock(lanes_.mu);
-  CHAINFS_TRY(state_.Check(JobVerb::kSetSpeed));
-  lanes_.queue.SetSpeed(bytes_per_second, RunClock::now());
+  CHAINFS_TRY(state_.CheckComplete());
+  if (gone_) return WorkIsGone();
+  CHAINFS_TRY(work_.work().Complete(arguments));
+  state_.Complete();
+  Remember(arguments);
   if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
-  SaveParametersSoon();
   return {};
 }
 
-Status JobRun::Complete() {
+Status JobRun::Change(const verbs::Arguments& arguments) {
   MutexLock lock(lanes_.mu);
-  CHAINFS_TRY(state_.Complete());
+  CHAINFS_TRY(state_.Check(JobVerb::kChange));
+  if (gone_) return WorkIsGone();
+  CHAINFS_TRY(work_.work().Change(arguments));
+  Remember(arguments);
   if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
   return {};
+}
+
+void JobRun::Remember(const verbs::Arguments& arguments) {
+  if (arguments.items().empty()) return;
+  for (const auto& [key, value] : arguments.items()) changed_.Set(key, value);
+  SaveParametersSoon();
 }
 
 // ---- Parameters that outlive the daemon.
@@ -217,7 +246,8 @@ void JobRun::SaveParameters() {
     if (!std::exchange(unsaved_, false)) return std::nullopt;
     return JobParameters{.speed = lanes_.queue.speed(),
                          .paused = state_.user_paused(),
-                         .progress = Figures().current};
+                         .progress = Figures().current,
+                         .changed = changed_};
   });
 }
 
@@ -261,6 +291,7 @@ JobInfo JobRun::Info() const {
   info.unneeded = left_out_.unneeded;
   info.removed = left_out_.removed;
   if (!left_out_.problem.empty()) info.warning = left_out_.problem;
+  info.facts = gone_ ? last_facts_ : work_.work().Facts();
   info.started = started_;
   info.ended = ended_;
   info.sequence = settings_.sequence;
@@ -324,11 +355,7 @@ void JobRun::End() {
   if (!aborting && SettleAndPivot()) AskWhatIsLeftOut();
   const Status released = work_.Release();
   if (!released) spdlog::error("job {}: {}", settings_.id, released.error().message);
-  {
-    MutexLock lock(lanes_.mu);
-    lanes_.queue.Close();
-  }
-  work_.Destroy();  // with it go the layers, before anybody who waits for the end goes on
+  LetGo();  // before anybody who waits for the end goes on
   if (hooks_.released) hooks_.released();
   {
     MutexLock lock(lanes_.mu);
@@ -339,6 +366,17 @@ void JobRun::End() {
     stopped_.NotifyAll();
   }
   if (hooks_.concluded) hooks_.concluded();
+}
+
+void JobRun::LetGo() {
+  {
+    MutexLock lock(lanes_.mu);
+    Result<JobFacts> facts = Guarded([&]() -> Result<JobFacts> { return work_.work().Facts(); });
+    if (facts) last_facts_ = *std::move(facts);
+    gone_ = true;
+    lanes_.queue.Close();
+  }
+  work_.Destroy();
 }
 
 void JobRun::Stop() {
@@ -369,19 +407,10 @@ void JobRun::StopHere() {
                    settings_.disk, status.error().message);
     }
   }
-  {
-    MutexLock lock(lanes_.mu);
-    lanes_.queue.Close();
-  }
-  work_.Destroy();
+  LetGo();
   MutexLock lock(lanes_.mu);
   phase_ = Phase::kStopped;
   stopped_.NotifyAll();
-}
-
-void JobRun::WaitStopped() {
-  MutexLock lock(lanes_.mu);
-  while (phase_ != Phase::kConcluded && phase_ != Phase::kStopped) stopped_.Wait(lanes_.mu);
 }
 
 }  // namespace chainfs::jobs

@@ -69,16 +69,27 @@ class JobRun final : public LaneOwner, public ListedJob {
   Status Cancel() override EXCLUDES(lanes_.mu);
   Status Pause() override EXCLUDES(lanes_.mu);
   Status Resume() override EXCLUDES(lanes_.mu);
-  Status SetSpeed(uint64_t bytes_per_second) override EXCLUDES(lanes_.mu);
+  Status SetSpeed(uint64_t bytes_per_second) override EXCLUDES(lanes_.mu) {
+    MutexLock lock(lanes_.mu);
+    CHAINFS_TRY(state_.Check(JobVerb::kSetSpeed));
+    lanes_.queue.SetSpeed(bytes_per_second, std::chrono::steady_clock::now());
+    if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
+    SaveParametersSoon();
+    return {};
+  }
   // A job that is ready ends as soon as its source is empty.
-  Status Complete() override EXCLUDES(lanes_.mu);
+  Status Complete(const verbs::Arguments& arguments) override EXCLUDES(lanes_.mu);
+  Status Change(const verbs::Arguments& arguments) override EXCLUDES(lanes_.mu);
   Status CheckDismiss() const override EXCLUDES(lanes_.mu) {
     MutexLock lock(lanes_.mu);
     return state_.Check(JobVerb::kDismiss);
   }
   void Start() override EXCLUDES(lanes_.mu);
   void Stop() override EXCLUDES(lanes_.mu);
-  void WaitStopped() override EXCLUDES(lanes_.mu);
+  void WaitStopped() override EXCLUDES(lanes_.mu) {
+    MutexLock lock(lanes_.mu);
+    while (phase_ != Phase::kConcluded && phase_ != Phase::kStopped) stopped_.Wait(lanes_.mu);
+  }
 
  private:
   enum class Phase : uint8_t { kQueued, kCopying, kEnding, kConcluded, kStopped };
@@ -106,13 +117,23 @@ class JobRun final : public LaneOwner, public ListedJob {
   }
   void ChunkDone(ChunkRange chunk, uint64_t copied, Time began) REQUIRES(lanes_.mu);
   void ChunkFailed(ChunkRange chunk, const ChunkFailure& failure) REQUIRES(lanes_.mu);
-  void PauseFor(const Error& error) REQUIRES(lanes_.mu);
+  void PauseFor(const Error& error) REQUIRES(lanes_.mu) {
+    if (!state_.PauseFor(error)) return;
+    events_.StoodStill(error);
+    TellFailed(error);
+  }
+  // The verb was accepted by the work: it is part of the command from now on.
+  void Remember(const verbs::Arguments& arguments) REQUIRES(lanes_.mu);
   // The ends.
+  // Whether the work lets the job end; else it is paused until it does.
+  bool MayEnd() REQUIRES(lanes_.mu);
   void End() EXCLUDES(lanes_.mu);
   bool SettleAndPivot() EXCLUDES(lanes_.mu);
   void AskWhatIsLeftOut() EXCLUDES(lanes_.mu);
   void AnnounceEnd() REQUIRES(lanes_.mu);
   void StopHere() EXCLUDES(lanes_.mu);
+  // The work goes, and with it the layers.
+  void LetGo() EXCLUDES(lanes_.mu);
   // Calls the hook; a dry run's error says that it is one.
   void TellFailed(const Error& error) REQUIRES(lanes_.mu);
   void SaveParametersSoon() REQUIRES(lanes_.mu);
@@ -133,7 +154,10 @@ class JobRun final : public LaneOwner, public ListedJob {
   JobState state_ GUARDED_BY(lanes_.mu);
   Phase phase_ GUARDED_BY(lanes_.mu) = Phase::kQueued;
   bool stop_ GUARDED_BY(lanes_.mu) = false;
-  bool unsaved_ GUARDED_BY(lanes_.mu) = false;  // parameters that the record does not have yet
+  bool unsaved_ GUARDED_BY(lanes_.mu) = false;      // parameters that the record does not have yet
+  verbs::Arguments changed_ GUARDED_BY(lanes_.mu);  // of the command, since it was recorded
+  bool gone_ GUARDED_BY(lanes_.mu) = false;         // the work
+  JobFacts last_facts_ GUARDED_BY(lanes_.mu);       // what it said when it went
   LeftOutLayers left_out_ GUARDED_BY(lanes_.mu);
   Time progress_announced_ GUARDED_BY(lanes_.mu);
   Time progress_saved_ GUARDED_BY(lanes_.mu);

@@ -6,6 +6,7 @@
 
 #include <utility>
 
+#include "blocklayer/base/sync_point.h"
 #include "blocklayer/catalog/name_rules.h"
 #include "jobs/engine/chain_generation.h"
 #include "jobs/engine/record_file.h"
@@ -38,8 +39,8 @@ verbs::Arguments CommandToRecord(const JobPlan& plan, const JobCommand& given,
 
 // Whoever waits for the end of a job goes on when its work is gone, so its layers must not live on
 // in the plan that the job was started by.
-std::unique_ptr<ChunkWork> MakeWork(JobPlan& plan, bool dry_run) {
-  std::unique_ptr<ChunkWork> work = dry_run ? plan.estimate() : plan.work();
+std::unique_ptr<ChunkWork> MakeWork(JobPlan& plan, const std::string& id, bool dry_run) {
+  std::unique_ptr<ChunkWork> work = dry_run ? plan.estimate() : plan.work(id);
   plan.claims = {};
   plan.work = nullptr;
   plan.estimate = nullptr;
@@ -79,9 +80,10 @@ Result<JobStarter::Planned> JobStarter::Plan(const JobType& type, const JobComma
     CHAINFS_ASSIGN(JobPlan plan, plan_now());
     Admission admission = wanted;
     if (!options.dry_run) admission.claims = plan.claims;
+    admission.other_disks = plan.other_disks;
     CHAINFS_ASSIGN(Reservation reservation, registry_.Reserve(std::move(admission)));
     CHAINFS_ASSIGN(const JobPlan again, plan_now());
-    if (plan.claims == again.claims) {
+    if (plan.claims == again.claims && plan.other_disks == again.other_disks) {
       return Planned{.plan = std::move(plan), .reservation = std::move(reservation)};
     }
   }
@@ -102,7 +104,7 @@ Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand&
                        .disk = command.disk->name(),
                        .warning = planned.plan.warning};
   std::string id = settings.id;
-  std::unique_ptr<ChunkWork> work = MakeWork(planned.plan, options.dry_run);
+  std::unique_ptr<ChunkWork> work = MakeWork(planned.plan, id, options.dry_run);
   if (options.dry_run) {
     // It copies nothing that a limit could hold back, and nobody would resume it.
     Accept(std::move(planned.reservation), std::move(settings), std::move(work), nullptr, nullptr);
@@ -122,6 +124,12 @@ Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand&
   if (const Status recorded = record->Create(); !recorded) {
     work->Release();
     return std::unexpected(recorded.error());
+  }
+  CHAINFS_SYNC_POINT("JobStarter.StartOnce.recorded");
+  if (const Status begun = Guarded([&] { return work->Begin(); }); !begun) {
+    work->Release();
+    record->Remove();
+    return std::unexpected(begun.error());
   }
   LogWarning(settings);
   Accept(std::move(planned.reservation), std::move(settings), std::move(work), std::move(record),
@@ -161,7 +169,8 @@ Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& fo
   const JobCommand command{.type = record.type,
                            .disk = disk,
                            .arguments = record.command,
-                           .privileged = record.privileged};
+                           .privileged = record.privileged,
+                           .taken_up = record.id};
   CHAINFS_ASSIGN(Planned planned, Plan(*type, command,
                                        {.disk = record.disk,
                                         .id = record.id,
@@ -169,12 +178,14 @@ Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& fo
                                         .queues = true,
                                         .taken_up = true},
                                        options));
-  std::unique_ptr<ChunkWork> work = MakeWork(planned.plan, false);
+  std::unique_ptr<ChunkWork> work = MakeWork(planned.plan, record.id, false);
   CHAINFS_TRY(work->Prepare());
   auto file = std::make_unique<RecordFile>(catalog_.records(), disk, record);
-  if (const Status renewed = file->Renew(); !renewed) {
+  Status begun = file->Renew();
+  if (begun) begun = Guarded([&] { return work->Begin(); });
+  if (!begun) {
     work->Release();
-    return renewed;
+    return begun;
   }
   spdlog::info("job {} of disk {} is taken up again", record.id, record.disk);
   JobSettings settings{.id = record.id,

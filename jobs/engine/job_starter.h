@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // JobStarter: from a command, or a record, to a job that runs: it is planned, its claims are
-// admitted, its work takes what it needs, its record is written, and only then is it accepted.
+// admitted, its work takes what it needs, its record is written, its work begins, and only then is
+// it accepted.
 //
 // Threads: all methods, any thread.
 #pragma once

@@ -43,16 +43,15 @@ Status JobState::Pause() {
 
 Status JobState::Resume() {
   CHAINFS_TRY(Check(JobVerb::kResume));
-  if (!StandsStill()) return NotNow(fmt::format("{} is not paused", id_));
+  if (!StandsStill() && !end_waits_) return NotNow(fmt::format("{} is not paused", id_));
   user_paused_ = false;
   error_paused_.reset();
   return {};
 }
 
-Status JobState::Complete() {
+Status JobState::CheckComplete() const {
   CHAINFS_TRY(Check(JobVerb::kComplete));
   if (cancel_) return NotNow(fmt::format("{} is being cancelled", id_));
-  complete_ = true;
   return {};
 }
 
@@ -78,6 +77,17 @@ bool JobState::BecomeReady() {
   if (status_ != JobStatus::kRunning) return false;
   Set(JobStatus::kReady);
   return true;
+}
+
+void JobState::WaitToEnd(const Error& reason) {
+  end_waits_ = reason;
+  StandStill();
+}
+
+void JobState::EndMayCome() {
+  if (!end_waits_) return;
+  end_waits_.reset();
+  if (!StandsStill()) GoOn();
 }
 
 void JobState::StandStill() {
@@ -115,6 +125,7 @@ void JobState::Describe(JobInfo& info) const {
       info.error = failure_->message;
     }
   }
+  if (end_waits_ && !info.error) info.error = end_waits_->message;
   if (error_paused_ && !info.error) {
     info.io_status = error_paused_->kind == ErrorKind::kNoSpace ? "nospace" : "failed";
     info.error = error_paused_->message;

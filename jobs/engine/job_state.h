@@ -33,7 +33,8 @@ class JobState {
   Status Cancel();
   Status Pause();
   Status Resume();
-  Status Complete();
+  Status CheckComplete() const;
+  void Complete() { complete_ = true; }
 
   // ---- Errors.
   // The job fails with the first.
@@ -48,12 +49,17 @@ class JobState {
   const std::optional<Error>& failure() const { return failure_; }
   bool user_paused() const { return user_paused_; }
   bool StandsStill() const { return user_paused_ || error_paused_; }
-  bool MayWork() const { return !cancel_ && !failure_ && !StandsStill(); }
+  bool MayWork() const { return !cancel_ && !failure_ && !StandsStill() && !end_waits_; }
   // Nothing is left to do: an error that was ignored is the job's now.
   void WorkDone();
   bool completed() const { return complete_; }
   // Work that gets ready has nothing to do just now; whether it was not ready before.
   bool BecomeReady();
+  // Nothing is left to do, but it must not end yet, for that reason: it stands still.
+  void WaitToEnd(const Error& reason);
+  bool waits_to_end() const { return end_waits_.has_value(); }
+  // It may end, or may look whether it may.
+  void EndMayCome();
   // To the status in which it stands still, from the one in which it works; and back.
   void StandStill();
   void GoOn();
@@ -72,6 +78,7 @@ class JobState {
   JobStatus status_ = JobStatus::kUndefined;
   bool user_paused_;
   std::optional<Error> error_paused_;  // it stands still because of this
+  std::optional<Error> end_waits_;     // nothing is left to do, but it must not end yet
   bool cancel_ = false;
   bool complete_ = false;
   bool pivoting_ = false;

@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "blocklayer/catalog/catalog.h"
 #include "ctl/verbs/arguments.h"
@@ -28,6 +29,9 @@ struct JobCommand {
   DiskPtr disk;  // never null
   verbs::Arguments arguments = {};
   bool privileged = false;  // its giver may have files outside the sources removed (root)
+  // The id of the job that a record is about, which is planned again: what is there already may be
+  // its own. Empty for a new command.
+  std::string taken_up = {};
 };
 
 struct JobPlan {
@@ -37,7 +41,10 @@ struct JobPlan {
   verbs::Arguments command;
   // Something to look after before the job fails.
   std::optional<std::string> warning;
-  std::function<std::unique_ptr<ChunkWork>()> work;
+  // Other disks that the job is about: it is shown among their jobs, and nothing that wants to be
+  // alone with one of them runs beside it.
+  std::vector<std::string> other_disks = {};
+  std::function<std::unique_ptr<ChunkWork>(const std::string& id)> work;
   // The dry run: work that `estimates`.
   std::function<std::unique_ptr<ChunkWork>()> estimate;
 };

@@ -7,6 +7,7 @@
 
 #include <string>
 
+#include "ctl/verbs/arguments.h"
 #include "jobs/engine/job_info.h"
 
 namespace chainfs::jobs {
@@ -26,7 +27,9 @@ class ListedJob {
   virtual Status Pause() = 0;
   virtual Status Resume() = 0;
   virtual Status SetSpeed(uint64_t bytes_per_second) = 0;  // 0: no limit
-  virtual Status Complete() = 0;
+  // `arguments`: keys of the verb, apart from those that say which job.
+  virtual Status Complete(const verbs::Arguments& arguments) = 0;
+  virtual Status Change(const verbs::Arguments& arguments) = 0;
   // Whether dismiss is legal now; the owner then forgets the job.
   virtual Status CheckDismiss() const = 0;
 

@@ -28,6 +28,7 @@ Status RecordFile::EnterPivot() {
 void RecordFile::Save(const JobParameters& parameters) {
   MutexLock lock(mu_);
   record_.parameters = parameters;
+  for (const auto& [key, value] : parameters.changed.items()) record_.command.Set(key, value);
   const Status status = Write();
   if (!status) {
     spdlog::warn("job {} of {}: its parameters were not recorded: {}", record_.id, record_.disk,

@@ -44,9 +44,10 @@ Result<JobPlan> PlanStreamJob(Catalog& catalog, const JobCommand& command) {
   JobPlan job{.claims = ClaimsOf(plan),
               .command = CommandOf(plan, removes),
               .warning = SpaceWarning(plan),
+              .other_disks = {},
               .work = {},
               .estimate = {}};
-  job.work = [&catalog, disk = command.disk, plan, remove] {
+  job.work = [&catalog, disk = command.disk, plan, remove](const std::string& /*id*/) {
     return std::make_unique<StreamWork>(catalog, disk, plan, remove);
   };
   job.estimate = [&catalog, disk = command.disk, plan = std::move(plan)] {

@@ -25,7 +25,7 @@ _chainctl() {
         cword=$COMP_CWORD
     }
     local verbs='list info chain map stream snapshot jobs wait cancel pause resume speed dismiss
-        flush events create umount layers revert thaw'
+        flush events create umount layers revert thaw complete change'
     local common='--help --json'
     local waiting='--timeout --progress'
 
@@ -33,7 +33,8 @@ _chainctl() {
     for ((; index < cword; index++)); do
         case ${words[index]} in
             --base | --top | --speed | --on-error | --id | --generation | --timeout | --progress | \
-                --target | --svg | --width | --size | --backing | --backing-format | -o)
+                --target | --svg | --width | --size | --backing | --backing-format | -o | --then | \
+                --copy-mode)
                 ((index++))
                 ;;
             -*) ;;
@@ -72,6 +73,14 @@ _chainctl() {
             _chainctl_reply -W $'report\nignore\nstop\nenospc'
             return
             ;;
+        --then)
+            _chainctl_reply -W $'pivot\nkeep\nhold'
+            return
+            ;;
+        --copy-mode)
+            _chainctl_reply -W $'background\nwrite-blocking'
+            return
+            ;;
         -o)
             local keys='cluster_size= lazy_refcounts='
             [[ $verb == create ]] && keys+=' compat= refcount_bits= compression_type='
@@ -87,7 +96,8 @@ _chainctl() {
     if [[ $cur == -* ]]; then
         local options=$common
         case $verb in
-            stream | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | thaw)
+            stream | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | \
+                thaw | complete | change)
                 options+=' --verbose --quiet'
                 ;;
             info | chain | map | events | layers) ;;
@@ -100,6 +110,8 @@ _chainctl() {
             snapshot) options+=' --target -o --id --generation --dry-run' ;;
             wait) options+=" $waiting" ;;
             cancel) options+=" --background $waiting" ;;
+            complete) options+=' --then' ;;
+            change) options+=' --copy-mode' ;;
             events) options+=' --follow --no-follow' ;;
             create) options+=' --size --backing --backing-format -o' ;;
             umount) options+=' --timeout' ;;
@@ -113,7 +125,7 @@ _chainctl() {
         list | events | umount | layers)
             ((count == 0)) && _chainctl_reply -W "$(_chainctl_mounts)"
             ;;
-        wait | cancel | pause | resume | dismiss | speed)
+        wait | cancel | pause | resume | dismiss | speed | complete | change)
             if ((count == 0)); then
                 _chainctl_reply -f
                 compopt -o filenames 2> /dev/null

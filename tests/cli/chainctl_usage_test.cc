@@ -32,10 +32,10 @@ void ExpectOneLineError(const CommandResult& result, int exit_code) {
   EXPECT_TRUE(result.err.ends_with("\n")) << result.Describe();
 }
 
-const std::vector<std::string> kVerbs = {"list",     "info",   "chain",   "map",    "stream",
-                                         "snapshot", "jobs",   "wait",    "cancel", "pause",
-                                         "resume",   "speed",  "dismiss", "flush",  "events",
-                                         "create",   "umount", "layers",  "revert"};
+const std::vector<std::string> kVerbs = {
+    "list",   "info",   "chain",  "map",    "stream", "snapshot", "jobs",
+    "wait",   "cancel", "pause",  "resume", "speed",  "dismiss",  "flush",
+    "events", "create", "umount", "layers", "revert", "complete", "change"};
 
 TEST(ChainctlUsageTest, HelpListsEveryVerb) {
   const CommandResult result = Chainctl({"--help"});
@@ -140,7 +140,8 @@ TEST(ChainctlUsageTest, VerboseOnlyWhereThereIsACommandToPrint) {
   for (const std::string& verb : kVerbs) {
     const bool sends = verb == "stream" || verb == "snapshot" || verb == "flush" ||
                        verb == "cancel" || verb == "pause" || verb == "resume" ||
-                       verb == "dismiss" || verb == "speed" || verb == "revert";
+                       verb == "dismiss" || verb == "speed" || verb == "revert" ||
+                       verb == "complete" || verb == "change";
     const CommandResult help = Chainctl({verb, "--help"});
     EXPECT_EQ(help.out.find("--verbose") != std::string::npos, sends) << verb;
   }

@@ -84,9 +84,7 @@ TEST_F(CommandsTest, MalformedValuesAreRefused) {
 TEST_F(CommandsTest, AnotherGenerationIsRefusedEverywhere) {
   for (const verbs::Verb& verb : verbs::Verbs()) {
     if (verb.scope == verbs::Scope::kMount) continue;
-    const std::string needed = verb.name == "speed"    ? "limit=1,"
-                               : verb.name == "revert" ? "to=base.qcow2,yes=yes,"
-                                                       : "";
+    const std::string needed = verb.example.empty() ? "" : std::string(verb.example) + ",";
     EXPECT_EQ(Refused("vm", verb.name, needed + "generation=77"), ErrorKind::kStale) << verb.name;
   }
   EXPECT_EQ(Refused("vm", "stream", "base=nothing.qcow2,generation=77"), ErrorKind::kStale)
@@ -95,6 +93,17 @@ TEST_F(CommandsTest, AnotherGenerationIsRefusedEverywhere) {
   EXPECT_EQ(Refused("", "flush", "generation=0"), ErrorKind::kInvalidArgument);
   ASSERT_TRUE(Order("vm", "snapshot", "generation=" + Generation("vm")));
   EXPECT_EQ(Layers("vm").size(), 4u);
+}
+
+// What they say besides which job it is goes to the job.
+TEST_F(CommandsTest, CompleteAndChangeReachTheJob) {
+  ASSERT_TRUE(Order("vm", "stream", "id=s,speed=1"));
+  EXPECT_EQ(Refused("vm", "complete", "id=s,then=pivot"), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(Refused("", "change", "id=s,copy-mode=background"), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(Refused("vm", "change", "id=s"), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(Refused("vm", "complete", "id=t"), ErrorKind::kNoSuchJob);
+  EXPECT_EQ(Refused("vm", "complete", "id=s,then=elsewhere"), ErrorKind::kInvalidArgument);
+  EXPECT_TRUE(Order("vm", "cancel", "id=s"));
 }
 
 TEST_F(CommandsTest, ADryRunChangesNothing) {

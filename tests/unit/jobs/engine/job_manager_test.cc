@@ -628,7 +628,7 @@ TEST_F(ManagerTest, AShortCommandIsShownAsAConcludedJob) {
                           "concluded"}));
   for (const Status& refused : {jobs_->Cancel(Disk("e"), "s1"), jobs_->Pause(Disk("e"), "s1"),
                                 jobs_->Resume(Disk("e"), "s1"), jobs_->SetSpeed(Disk("e"), "s1", 1),
-                                jobs_->Complete(Disk("e"), "s1")}) {
+                                jobs_->Complete(Disk("e"), "s1", {})}) {
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().message, "s1 has already finished");
   }

@@ -39,6 +39,27 @@ TEST(JobRegistry, AnIdIsTakenFromTheReservationOn) {
   EXPECT_TRUE(registry.Reserve(Of("b", "x")));
 }
 
+TEST(JobRegistry, AJobOfSeveralDisksIsAmongTheJobsOfEach) {
+  JobRegistry registry;
+  Admission both = Of("a", "x");
+  both.other_disks = {"b"};
+  auto held = registry.Reserve(both);
+  ASSERT_TRUE(held);
+  Admission alone = Of("b");
+  alone.alone = true;
+  EXPECT_EQ(KindOf(registry.Reserve(alone)), ErrorKind::kBusy);
+  alone.disk = "c";
+  EXPECT_TRUE(registry.Reserve(alone));
+  alone.other_disks = {"a"};
+  EXPECT_EQ(KindOf(registry.Reserve(alone)), ErrorKind::kBusy);
+  held->Accept(JobOf(*held));
+  for (const char* disk : {"a", "b", ""}) {
+    ASSERT_EQ(registry.Jobs(disk).size(), 1u) << disk;
+    EXPECT_TRUE(registry.ForVerb(disk, "x")) << disk;
+  }
+  EXPECT_TRUE(registry.Jobs("c").empty());
+}
+
 TEST(JobRegistry, AWaitingJobKeepsItsId) {
   JobRegistry registry;
   const RecordStore::Record record{

@@ -59,6 +59,9 @@ struct Script {
   std::function<Status()> settle = [] { return Status(); };
   std::function<Status()> pivot = [] { return Status(); };
   std::function<bool()> users_wait = [] { return false; };
+  std::function<std::optional<Error>()> end_waits = [] { return std::nullopt; };
+  std::function<JobFacts()> facts = [] { return JobFacts(); };
+  std::function<Status(const verbs::Arguments& arguments)> verb = {};  // complete and change
 };
 
 class FakeWork final : public ChunkWork {
@@ -75,6 +78,14 @@ class FakeWork final : public ChunkWork {
   uint64_t chunk_size() const override { return script_.chunk; }
   bool estimates() const override { return script_.estimates; }
   bool UsersWait() const override { return script_.users_wait(); }
+  JobFacts Facts() const override { return script_.facts(); }
+  std::optional<Error> EndMustWait() const override { return script_.end_waits(); }
+  Status Complete(const verbs::Arguments& arguments) override {
+    return script_.verb ? script_.verb(arguments) : ChunkWork::Complete(arguments);
+  }
+  Status Change(const verbs::Arguments& arguments) override {
+    return script_.verb ? script_.verb(arguments) : ChunkWork::Change(arguments);
+  }
   ChunkResult Process(uint64_t offset, uint64_t length) override {
     const int now = ++trace_->in_flight;
     int most = trace_->most_in_flight;

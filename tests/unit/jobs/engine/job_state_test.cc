@@ -28,7 +28,7 @@ TEST_F(JobStateTest, AVerbIsRefusedWithItsReason) {
   EXPECT_EQ(state_.Resume().error().message, "j is not paused");
   ASSERT_TRUE(state_.Pause());
   EXPECT_EQ(state_.Pause().error().message, "j is already paused");
-  EXPECT_EQ(state_.Complete().error().message,
+  EXPECT_EQ(state_.CheckComplete().error().message,
             "j is running; a job in this state takes no \"complete\"");
   ASSERT_TRUE(state_.Cancel());
   state_.BeginEnd();
@@ -49,7 +49,8 @@ TEST_F(JobStateTest, WhoStandsStillGoesOnInTheSameStatus) {
   state_.StandStill();
   EXPECT_EQ(state_.status(), JobStatus::kStandby);
   EXPECT_FALSE(state_.MayWork());
-  ASSERT_TRUE(state_.Complete());
+  ASSERT_TRUE(state_.CheckComplete());
+  state_.Complete();
   EXPECT_TRUE(state_.completed());
   state_.GoOn();
   EXPECT_EQ(state_.status(), JobStatus::kReady);

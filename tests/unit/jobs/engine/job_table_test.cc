@@ -22,7 +22,7 @@ constexpr std::array kStatuses = {JobStatus::kUndefined, JobStatus::kCreated, Jo
                                   JobStatus::kConcluded, JobStatus::kNull};
 constexpr std::array kVerbs = {JobVerb::kCancel,   JobVerb::kPause,    JobVerb::kResume,
                                JobVerb::kSetSpeed, JobVerb::kComplete, JobVerb::kFinalize,
-                               JobVerb::kDismiss};
+                               JobVerb::kDismiss,  JobVerb::kChange};
 
 using Names = std::map<std::string_view, std::set<std::string_view>>;
 
@@ -61,6 +61,7 @@ TEST(JobTables, EveryVerbIsLegalWhereQemuSays) {
       {"complete", {"ready", "standby"}},
       {"finalize", {"pending"}},
       {"dismiss", {"concluded"}},
+      {"change", alive},
   };
   for (const JobVerb verb : kVerbs) {
     for (const JobStatus status : kStatuses) {

@@ -32,14 +32,21 @@ struct Polished {
   std::atomic<uint64_t> bytes = 0;
   std::atomic<int> planned = 0;
   std::atomic<int> pivoted = 0;
-  std::string cloth;                                      // as it was planned last
+  std::string cloth;     // as it was planned last
+  std::string taken_up;  // the same
+  std::string id;        // of the work that began last
+  std::atomic<int> begun = 0;
+  std::atomic<int> released = 0;
+  Status begins = {};
   std::shared_ptr<int> layers = std::make_shared<int>();  // stands for what a plan holds
 };
 Polished* polished = nullptr;
 
 class PolishWork final : public ChunkWork {
  public:
-  explicit PolishWork(bool counts) : counts_(counts) { polished->dirty->Mark(0, kSize); }
+  PolishWork(bool counts, std::string id) : counts_(counts), id_(std::move(id)) {
+    polished->dirty->Mark(0, kSize);
+  }
   WorkSource& source() override { return *dirty_; }
   uint64_t unit() const override { return kRegion; }
   uint64_t chunk_size() const override { return 16 * kRegion; }
@@ -49,6 +56,12 @@ class PolishWork final : public ChunkWork {
     if (!counts_) polished->bytes += length;
     return length;
   }
+  Status Begin() override {
+    ++polished->begun;
+    polished->id = id_;
+    return polished->begins;
+  }
+  void Release() override { ++polished->released; }
   Status Pivot() override {
     ++polished->pivoted;
     return {};
@@ -56,18 +69,22 @@ class PolishWork final : public ChunkWork {
 
  private:
   const bool counts_;
+  const std::string id_;
   const std::shared_ptr<DirtySet> dirty_ = polished->dirty;
 };
 
 Result<JobPlan> PlanPolish(Catalog& /*catalog*/, const JobCommand& command) {
   ++polished->planned;
+  polished->taken_up = command.taken_up;
   polished->cloth = command.arguments.Text("cloth").value_or("soft");
   JobPlan plan{
       .claims = {},
       .command = {},
       .warning = {},
-      .work = [held = polished->layers] { return std::make_unique<PolishWork>(false); },
-      .estimate = [held = polished->layers] { return std::make_unique<PolishWork>(true); }};
+      .other_disks = {},
+      .work = [held = polished->layers](
+                  const std::string& id) { return std::make_unique<PolishWork>(false, id); },
+      .estimate = [held = polished->layers] { return std::make_unique<PolishWork>(true, ""); }};
   plan.claims.fills = {command.disk->chain()->active};
   plan.command.Set("cloth", polished->cloth);
   return plan;
@@ -155,7 +172,7 @@ TEST_F(ToyJobTest, IsReadyUntilItIsCompleted) {
     std::this_thread::sleep_for(1ms);
   }
   EXPECT_EQ(polished_.pivoted, 0);
-  ASSERT_TRUE(jobs_->Complete(catalog_->Find("vm"), *id));
+  ASSERT_TRUE(jobs_->Complete(catalog_->Find("vm"), *id, {}));
   EXPECT_FALSE(Wait(*id, JobStatus::kConcluded).error.has_value());
   EXPECT_EQ(polished_.pivoted, 1);
   EXPECT_EQ(Record(), "");
@@ -177,8 +194,41 @@ TEST_F(ToyJobTest, IsTakenUpByPlanningItsCommandAgain) {
   Wait("p", JobStatus::kPaused);
   ASSERT_TRUE(jobs_->Resume(catalog_->Find("vm"), "p"));
   Wait("p", JobStatus::kReady);
-  ASSERT_TRUE(jobs_->Complete(catalog_->Find("vm"), "p"));
+  ASSERT_TRUE(jobs_->Complete(catalog_->Find("vm"), "p", {}));
   Wait("p", JobStatus::kConcluded);
+}
+
+TEST_F(ToyJobTest, BeginsBeforeTheCommandReturnsAndAgainWhenItIsTakenUp) {
+  ASSERT_TRUE(Start(verbs::Arguments().Set("id", "p")));
+  EXPECT_EQ(polished_.begun, 1);
+  EXPECT_EQ(polished_.id, "p");
+  EXPECT_EQ(polished_.taken_up, "");
+  Wait("p", JobStatus::kReady);
+  Close();
+  Open(kTypes);
+  polished_.begins = Fail(ErrorKind::kBusy, "the cloth is in use");
+  jobs_->ResumeRecorded();
+  EXPECT_EQ(polished_.begun, 2);
+  EXPECT_EQ(polished_.released, 1);
+  EXPECT_EQ(polished_.taken_up, "p");
+  EXPECT_EQ(Wait("p", JobStatus::kWaiting).error, "waiting to be taken up: the cloth is in use");
+  EXPECT_NE(Record(), "");
+  polished_.begins = {};
+  jobs_->RetryRecorded();
+  Wait("p", JobStatus::kReady);
+  EXPECT_EQ(polished_.begun, 3);
+}
+
+TEST_F(ToyJobTest, OneThatCannotBeginLeavesNothing) {
+  polished_.begins = Fail(ErrorKind::kBusy, "the cloth is in use");
+  const auto id = Start({});
+  ASSERT_FALSE(id);
+  EXPECT_EQ(id.error().message, "the cloth is in use");
+  EXPECT_EQ(polished_.released, 1);
+  EXPECT_EQ(Record(), "");
+  EXPECT_TRUE(jobs_->Jobs("vm").empty());
+  polished_.begins = {};
+  EXPECT_TRUE(Start({}));
 }
 
 // From then on it may end at any moment, and whoever waits for that finds its layers free.
