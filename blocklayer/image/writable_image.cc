@@ -12,4 +12,9 @@ Status WritableImage::WriteFromFile(GuestOffset /*offset*/, uint64_t /*length*/,
                           format().name(), source.path()));
 }
 
+Status WritableImage::Unpopulate(GuestOffset /*offset*/, uint64_t /*length*/) {
+  return Fail(ErrorKind::kUnsupported, fmt::format("{}: {} images leave nothing unallocated",
+                                                   file().path(), format().name()));
+}
+
 }  // namespace chainfs

@@ -63,6 +63,13 @@ class WritableImage : public Image {
   virtual Status PopulateFromFile(GuestOffset offset, uint64_t length, File& source,
                                   HostOffset source_offset) = 0;
 
+  // The reverse: whole clusters become unallocated, so that what lies below shows, and give their
+  // space back. The caller vouches that it shows the same there, durably so, also after a crash
+  // that undoes this; Flush makes it durable. Who keeps an IoEpoch::Guard of the image from before
+  // keeps the old places as they are, for stacks that may still name them (CHN-4). kUnsupported
+  // where the format leaves nothing unallocated.
+  virtual Status Unpopulate(GuestOffset offset, uint64_t length);
+
   // Makes everything acknowledged so far durable, metadata included, in the safe order.
   virtual Status Flush() = 0;
   // Whether further flushes would do something without another write: metadata that is not on disk

@@ -13,7 +13,7 @@ namespace chainfs::qcow2 {
 namespace {
 
 constexpr uint64_t kZeroPiece = 4ull << 20;  // bytes of zeros written at once
-constexpr uint64_t kZeroEntries = 4096;      // set at once
+constexpr uint64_t kEntries = 4096;          // without data of their own, set at once
 
 }  // namespace
 
@@ -92,10 +92,48 @@ Status ClusterPopulator::PopulateZeroes(GuestOffset offset, uint64_t length) {
     return {};
   }
   return ForUnallocated(offset, length, [&](uint64_t index, uint64_t clusters) -> Result<uint64_t> {
-    const std::vector<L2Entry> entries(std::min(clusters, kZeroEntries), geometry.l2().Zero());
+    const std::vector<L2Entry> entries(std::min(clusters, kEntries), geometry.l2().Zero());
     CHAINFS_TRY(tables_.l2().SetEntries(offset + (index << geometry.cluster_bits), entries));
     return entries.size();
   });
+}
+
+Status ClusterPopulator::Unpopulate(GuestOffset offset, uint64_t length) {
+  const Geometry& geometry = tables_.geometry();
+  const uint64_t clusters = DivRoundUp(length, geometry.cluster_size());
+  for (uint64_t done = 0; done < clusters;) {
+    const GuestOffset first = offset + (done << geometry.cluster_bits);
+    const uint64_t batch = std::min(clusters - done, kEntries);
+    CHAINFS_ASSIGN(const SlicePtr slice, tables_.l2().Slice(first));
+    if (slice == nullptr) {
+      CHAINFS_ASSIGN(const uint64_t empty, tables_.l1().BytesWithoutL2(first));
+      done += std::min(clusters - done, empty >> geometry.cluster_bits);
+      continue;
+    }
+    CHAINFS_TRY(UnlinkClusters(first, batch));
+    CHAINFS_TRY(tables_.ledger().CommitIfMuchIsPending());
+    done += batch;
+  }
+  return {};
+}
+
+Status ClusterPopulator::UnlinkClusters(GuestOffset first, uint64_t clusters) {
+  const Geometry& geometry = tables_.geometry();
+  const RangeLock::Holder holder(range_lock_, first, clusters << geometry.cluster_bits);
+  for (uint64_t i = 0; i < clusters;) {
+    uint64_t j = i;
+    for (; j < clusters; ++j) {
+      CHAINFS_ASSIGN(const ClusterMapping mapping,
+                     tables_.l2().Lookup(first + (j << geometry.cluster_bits)));
+      if (mapping.kind == ClusterKind::kUnallocated) break;
+    }
+    if (j > i) {
+      const std::vector<L2Entry> entries(j - i, geometry.l2().Unallocated());
+      CHAINFS_TRY(tables_.l2().SetEntries(first + (i << geometry.cluster_bits), entries));
+    }
+    i = j + 1;
+  }
+  return {};
 }
 
 }  // namespace chainfs::qcow2

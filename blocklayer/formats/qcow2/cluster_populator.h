@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ClusterPopulator: the copies of jobs: what an image does not hold is filled in, and what it holds
-// by then is left alone.
+// by then is left alone; or the reverse.
 //
 // Threads: any. Each call holds the image's range lock across its I/O.
 #pragma once
@@ -29,6 +29,7 @@ class ClusterPopulator {
   Status PopulateZeroes(GuestOffset offset, uint64_t length);
   Status PopulateFromFile(GuestOffset offset, uint64_t length, File& source,
                           HostOffset source_offset);
+  Status Unpopulate(GuestOffset offset, uint64_t length);
 
  private:
   // `clusters` unallocated ones, the first of which is number `index` of the range, are to be
@@ -39,6 +40,7 @@ class ClusterPopulator {
   // Fills `bytes` bytes at `host`, which belong `skip` bytes after the start of the range.
   using FillRun = std::function<Status(uint64_t skip, uint64_t bytes, HostOffset host)>;
   Status PopulateRuns(GuestOffset offset, uint64_t length, const FillRun& fill);
+  Status UnlinkClusters(GuestOffset first, uint64_t clusters);
 
   File& file_;
   ImageTables& tables_;

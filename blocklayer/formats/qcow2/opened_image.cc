@@ -148,6 +148,11 @@ Status OpenedImage::PopulateZeroes(GuestOffset offset, uint64_t length) {
   return FinishAndCommit(populator_.PopulateZeroes(offset, length));
 }
 
+Status OpenedImage::Unpopulate(GuestOffset offset, uint64_t length) {
+  CHAINFS_TRY(PrepareWholeClusters(offset, length, "unpopulated"));
+  return Finish(populator_.Unpopulate(offset, length));
+}
+
 Status OpenedImage::Flush() {
   if (tables_.failed()) return tables_.ledger().Commit();  // says why
   // An image that turned out to be corrupt keeps what it acknowledged before.

@@ -60,6 +60,7 @@ class OpenedImage final : public WritableImage {
   Status PopulateZeroes(GuestOffset offset, uint64_t length) override;
   Status PopulateFromFile(GuestOffset offset, uint64_t length, File& source,
                           HostOffset source_offset) override;
+  Status Unpopulate(GuestOffset offset, uint64_t length) override;
 
   Status Flush() override;
   bool HasPending() override { return tables_.ledger().HasPending(); }

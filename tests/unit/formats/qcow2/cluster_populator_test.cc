@@ -80,5 +80,55 @@ TEST_F(ClusterPopulatorTest, WhatCannotBeFilledIsNotLinked) {
   EXPECT_EQ(all_->clusters().Allocate(1)->first, kFirstFree);
 }
 
+TEST_F(ClusterPopulatorTest, UnpopulatedIsWhatLiesBelow) {
+  MakeAll();
+  const FullOf below(7);
+  ASSERT_TRUE(writer_->Write(GuestOffset(0), Filled(6 * kCluster, 7), nullptr));
+  ASSERT_TRUE(zeroer_->WriteZeroes(GuestOffset(6 * kCluster), kCluster, true, nullptr));
+  ASSERT_TRUE(populator_->Unpopulate(GuestOffset(kCluster), 6 * kCluster));
+  EXPECT_EQ(MappingOf(0).kind, ClusterKind::kNormal);
+  for (uint64_t i = 1; i < 7; ++i) {
+    EXPECT_EQ(MappingOf(i * kCluster).kind, ClusterKind::kUnallocated) << i;
+  }
+  EXPECT_EQ(Shown(0, 7 * kCluster, &below), Filled(7 * kCluster, 7));
+  ASSERT_TRUE(all_->ledger().CommitAndRelease());
+  // The first cluster stays.
+  EXPECT_EQ(all_->clusters().Allocate(100)->first, kFirstFree + 1);
+}
+
+TEST_F(ClusterPopulatorTest, NoTableIsMadeToUnpopulate) {
+  MakeAll();
+  StartLog();
+  ASSERT_TRUE(populator_->Unpopulate(GuestOffset(0), 1 << 20));
+  ASSERT_TRUE(all_->ledger().Commit());
+  EXPECT_EQ(TakeLog(), Log{"sync"});
+}
+
+// Q2-11.
+TEST_F(ClusterPopulatorTest, AGuardFromBeforeKeepsTheOldPlaces) {
+  MakeAll();
+  ASSERT_TRUE(writer_->Write(GuestOffset(0), Filled(kCluster, 7), nullptr));
+  ASSERT_TRUE(all_->ledger().Commit());
+  const HostOffset old = MappingOf(0).host;
+  Bytes there(kCluster);
+  {
+    const IoEpoch::Guard guard = epoch_.Enter();
+    ASSERT_TRUE(populator_->Unpopulate(GuestOffset(0), kCluster));
+    for (int i = 0; i < 5; ++i) {
+      // Others come and go.
+      const IoEpoch::Guard other = epoch_.Enter();
+      ASSERT_TRUE(all_->ledger().Commit());
+      EXPECT_NE(all_->geometry().HostOf(all_->clusters().Allocate(1)->first), old);
+    }
+    ASSERT_TRUE(file_->ReadZeroFilled(old, there));
+    EXPECT_EQ(there, Filled(kCluster, 7));
+    EXPECT_TRUE(all_->ledger().HasPending());
+  }
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(all_->ledger().Commit());
+  ASSERT_TRUE(file_->ReadZeroFilled(old, there));
+  EXPECT_EQ(there, Filled(kCluster, 0)) << "given back to the host";
+  EXPECT_EQ(all_->geometry().HostOf(all_->clusters().Allocate(1)->first), old);
+}
+
 }  // namespace
 }  // namespace chainfs::qcow2
