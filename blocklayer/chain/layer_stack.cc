@@ -55,16 +55,19 @@ LayerStack::LayerStack(Layers layers, BlockContext& context)
     : layers_(std::move(layers)),
       sources_(layers_),
       context_(context),
-      owner_id_(context.index().NewOwner()),
-      size_(RoundDown(layers_.front()->image->virtual_size(), FlatRegion::kSectorSize)) {}
+      owner_id_(context.index().NewOwner()) {}
+
+uint64_t LayerStack::size() const {
+  return RoundDown(layers_.front()->image->virtual_size(), FlatRegion::kSectorSize);
+}
 
 LayerStack::~LayerStack() {
   if (counted_) context_.stacks().Forget(layers_);
-  context_.index().DropOwner(owner_id_, size_);
+  context_.index().DropOwner(owner_id_, size());
 }
 
 Result<FlatRegion> LayerStack::RegionAt(GuestOffset offset) const {
-  return context_.index().Get(owner_id_, layers_, sources_, size_,
+  return context_.index().Get(owner_id_, layers_, sources_, size(),
                               offset.value / FlatRegion::kBytes);
 }
 
@@ -80,8 +83,9 @@ void LayerStack::WaitForReaders() const {
 // after the region was forgotten. After the first round no such reader is left, and what they kept
 // is forgotten by the second, which waits for those who found it.
 void LayerStack::DropRegions(GuestOffset offset, uint64_t length) const {
-  if (length == 0 || offset.value >= size_) return;
-  const uint64_t last = offset.value + std::min(length, size_ - offset.value) - 1;
+  const uint64_t size = this->size();
+  if (length == 0 || offset.value >= size) return;
+  const uint64_t last = offset.value + std::min(length, size - offset.value) - 1;
   const MutexLock lock(drop_mu_);
   for (int round = 0; round < 2; ++round) {
     context_.index().Forget(owner_id_, offset.value / FlatRegion::kBytes,
@@ -91,7 +95,7 @@ void LayerStack::DropRegions(GuestOffset offset, uint64_t length) const {
 }
 
 Result<StackExtent> LayerStack::MapDirectly(GuestOffset offset, uint64_t length) const {
-  length = std::min(length, size_ - offset.value);
+  length = std::min(length, size() - offset.value);
   for (uint32_t i = 0; i < layers_.size(); ++i) {
     Image& image = *layers_[i]->image;
     const uint64_t size = image.virtual_size();
@@ -109,7 +113,7 @@ Result<StackExtent> LayerStack::MapDirectly(GuestOffset offset, uint64_t length)
 void LayerStack::Extend(StackExtent& extent, GuestOffset offset, uint64_t length) const {
   const GuestOffset next = offset + extent.length;
   // For less than a region it is not worth asking every layer.
-  if (next.value >= size_ || length - extent.length < FlatRegion::kBytes ||
+  if (next.value >= size() || length - extent.length < FlatRegion::kBytes ||
       extent.kind == ExtentKind::kCompressed) {
     return;
   }
@@ -120,12 +124,14 @@ void LayerStack::Extend(StackExtent& extent, GuestOffset offset, uint64_t length
 
 Result<StackExtent> LayerStack::Map(GuestOffset offset, uint64_t length,
                                     MapDetail /*detail*/) const {
-  if (offset.value >= size_) return StackExtent{.kind = ExtentKind::kZero, .length = length};
-  length = std::min(length, size_ - offset.value);
+  const uint64_t size = this->size();
+  if (offset.value >= size) return StackExtent{.kind = ExtentKind::kZero, .length = length};
+  length = std::min(length, size - offset.value);
   const IoEpoch::Guard guard = readers_.Enter();
   const Result<FlatRegion> region = RegionAt(offset);
-  if (!region) return MapDirectly(offset, length);
   const uint64_t within = offset.Within(FlatRegion::kBytes);
+  // One that ends early is older than the stack's growth.
+  if (!region || within >= region->EndByte()) return MapDirectly(offset, length);
   const uint32_t run = region->Find(within);
   Extent found = region->ExtentAt(run, within);
   const StackSources::Source& source = sources_[region->run(run).source()];
@@ -152,8 +158,9 @@ Status LayerStack::ReadDirectly(GuestOffset offset, std::span<std::byte> out) co
 }
 
 Status LayerStack::ReadBelow(GuestOffset offset, std::span<std::byte> out) const {
+  const uint64_t size = this->size();
   const uint64_t shown =
-      offset.value < size_ ? std::min<uint64_t>(out.size(), size_ - offset.value) : 0;
+      offset.value < size ? std::min<uint64_t>(out.size(), size - offset.value) : 0;
   if (shown < out.size()) std::memset(out.data() + shown, 0, out.size() - shown);
   out = out.first(shown);
 
@@ -163,12 +170,13 @@ Status LayerStack::ReadBelow(GuestOffset offset, std::span<std::byte> out) const
     const Result<FlatRegion> region = RegionAt(offset);
     uint64_t within = offset.Within(FlatRegion::kBytes);
     uint64_t share = std::min<uint64_t>(out.size(), FlatRegion::kBytes - within);
-    if (!region) {
+    if (!region || within >= region->EndByte()) {
       CHAINFS_TRY(ReadDirectly(offset, out.first(share)));
       offset += share;
       out = out.subspan(share);
       continue;
     }
+    share = std::min(share, region->EndByte() - within);
     for (uint32_t run = region->Find(within); share > 0; ++run) {
       Extent extent = region->ExtentAt(run, within);
       const uint64_t piece = std::min(share, extent.length);

@@ -11,7 +11,8 @@
 // A job may populate a layer of a stack meanwhile (same contents, new place): the index stays
 // right, because the places it names stay valid as long as the stack lives. A job that moves data
 // within a layer, or out of it, has the stack drop what its index says of that range (DropRegions).
-// A new list of layers is a new LayerStack.
+// So does one that enlarges a layer, of what lies past the old end. A new list of layers is a new
+// LayerStack.
 //
 // Where a region of the index cannot be built (one bad table entry spoils it), the layers are asked
 // directly, so that only what is really bad fails.
@@ -52,7 +53,8 @@ class LayerStack final : public BackingReader {
   ~LayerStack() override;
 
   const Layers& layers() const { return layers_; }
-  uint64_t size() const { return size_; }  // virtual size of the top layer of the stack
+  // Virtual size of the top layer, in whole sectors; grows where a job enlarges that layer.
+  uint64_t size() const;
 
   // The extent that begins at `offset`, at most `length` (> 0) long. Zeros past size().
   Result<StackExtent> Map(GuestOffset offset, uint64_t length, MapDetail detail) const;
@@ -81,8 +83,7 @@ class LayerStack final : public BackingReader {
   const StackSources sources_;
   BlockContext& context_;
   const uint64_t owner_id_;  // key of this stack's regions in the IndexCache
-  const uint64_t size_;
-  bool counted_ = false;  // constant once Make has returned it
+  bool counted_ = false;     // constant once Make has returned it
   mutable IoEpoch readers_;
   mutable Mutex drop_mu_;  // held while readers are waited for; they take no such lock
 };

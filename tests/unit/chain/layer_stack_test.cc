@@ -383,6 +383,36 @@ TEST(LayerStackTest, DroppingForgetsThatRangeAlone) {
   EXPECT_EQ(context.index().Regions(), 0u);
 }
 
+// A commit enlarges its base, which other disks may show as the top of a stack.
+TEST(LayerStackTest, GrowsWithItsUppermostLayer) {
+  constexpr uint32_t kCluster = 4096;
+  constexpr uint64_t kOld = FlatRegion::kBytes + FlatRegion::kBytes / 2;
+  constexpr uint64_t kNew = 2 * FlatRegion::kBytes + kCluster;
+  const std::shared_ptr<MemHost> host = MemHost::Create();
+  BlockContext context(MemoryLimits{});
+  ChainBuilder chain(context, *host);
+  FakeImage& top = chain.Add(kOld, kCluster);
+  const auto stack = LayerStack::Make(chain.layers(), context).value();
+  Buffer shown(kNew);
+  const auto verify = [&] {
+    ASSERT_EQ(stack->size(), kNew);
+    Buffer read(kNew + 512, std::byte{0xEE});
+    ASSERT_TRUE(stack->ReadBelow(GuestOffset(0), read));
+    read.resize(kNew);
+    ASSERT_EQ(read, shown);
+    Random random;
+    VerifyMap(*stack, shown, random);
+  };
+  ASSERT_TRUE(stack->ReadBelow(GuestOffset(0), std::span(shown).first(kOld)))
+      << "the index is there";
+  ASSERT_TRUE(top.Grow(kNew, nullptr, 0));
+  std::ranges::fill(std::span(shown).subspan(kOld), std::byte{0x5A});
+  ASSERT_TRUE(top.Write(GuestOffset(kOld), std::span(shown).subspan(kOld), nullptr));
+  verify();
+  stack->DropRegions(GuestOffset(kOld), kNew - kOld);
+  verify();
+}
+
 // Tells how fast it is; passes whatever the time.
 TEST(LayerStackTest, LookUpRate) {
   Random random;
