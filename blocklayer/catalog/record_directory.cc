@@ -110,17 +110,30 @@ Status RecordDirectory::Remove(const std::string& name) {
   return store->Sync();
 }
 
-Result<std::string> RecordDirectory::ReadTrusted(Directory& directory, const std::string& name) {
-  CHAINFS_ASSIGN(const std::unique_ptr<File> file, directory.Open(name, OpenMode::kReadOnly));
+Result<std::unique_ptr<File>> RecordDirectory::OpenTrusted(Directory& directory,
+                                                           const std::string& name, OpenMode mode) {
+  CHAINFS_ASSIGN(std::unique_ptr<File> file, directory.Open(name, mode));
   CHAINFS_ASSIGN(const FileStat stat, file->Stat());
-  if (!OnlyOursToWrite(stat) || stat.links != 1) {
-    return Fail(ErrorKind::kPermission,
-                fmt::format("{}: not trusted, because {}; make root its owner with mode 0600, or "
-                            "remove it",
-                            EscapeText(file->path()),
-                            stat.links != 1 ? "it has more than one name"
-                                            : "others than root may write it"));
-  }
+  if (OnlyOursToWrite(stat) && stat.links == 1) return file;
+  return Fail(ErrorKind::kPermission,
+              fmt::format("{}: not trusted, because {}; make root its owner with mode 0600, or "
+                          "remove it",
+                          EscapeText(file->path()),
+                          stat.links != 1 ? "it has more than one name"
+                                          : "others than root may write it"));
+}
+
+Result<std::unique_ptr<File>> RecordDirectory::Open(const std::string& name) {
+  const MutexLock lock(mu_);
+  CHAINFS_ASSIGN(const std::unique_ptr<Directory> store, OpenStore(false));
+  if (store == nullptr) return Fail(ErrorKind::kNotFound, fmt::format("there is no {}", name));
+  return OpenTrusted(*store, name, OpenMode::kReadWrite);
+}
+
+Result<std::string> RecordDirectory::ReadTrusted(Directory& directory, const std::string& name) {
+  CHAINFS_ASSIGN(const std::unique_ptr<File> file,
+                 OpenTrusted(directory, name, OpenMode::kReadOnly));
+  CHAINFS_ASSIGN(const FileStat stat, file->Stat());
   if (stat.size > kMaxRecordBytes) {
     return Fail(ErrorKind::kInvalidFormat,
                 fmt::format("{}: too long for a record", EscapeText(file->path())));

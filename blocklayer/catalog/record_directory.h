@@ -49,6 +49,8 @@ class RecordDirectory {
   Status Create(const std::string& name, std::string_view contents) EXCLUDES(mu_);
   // Removes the record if it is a claim that was left: empty, a minute old, locked by nobody.
   Status RemoveDeadClaim(const std::string& name) EXCLUDES(mu_);
+  // Such a record itself, for reading and writing in place, if it is trusted. kNotFound.
+  Result<std::unique_ptr<File>> Open(const std::string& name) EXCLUDES(mu_);
   // Durable on return; fine when there is no such record.
   Status Remove(const std::string& name) EXCLUDES(mu_);
 
@@ -68,6 +70,8 @@ class RecordDirectory {
  private:
   // Null when there is none and `create` is false. kPermission when it is not to be trusted.
   Result<std::unique_ptr<Directory>> OpenStore(bool create) REQUIRES(mu_);
+  static Result<std::unique_ptr<File>> OpenTrusted(Directory& directory, const std::string& name,
+                                                   OpenMode mode);
   static Result<std::string> ReadTrusted(Directory& directory, const std::string& name);
 
   const std::shared_ptr<Directory> source_;

@@ -29,6 +29,11 @@ Status RecordStore::Create(const Disk& disk, const std::string& name, std::strin
   return sources_.records(source).Create(name, contents);
 }
 
+Result<std::unique_ptr<File>> RecordStore::Open(const Disk& disk, const std::string& name) {
+  CHAINFS_ASSIGN(const size_t source, WritableSourceOf(disk));
+  return sources_.records(source).Open(name);
+}
+
 Status RecordStore::Remove(const Disk& disk, const std::string& name) {
   const Result<size_t> source = WritableSourceOf(disk);
   return source ? sources_.records(*source).Remove(name) : Status();

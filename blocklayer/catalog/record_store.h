@@ -37,6 +37,8 @@ class RecordStore {
   Status Write(const Disk& disk, const std::string& name, std::string_view contents) EXCLUDES(mu_);
   // The same for a record that must not be there yet: kExists.
   Status Create(const Disk& disk, const std::string& name, std::string_view contents) EXCLUDES(mu_);
+  // Such a record itself, for reading and writing in place (record_directory.h).
+  Result<std::unique_ptr<File>> Open(const Disk& disk, const std::string& name) EXCLUDES(mu_);
   // Fine when there is no such record, or no such disk.
   Status Remove(const Disk& disk, const std::string& name) EXCLUDES(mu_);
 

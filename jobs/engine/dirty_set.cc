@@ -22,7 +22,7 @@ bool DirtySet::MayTake(uint64_t region) const {
 void DirtySet::Mark(uint64_t offset, uint64_t length) {
   if (offset >= size_) return;
   const uint64_t end = offset + std::min(length, size_ - offset);
-  std::function<void()> news;
+  std::shared_ptr<const std::function<void()>> news;
   {
     MutexLock lock(mu_);
     const bool was_empty = left_ == 0;
@@ -34,7 +34,18 @@ void DirtySet::Mark(uint64_t offset, uint64_t length) {
     }
     if (was_empty && left_ > 0) news = news_;
   }
-  if (news) news();
+  if (news) (*news)();
+}
+
+bool DirtySet::IsClean(uint64_t offset, uint64_t length) const {
+  if (offset >= size_) return true;
+  const uint64_t end = offset + std::min(length, size_ - offset);
+  MutexLock lock(mu_);
+  for (uint64_t at = RoundDown(offset, granularity_); at < end; at += granularity_) {
+    const Region& region = regions_[at / granularity_];
+    if (region.dirty || region.taken) return false;
+  }
+  return true;
 }
 
 // The first run of regions that may be taken, searched from where the last one ended.
@@ -76,8 +87,9 @@ uint64_t DirtySet::total() const {
 }
 
 void DirtySet::SetNews(const std::function<void()>& news) {
+  auto listener = news ? std::make_shared<const std::function<void()>>(news) : nullptr;
   MutexLock lock(mu_);
-  news_ = news;
+  news_ = std::move(listener);
 }
 
 }  // namespace chainfs::jobs

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "blocklayer/base/sync.h"
@@ -22,7 +23,10 @@ class DirtySet final : public WorkSource {
   DirtySet(uint64_t size, uint64_t granularity);
 
   // Every region that has a byte of [offset, offset + length), cut at the size, is dirty.
+  // Needs no memory, though `news` may.
   void Mark(uint64_t offset, uint64_t length) EXCLUDES(mu_);
+  // Whether no region that has a byte of the range is dirty, or being processed.
+  bool IsClean(uint64_t offset, uint64_t length) const EXCLUDES(mu_);
 
   std::optional<ChunkRange> Take(uint64_t most) override EXCLUDES(mu_);
   void Finished(ChunkRange chunk) override EXCLUDES(mu_);
@@ -45,7 +49,7 @@ class DirtySet final : public WorkSource {
   uint64_t next_ GUARDED_BY(mu_) = 0;  // region at which the next search begins
   uint64_t left_ GUARDED_BY(mu_) = 0;
   uint64_t total_ GUARDED_BY(mu_) = 0;
-  std::function<void()> news_ GUARDED_BY(mu_);
+  std::shared_ptr<const std::function<void()>> news_ GUARDED_BY(mu_);  // null: nobody listens
 };
 
 }  // namespace chainfs::jobs

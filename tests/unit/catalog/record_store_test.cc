@@ -38,6 +38,21 @@ TEST_F(RecordStoreTest, ARecordThatWasReadCanBeAskedForAndRemoved) {
   EXPECT_FALSE(*catalog_->records().Has({.source = "/nowhere", .name = "job-1", .contents = {}}));
 }
 
+TEST_F(RecordStoreTest, ARecordIsWrittenInPlace) {
+  const DiskPtr a = catalog_->Find("a");
+  EXPECT_EQ(catalog_->records().Open(*a, "map-1").error().kind, ErrorKind::kNotFound);
+  ASSERT_TRUE(catalog_->records().Create(*a, "map-1", "first"));
+  {
+    const auto file = catalog_->records().Open(*a, "map-1");
+    ASSERT_TRUE(file) << file.error().message;
+    const std::string text = "F";
+    ASSERT_TRUE((*file)->WriteAt(HostOffset(0), std::as_bytes(std::span(text))));
+  }
+  EXPECT_EQ(ReadTextFile(At(".chainfs/map-1")), "First");
+  std::filesystem::create_hard_link(At(".chainfs/map-1"), At("other"));
+  EXPECT_EQ(catalog_->records().Open(*a, "map-1").error().kind, ErrorKind::kPermission);
+}
+
 TEST_F(RecordStoreTest, ADiskThatHasGoneKeepsItsRecordsUntilItIsDestroyed) {
   DiskPtr a = catalog_->Find("a");
   std::filesystem::remove(At("a.qcow2"));

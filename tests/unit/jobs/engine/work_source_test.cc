@@ -25,6 +25,22 @@ TEST(CursorSource, WalksForwardOnce) {
   EXPECT_EQ(source.total(), 10u);
 }
 
+TEST(DirtySet, IsCleanWhereNothingIsMarkedOrTaken) {
+  DirtySet set(1000, 64);
+  EXPECT_TRUE(set.IsClean(0, 5000));
+  set.Mark(100, 1);
+  EXPECT_FALSE(set.IsClean(127, 1));
+  EXPECT_FALSE(set.IsClean(0, 65));
+  EXPECT_TRUE(set.IsClean(0, 64));
+  EXPECT_TRUE(set.IsClean(128, 1000));
+  const auto chunk = set.Take(64);
+  ASSERT_TRUE(chunk);
+  EXPECT_FALSE(set.IsClean(64, 64));
+  set.Finished(*chunk);
+  EXPECT_TRUE(set.IsClean(0, 1000));
+  EXPECT_TRUE(set.IsClean(2000, 1));
+}
+
 TEST(DirtySet, GivesWhatIsMarkedInRuns) {
   DirtySet set(1000, 64);
   EXPECT_FALSE(set.Take(1000).has_value());
