@@ -115,12 +115,12 @@ Result<std::unique_ptr<File>> RecordDirectory::OpenTrusted(Directory& directory,
   CHAINFS_ASSIGN(std::unique_ptr<File> file, directory.Open(name, mode));
   CHAINFS_ASSIGN(const FileStat stat, file->Stat());
   if (OnlyOursToWrite(stat) && stat.links == 1) return file;
-  return Fail(ErrorKind::kPermission,
-              fmt::format("{}: not trusted, because {}; make root its owner with mode 0600, or "
-                          "remove it",
-                          EscapeText(file->path()),
-                          stat.links != 1 ? "it has more than one name"
-                                          : "others than root may write it"));
+  return Fail(
+      ErrorKind::kPermission,
+      fmt::format("{}: not trusted, because {}; make root its owner with mode 0600, or "
+                  "remove it",
+                  EscapeText(file->path()),
+                  stat.links != 1 ? "it has more than one name" : "others than root may write it"));
 }
 
 Result<std::unique_ptr<File>> RecordDirectory::Open(const std::string& name) {

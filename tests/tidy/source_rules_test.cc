@@ -64,6 +64,7 @@ const std::vector<Rule>& DependencyRules() {
       {"jobs/engine/", {"ctl/verbs/", "blocklayer/"}},
       {"jobs/copy/", {"jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/stream/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
+      {"jobs/mirror/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/", {"jobs/", "ctl/verbs/", "blocklayer/"}},
       {"ctl/control/", {"ctl/verbs/", "jobs/", "blocklayer/"}},
       {"fusefs/", {"ctl/control/", "ctl/verbs/", "jobs/", "blocklayer/"}},
