@@ -15,6 +15,8 @@ struct ImageCreateOptions {
   // Of the unit in which space is allocated, as a power of two.
   uint32_t cluster_bits = 16;
   bool lazy_refcounts = false;  // reference counts may lag behind until it is closed
+  // Of what will be compressed in it; nothing: as the format does by itself.
+  std::optional<ImageCompression> compression = {};
   std::optional<BackingReference> backing = {};  // format is required
   uint32_t permissions = 0644;
 };

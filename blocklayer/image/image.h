@@ -27,6 +27,7 @@
 
 #include "blocklayer/base/result.h"
 #include "blocklayer/base/types.h"
+#include "blocklayer/image/compression.h"
 #include "blocklayer/image/image_format.h"
 #include "blocklayer/image/io_epoch.h"
 #include "blocklayer/io/file.h"
@@ -79,6 +80,8 @@ class Image {
   // Bytes, a power of two: the unit of allocation (raw: 4096).
   virtual uint32_t cluster_size() const = 0;
   virtual std::optional<BackingReference> backing() const = 0;
+  // How what it holds compressed is compressed; nothing where it holds nothing so.
+  virtual std::optional<ImageCompression> compression() const { return std::nullopt; }
   // Bytes that the image file occupies on the host.
   virtual Result<uint64_t> AllocatedBytes() = 0;
   IoEpoch& io_epoch() { return io_epoch_; }

@@ -13,6 +13,8 @@ OpenedImage::OpenedImage(std::unique_ptr<File> file, MetadataCache& cache,
       cache_(cache),
       owner_(options.owner),
       feature_reason_(header.read_only_reason.value_or(options.unrepaired.value_or(""))),
+      compression_(header.compression_type == kCompressionZstd ? ImageCompression::kZstd
+                                                               : ImageCompression::kZlib),
       opened_read_only_(options.read_only || !file_->writable()),
       tables_(*file_, cache, options.owner, io_epoch_, header),
       reader_(*file_, tables_, header.compression_type),

@@ -41,6 +41,7 @@ class OpenedImage final : public WritableImage {
   std::string read_only_reason() const override;
   Status MakeWritable() override;
   std::optional<BackingReference> backing() const override { return tables_.header().backing(); }
+  std::optional<ImageCompression> compression() const override { return compression_; }
   Result<uint64_t> AllocatedBytes() override;
 
   Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail detail) override;
@@ -88,6 +89,7 @@ class OpenedImage final : public WritableImage {
   MetadataCache& cache_;
   const uint64_t owner_;
   const std::string feature_reason_;  // a feature that permits reading only
+  const ImageCompression compression_;
 
   // Own synchronization.
   std::atomic<bool> opened_read_only_;

@@ -26,12 +26,14 @@ FormatRow Qcow2Row() {
           },
           .create = [](Directory& directory, const std::string& name,
                        const ImageCreateOptions& options) -> Result<std::unique_ptr<File>> {
-            return CreateQcow2(directory, name,
-                               Qcow2CreateOptions{.virtual_size = options.virtual_size,
-                                                  .cluster_bits = options.cluster_bits,
-                                                  .lazy_refcounts = options.lazy_refcounts,
-                                                  .backing = options.backing,
-                                                  .permissions = options.permissions});
+            return CreateQcow2(
+                directory, name,
+                Qcow2CreateOptions{.virtual_size = options.virtual_size,
+                                   .cluster_bits = options.cluster_bits,
+                                   .lazy_refcounts = options.lazy_refcounts,
+                                   .zstd = options.compression == ImageCompression::kZstd,
+                                   .backing = options.backing,
+                                   .permissions = options.permissions});
           },
           .repair = RepairQcow2};
 }
@@ -51,6 +53,12 @@ FormatRow RawRow() {
               return Fail(
                   ErrorKind::kInvalidArgument,
                   fmt::format("{}/{}: a raw image has no backing file", directory.path(), name));
+            }
+            if (options.compression) {
+              return Fail(ErrorKind::kInvalidArgument,
+                          fmt::format("{}/{}: a raw image holds nothing compressed; make a qcow2 "
+                                      "image, or leave compression out",
+                                      directory.path(), name));
             }
             return raw::CreateRaw(directory, name, options.virtual_size, options.permissions);
           },

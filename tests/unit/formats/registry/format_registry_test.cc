@@ -105,6 +105,7 @@ TEST(FormatRegistry, CreatesOverlaysOfTheFormatsThatHaveThem) {
                            {.virtual_size = 3 << 20,
                             .cluster_bits = 12,
                             .lazy_refcounts = true,
+                            .compression = ImageCompression::kZstd,
                             .backing = BackingReference{.name = "base.raw", .format = "raw"},
                             .permissions = 0600}));
   std::unique_ptr<File> file = top.directory->Open(top.name, OpenMode::kReadOnly).value();
@@ -115,12 +116,18 @@ TEST(FormatRegistry, CreatesOverlaysOfTheFormatsThatHaveThem) {
   ASSERT_TRUE(image) << image.error().message;
   EXPECT_EQ((*image)->virtual_size(), 3U << 20);
   EXPECT_EQ((*image)->cluster_size(), 4096U);
+  EXPECT_EQ((*image)->compression(), ImageCompression::kZstd);
   EXPECT_EQ((*image)->backing()->name, "base.raw");
   EXPECT_EQ(qcow2.create(*top.directory, top.name, {.virtual_size = 512}).error().kind,
             ErrorKind::kExists);
   EXPECT_EQ(raw.create(*top.directory, "top.raw",
                        {.virtual_size = 512,
                         .backing = BackingReference{.name = "base.raw", .format = "raw"}})
+                .error()
+                .kind,
+            ErrorKind::kInvalidArgument);
+  EXPECT_EQ(raw.create(*top.directory, "top.raw",
+                       {.virtual_size = 512, .compression = ImageCompression::kZlib})
                 .error()
                 .kind,
             ErrorKind::kInvalidArgument);
