@@ -15,8 +15,10 @@ namespace chainfs {
 
 Catalog::Catalog(CatalogOptions options)
     : ShownLists(options.read_only),
-      parts_(
-          std::make_unique<CatalogParts>(std::move(options), *this, [this] { (void)Rescan(); })) {
+      parts_(std::make_unique<CatalogParts>(std::move(options), *this, [this] { (void)Rescan(); })),
+      records_(parts_->records),
+      leases_(parts_->leases),
+      new_images_(parts_->new_images) {
   SetRepairs(&parts_->repairs);
 }
 
@@ -46,8 +48,6 @@ void Catalog::SetObserver(CatalogObserver* observer) { parts_->events.SetObserve
 void Catalog::SetWakeUp(std::function<void()> call) { context().wake_up().Set(std::move(call)); }
 const CatalogOptions& Catalog::options() const { return parts_->options; }
 BlockContext& Catalog::context() { return *parts_->context; }
-RecordStore& Catalog::records() { return parts_->records; }
-LayerLeases& Catalog::leases() { return parts_->leases; }
 
 Status Catalog::Rescan() {
   Status scanned = [this]() -> Status {

@@ -32,6 +32,7 @@
 #include "blocklayer/catalog/catalog_observer.h"
 #include "blocklayer/catalog/catalog_types.h"
 #include "blocklayer/catalog/layer_leases.h"
+#include "blocklayer/catalog/new_image.h"
 #include "blocklayer/catalog/record_store.h"
 #include "blocklayer/catalog/shown_lists.h"
 #include "blocklayer/chain/disk.h"
@@ -70,7 +71,9 @@ class Catalog final : public ShownLists {
   // within the chain. kNotFound otherwise.
   Result<LayerPtr> FindLayer(const Disk& disk, std::string_view name) const;
   // For a job that writes to a layer below the active one.
-  LayerLeases& leases();
+  LayerLeases& leases() { return leases_; }
+  // For a job that makes an image.
+  NewImages& new_images() { return new_images_; }
   // How the header of `overlay`, a layer of `disk`, should name `backing`, one below it: in the
   // words of this chain's own headers, relative where the tree allows it. A later reader will find
   // that file by it; kStale when no such name is known (renamed or replaced meanwhile).
@@ -101,7 +104,7 @@ class Catalog final : public ShownLists {
   Result<LeftOutLayers> Revert(const DiskPtr& disk, const Layer& to, bool anywhere, bool dry_run);
 
   // Records kept beside the images.
-  RecordStore& records();
+  RecordStore& records() { return records_; }
 
   // How many things are remembered that may be gone by now; for tests.
   size_t Remembered();
@@ -115,6 +118,10 @@ class Catalog final : public ShownLists {
   explicit Catalog(CatalogOptions options);
 
   const std::unique_ptr<CatalogParts> parts_;
+  // Of the parts.
+  RecordStore& records_;
+  LayerLeases& leases_;
+  NewImages& new_images_;
 };
 
 }  // namespace chainfs

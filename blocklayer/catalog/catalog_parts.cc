@@ -53,6 +53,7 @@ CatalogParts::CatalogParts(CatalogOptions given, ShownLists& lists, std::functio
       chain_records(sources, chains),
       names(roots, OpenersOf(roots, pool, options)),
       target(roots, sources, chains, hidden),
+      new_images(mu, chains, target, names),
       snapshotter(roots, sources, pool, chains, chain_records, names, target, scanner, publisher,
                   events, options.read_only),
       needs(roots, sources, records, chains, hidden),

@@ -18,6 +18,7 @@
 #include "blocklayer/catalog/catalog_types.h"
 #include "blocklayer/catalog/layer_leases.h"
 #include "blocklayer/catalog/layer_removal.h"
+#include "blocklayer/catalog/new_image.h"
 #include "blocklayer/catalog/record_store.h"
 #include "blocklayer/catalog/reverter.h"
 #include "blocklayer/catalog/scanner.h"
@@ -58,6 +59,7 @@ struct CatalogParts {
   ChainRecords chain_records GUARDED_BY(mu);
   BackingNames names GUARDED_BY(mu);
   SnapshotTarget target GUARDED_BY(mu);
+  NewImages new_images;
   Snapshotter snapshotter GUARDED_BY(mu);
   LayerNeeds needs GUARDED_BY(mu);
   LayerRemoval removal GUARDED_BY(mu);

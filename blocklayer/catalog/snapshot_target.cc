@@ -21,17 +21,17 @@ Status CheckFree(const FileLocation& location) {
               EscapeText(fmt::format("{}: exists already; choose another target", location.path)));
 }
 
-Status CheckTargetName(const std::string& target) {
+Status CheckTargetName(const std::string& target, ImageFormat format) {
   const auto refuse = [&](std::string_view why) {
     return Fail(ErrorKind::kInvalidArgument, EscapeText(fmt::format("{}: {}", target, why)));
   };
   const std::string name = FileNameOf(target);
   if (name.empty() || name == "." || name == "..") return refuse("not the name of a file");
   if (!IsPlainText(target)) return refuse("has control characters or is not UTF-8");
-  if (FormatOfFileName(name) == ImageFormat::kRaw) {
-    return refuse("would be taken for a raw image later; call it NAME.qcow2");
-  }
-  return {};
+  const std::optional<ImageFormat> taken_for = FormatOfFileName(name);
+  if (!taken_for || *taken_for == format) return {};
+  return refuse(fmt::format("would be taken for a {} image later; call it NAME.{}",
+                            taken_for->name(), format.name()));
 }
 
 Status CheckNotAmongRecords(const FileLocation& location) {
@@ -53,9 +53,8 @@ Result<FileLocation> SnapshotTarget::Choose(const CatalogEntry& entry,
   Directory& beside = *entry.disk->chain()->active->directory;
   CHAINFS_ASSIGN(const std::vector<ChainRecord> records, sources_.ChainRecords());
   if (!request.target.empty()) {
-    CHAINFS_TRY(CheckTargetName(request.target));
-    CHAINFS_ASSIGN(FileLocation location, roots_.FindNew(beside, request.target, request.anywhere));
-    CHAINFS_TRY(CheckNotAmongRecords(location));
+    CHAINFS_ASSIGN(FileLocation location,
+                   Named(entry, request.target, kOverlayFormat, request.anywhere));
     CHAINFS_TRY(CheckFree(location));
     CHAINFS_TRY(CheckNamedByNobody(location, records));
     return location;
@@ -73,6 +72,21 @@ Result<FileLocation> SnapshotTarget::Choose(const CatalogEntry& entry,
     if (free.error().kind != ErrorKind::kExists) return std::unexpected(std::move(free).error());
   }
   return Fail(ErrorKind::kExists, fmt::format("{}: no free number left", entry.name));
+}
+
+Result<FileLocation> SnapshotTarget::Named(const CatalogEntry& entry, const std::string& name,
+                                           ImageFormat format, bool anywhere) {
+  CHAINFS_TRY(CheckTargetName(name, format));
+  CHAINFS_ASSIGN(FileLocation location,
+                 roots_.FindNew(*entry.disk->chain()->active->directory, name, anywhere));
+  CHAINFS_TRY(CheckNotAmongRecords(location));
+  return location;
+}
+
+Status SnapshotTarget::CheckUnused(const FileLocation& location) {
+  CHAINFS_ASSIGN(const std::vector<ChainRecord> records, sources_.ChainRecords());
+  CHAINFS_TRY(CheckFree(location));
+  return CheckNamedByNobody(location, records);
 }
 
 Status SnapshotTarget::CheckNamedByNobody(const FileLocation& location,

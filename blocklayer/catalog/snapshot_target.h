@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SnapshotTarget: where the overlay of a snapshot goes: where the user says, or beside the active
-// layer under the first number that is free.
+// SnapshotTarget: where a new image goes: the overlay of a snapshot where the user says, or beside
+// the active layer under the first number that is free; the target of a job where the user says.
 //
 // Threads: all methods need CatalogParts::mu.
 #pragma once
@@ -22,6 +22,12 @@ class SnapshotTarget {
   // kExists when there is something of that name, or somebody names it; kInvalidArgument, kAccess
   // for a name that may not be.
   Result<FileLocation> Choose(const CatalogEntry& entry, const SnapshotRequest& request);
+  // The place of a new image called `name`, absolute or from the directory of the active layer.
+  // kInvalidArgument, kAccess for a name that may not be.
+  Result<FileLocation> Named(const CatalogEntry& entry, const std::string& name, ImageFormat format,
+                             bool anywhere);
+  // kExists when there is something of that name, or somebody names it.
+  Status CheckUnused(const FileLocation& location);
 
  private:
   // kExists when anything in view, a ghost, a record or the header of a broken chain names
