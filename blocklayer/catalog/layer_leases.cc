@@ -6,18 +6,18 @@
 namespace chainfs {
 
 LayerLease::~LayerLease() {
-  if (leases_ != nullptr) leases_->GiveBack(layer_);
+  if (leases_ != nullptr) leases_->GiveBack(layer_, kind_);
 }
 
-Result<LayerLease> LayerLeases::Take(const LayerPtr& layer) {
+Result<LayerLease> LayerLeases::Take(const LayerPtr& layer, LeaseKind kind) {
   const Turn turn(mu_);
-  CHAINFS_TRY(pool_.AddStreamTarget(layer));
-  return LayerLease(this, layer);
+  CHAINFS_TRY(pool_.AddLease(layer, kind));
+  return LayerLease(this, layer, kind);
 }
 
-void LayerLeases::GiveBack(const LayerPtr& layer) {
+void LayerLeases::GiveBack(const LayerPtr& layer, LeaseKind kind) {
   const Turn turn(mu_);
-  pool_.RemoveStreamTarget(layer);
+  pool_.RemoveLease(layer, kind);
 }
 
 }  // namespace chainfs

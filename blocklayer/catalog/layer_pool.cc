@@ -39,9 +39,14 @@ std::string RefusalOf(const std::string& path, const Error& error) {
 
 }  // namespace
 
-ImageLockSet LayerPool::LocksFor(LayerRole role, uint32_t stream_targets) {
-  if (stream_targets > 0) return kStreamTargetLocks;
-  return role == LayerRole::kActive ? kActiveLayerLocks : kBackingLayerLocks;
+ImageLockSet LayerPool::LocksFor(LayerRole role, const Leases& leases) {
+  constexpr std::array<ImageLockSet, kLeaseKinds> kLocks = {kStreamTargetLocks, kActiveLayerLocks,
+                                                            kCommitMiddleLocks};
+  ImageLockSet locks = role == LayerRole::kActive ? kActiveLayerLocks : kBackingLayerLocks;
+  for (size_t kind = 0; kind < kLocks.size(); ++kind) {
+    if (leases[kind] > 0) locks = Union(locks, kLocks[kind]);
+  }
+  return locks;
 }
 
 LayerPtr LayerPool::Find(const FileId& id) const {
@@ -80,30 +85,34 @@ Status LayerPool::SetRole(const LayerPtr& layer, LayerRole role) {
   Entry* entry = EntryOf(layer);
   if (entry == nullptr || entry->role == role) return {};
   if (role == LayerRole::kActive) CHAINFS_TRY(MakeWritable(*layer));
-  CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, entry->stream_targets)));
+  CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, entry->leases)));
   entry->role = role;
   return {};
 }
 
-Status LayerPool::AddStreamTarget(const LayerPtr& layer) {
+Status LayerPool::AddLease(const LayerPtr& layer, LeaseKind kind) {
+  const bool writes = kind != LeaseKind::kCommitMiddle;
   Entry* entry = EntryOf(layer);
   if (entry == nullptr) {
-    return Fail(ErrorKind::kReadOnly,
-                EscapeText(fmt::format("{}: the layer cannot be written: {}", layer->path,
-                                       layer->ReadOnlyReason())));
+    return Fail(writes ? ErrorKind::kReadOnly : ErrorKind::kStale,
+                EscapeText(fmt::format("{}: the layer cannot be {}: {}", layer->path,
+                                       writes ? "written" : "kept from others",
+                                       writes ? layer->ReadOnlyReason() : "its file has changed")));
   }
-  CHAINFS_TRY(MakeWritable(*layer));
-  CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(entry->role, entry->stream_targets + 1)));
-  ++entry->stream_targets;
+  if (writes) CHAINFS_TRY(MakeWritable(*layer));
+  Leases more = entry->leases;
+  ++more[static_cast<size_t>(kind)];
+  CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(entry->role, more)));
+  entry->leases = more;
   return {};
 }
 
-void LayerPool::RemoveStreamTarget(const LayerPtr& layer) {
+void LayerPool::RemoveLease(const LayerPtr& layer, LeaseKind kind) {
   Entry* entry = EntryOf(layer);
-  if (entry == nullptr || entry->stream_targets == 0) return;
-  --entry->stream_targets;
+  if (entry == nullptr || entry->leases[static_cast<size_t>(kind)] == 0) return;
+  --entry->leases[static_cast<size_t>(kind)];
   // Fewer locks of our own cannot conflict with what others were allowed beside more of them.
-  (void)layer->image->file().SetImageLocks(LocksFor(entry->role, entry->stream_targets));
+  (void)layer->image->file().SetImageLocks(LocksFor(entry->role, entry->leases));
 }
 
 Result<LayerPtr> LayerPool::Get(const LayerFile& file, LayerRole role) {
@@ -214,7 +223,7 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   if (role == LayerRole::kActive && repair && repair->state == RepairState::kUnknown) {
     return StartRepair(described, std::move(file));
   }
-  CHAINFS_TRY(file->SetImageLocks(LocksFor(role, 0)));
+  CHAINFS_TRY(file->SetImageLocks(LocksFor(role, {})));
 
   LayerPtr layer(new Layer, [context = context_](Layer* closing) { CloseLayer(closing); });
   layer->path = described.location.path;
@@ -229,7 +238,7 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   if (role == LayerRole::kActive && !layer->image->writable()) {
     role = LayerRole::kBacking;
     // Fewer locks cannot conflict.
-    CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, 0)));
+    CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, {})));
   }
   entries_[stat.id] = Entry{.layer = layer, .role = role};
   return layer;

@@ -14,6 +14,7 @@
 // Threads: all methods need CatalogParts::mu.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@
 
 #include "blocklayer/catalog/background_repairs.h"
 #include "blocklayer/catalog/header_names.h"
+#include "blocklayer/catalog/lease_kind.h"
 #include "blocklayer/catalog/roots.h"
 #include "blocklayer/chain/block_context.h"
 #include "blocklayer/chain/layer.h"
@@ -62,9 +64,9 @@ class LayerPool {
   static ImageHolder HolderOf(const LayerFile& file);
   // Tells others who want these images that their locks will be given back soon.
   void AnnounceEnd();
-  // Nest; each Add needs one Remove. Fails like SetRole.
-  Status AddStreamTarget(const LayerPtr& layer);
-  void RemoveStreamTarget(const LayerPtr& layer);
+  // Nest; each Add needs one Remove. Fails like SetRole; one that writes opens the layer for it.
+  Status AddLease(const LayerPtr& layer, LeaseKind kind);
+  void RemoveLease(const LayerPtr& layer, LeaseKind kind);
   // Forgets layers that are closed.
   void Prune();
   size_t size() const { return entries_.size(); }
@@ -72,12 +74,13 @@ class LayerPool {
   Status CloseAll();
 
  private:
+  using Leases = std::array<uint32_t, kLeaseKinds>;
   struct Entry {
     std::weak_ptr<Layer> layer;
     LayerRole role = LayerRole::kBacking;
-    uint32_t stream_targets = 0;
+    Leases leases = {};  // how many there are, by kind
   };
-  static ImageLockSet LocksFor(LayerRole role, uint32_t stream_targets);
+  static ImageLockSet LocksFor(LayerRole role, const Leases& leases);
   Entry* EntryOf(const LayerPtr& layer);
   Status MakeWritable(Layer& layer) const;
   Result<std::unique_ptr<File>> OpenFile(const LayerFile& file, std::string* refusal);

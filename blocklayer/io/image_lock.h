@@ -45,5 +45,14 @@ inline constexpr ImageLockSet kBackingLayerLocks{.used = kLockConsistentRead,
 inline constexpr ImageLockSet kStreamTargetLocks{
     .used = kLockConsistentRead | kLockWrite | kLockWriteUnchanged | kLockResize,
     .unshared = kLockWrite | kLockResize};
+// A layer between the two ends of a commit: what it shows is wrong for whoever reads it.
+inline constexpr ImageLockSet kCommitMiddleLocks{
+    .used = kLockConsistentRead, .unshared = kLockConsistentRead | kLockWrite | kLockResize};
+
+// What a holder in both roles holds.
+inline constexpr ImageLockSet Union(const ImageLockSet& a, const ImageLockSet& b) {
+  return {.used = static_cast<uint8_t>(a.used | b.used),
+          .unshared = static_cast<uint8_t>(a.unshared | b.unshared)};
+}
 
 }  // namespace chainfs

@@ -192,12 +192,12 @@ TEST_F(ChainOpenerTest, RolesAreLocks) {
   ASSERT_TRUE(pool_.SetRole(layer, LayerRole::kBacking));
   EXPECT_TRUE(RunCommand({"qemu-img", "info", path}).ok());
   EXPECT_FALSE(RunCommand({"qemu-img", "resize", path, "2M"}).ok());
-  ASSERT_TRUE(pool_.AddStreamTarget(layer));
-  ASSERT_TRUE(pool_.AddStreamTarget(layer));
+  ASSERT_TRUE(pool_.AddLease(layer, LeaseKind::kFill));
+  ASSERT_TRUE(pool_.AddLease(layer, LeaseKind::kFill));
   EXPECT_FALSE(RunCommand({"qemu-img", "info", path}).ok());
-  pool_.RemoveStreamTarget(layer);
+  pool_.RemoveLease(layer, LeaseKind::kFill);
   EXPECT_FALSE(RunCommand({"qemu-img", "info", path}).ok());
-  pool_.RemoveStreamTarget(layer);
+  pool_.RemoveLease(layer, LeaseKind::kFill);
   EXPECT_TRUE(RunCommand({"qemu-img", "info", path}).ok());
 }
 

@@ -62,5 +62,40 @@ TEST_F(LayerLeasesTest, ALeaseThatWasMovedIsGivenBackOnce) {
   EXPECT_FALSE(OthersMayRead()) << "the other lease lives";
 }
 
+TEST_F(LayerLeasesTest, TheBaseOfACommitMayBeWrittenByNobodyElse) {
+  const Result<LayerLease> lease = catalog_->leases().Take(mid_, LeaseKind::kCommitBase);
+  ASSERT_TRUE(lease) << lease.error().message;
+  EXPECT_TRUE(mid_->image->writable());
+  EXPECT_FALSE(OthersMayRead());
+}
+
+TEST_F(LayerLeasesTest, WhatLiesBetweenTheEndsOfACommitIsReadByNobodyElseAndNotOpenedForWriting) {
+  // Even whoever shares everything.
+  const auto forced = [&] { return RunCommand({"qemu-img", "map", "-U", At("mid.qcow2")}).ok(); };
+  EXPECT_TRUE(forced());
+  {
+    const Result<LayerLease> lease = catalog_->leases().Take(mid_, LeaseKind::kCommitMiddle);
+    ASSERT_TRUE(lease) << lease.error().message;
+    EXPECT_FALSE(mid_->image->writable());
+    EXPECT_FALSE(OthersMayRead());
+    EXPECT_FALSE(forced());
+  }
+  EXPECT_TRUE(OthersMayRead());
+  EXPECT_TRUE(forced());
+}
+
+TEST_F(LayerLeasesTest, LeasesOfSeveralKindsAddUp) {
+  std::optional<Result<LayerLease>> middle =
+      catalog_->leases().Take(mid_, LeaseKind::kCommitMiddle);
+  std::optional<Result<LayerLease>> fill = catalog_->leases().Take(mid_, LeaseKind::kFill);
+  ASSERT_TRUE(*middle && *fill);
+  fill.reset();
+  EXPECT_FALSE(RunCommand({"qemu-img", "map", "-U", At("mid.qcow2")}).ok());
+  fill.emplace(catalog_->leases().Take(mid_, LeaseKind::kFill));
+  middle.reset();
+  EXPECT_TRUE(RunCommand({"qemu-img", "map", "-U", At("mid.qcow2")}).ok());
+  EXPECT_FALSE(OthersMayRead());
+}
+
 }  // namespace
 }  // namespace chainfs

@@ -143,7 +143,8 @@ TEST_F(ImageLockTest, TheInMemoryHostAgrees) {
   const auto host = MemHost::Create();
   host->PutFile("a", {});
   const auto root = host->OpenRoot();
-  const ImageLockSet sets[] = {kNoLocks, kActiveLayerLocks, kBackingLayerLocks, kStreamTargetLocks};
+  const ImageLockSet sets[] = {kNoLocks, kActiveLayerLocks, kBackingLayerLocks, kStreamTargetLocks,
+                               kCommitMiddleLocks};
   for (const ImageLockSet& one : sets) {
     for (const ImageLockSet& other : sets) {
       const auto real_first = Open();
