@@ -23,6 +23,8 @@ struct Chain {
   // as the layer that is written; the newer list keeps it from being written by anybody else.
   // Belongs to the lock of the disk's PublishedChain.
   mutable std::shared_ptr<const Chain> next;
+  // Where the newer list does not contain `active`, this does. Set before the list is replaced.
+  mutable std::shared_ptr<const LayerStack> kept;
 
   // Top to base, at least one. kBusy while a layer below the top is written.
   static Result<std::shared_ptr<Chain>> Make(Layers layers, BlockContext& context);

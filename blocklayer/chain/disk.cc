@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "blocklayer/base/sync_point.h"
+#include "blocklayer/chain/chain_switch.h"
 #include "blocklayer/chain/stack_registry.h"
 
 namespace chainfs {
@@ -261,31 +262,6 @@ Result<StackExtent> Disk::Map(GuestOffset offset, uint64_t length, MapDetail det
   return chain->Map(offset, length, detail);
 }
 
-Status Disk::SwitchQuietly(const LayerPtr& overlay, const std::function<Status()>& make_durable) {
-  StackRegistry& stacks = context_.stacks();
-  const ChainPtr old = chain();
-  if (!writes_ || !stacks.BeginWriting(*overlay)) {
-    return Fail(ErrorKind::kReadOnly, fmt::format("{}: the disk is read-only", name_));
-  }
-  // From here on both count as written; one of them is let go of.
-  stacks.EndWriting(*old->active);
-  Status switched = [&]() -> Status {
-    // Everything that can fail comes before make_durable; nothing can after it.
-    Layers layers = old->AllLayers();
-    layers.insert(layers.begin(), overlay);
-    CHAINFS_ASSIGN(std::shared_ptr<Chain> next, Chain::Make(std::move(layers), context_));
-    CHAINFS_TRY(make_durable());
-    chain_.Publish(std::move(next));
-    return {};
-  }();
-  if (switched) return switched;
-  stacks.EndWriting(*overlay);
-  // The stack that was made is gone, and nobody else had the layer.
-  writes_ = stacks.BeginWriting(*old->active);
-  if (!writes_) access_.Forbid("a snapshot failed, and somebody reads its layer now; mount again");
-  return switched;
-}
-
 Status Disk::SwitchActive(const LayerPtr& overlay, const std::function<Status()>& make_durable) {
   // The long part of the flush, while guests go on writing. Nobody flushes this layer afterwards.
   CHAINFS_TRY(FlushActive());
@@ -293,15 +269,41 @@ Status Disk::SwitchActive(const LayerPtr& overlay, const std::function<Status()>
   Status flushed;
   {
     CHAINFS_SYNC_POINT("Disk.SwitchActive.closing-gate");
-    const WriteGate::Closure gate(gate_);
-    const ChainPtr old = chain();
-    if (overlay->image->virtual_size() != old->active->image->virtual_size()) {
+    ChainSwitch quiet(*this);
+    Layers layers = chain()->AllLayers();
+    if (overlay->image->virtual_size() != layers.front()->image->virtual_size()) {
       return Fail(ErrorKind::kStale, fmt::format("{}: the disk was resized meanwhile", name_));
     }
-    flushed = FlushImage(*old->active->image);
-    if (flushed) CHAINFS_TRY(SwitchQuietly(overlay, make_durable));
+    flushed = quiet.Flush();
+    if (flushed) {
+      layers.insert(layers.begin(), overlay);
+      CHAINFS_TRY(quiet.Prepare(std::move(layers)));
+      CHAINFS_TRY(make_durable());
+      quiet.Publish();
+    }
   }
   return Observed("flush", std::move(flushed));
+}
+
+Status Disk::ContinueOn(Layers layers, const std::function<Status()>& last_round,
+                        const std::function<Status()>& make_durable) {
+  CHAINFS_SYNC_POINT("Disk.ContinueOn.closing-gate");
+  const LayerPtr to = layers.front();
+  ChainSwitch quiet(*this);
+  CHAINFS_TRY(quiet.CheckWritable());
+  CHAINFS_TRY(last_round());
+  if (to->image->virtual_size() < size()) {
+    return Fail(ErrorKind::kInvalidArgument,
+                fmt::format("{}: {} has {} bytes, the disk has {}; enlarge it first", name_,
+                            to->path, to->image->virtual_size(), size()));
+  }
+  const uint64_t changes = changes_.Get();
+  CHAINFS_TRY(FlushImage(*to->image));
+  CHAINFS_TRY(quiet.Prepare(std::move(layers)));
+  CHAINFS_TRY(make_durable());
+  quiet.Publish();
+  changes_.Covered(changes);
+  return {};
 }
 
 Status Disk::ReplaceLayers(Layers layers) {

@@ -10,7 +10,7 @@
 // Locks: the write gate, before everything that writing an image takes; all others are leaves,
 // never held across I/O.
 //
-// Threads: all methods, any thread; SwitchActive and ReplaceLayers one caller at a time (the
+// Threads: all methods, any thread; those that change the list of layers one caller at a time (the
 // catalog serializes them).
 #pragma once
 
@@ -115,12 +115,22 @@ class Disk {
   // layer as it is now. kBusy as for Open; the old list stays then.
   Status ReplaceLayers(Layers layers);
 
+  // Goes on with another list that shows the same: with no change under way calls `last_round`,
+  // which sees to that and may need the disk to be read, flushes layers.front(), calls
+  // `make_durable` (which records the new active layer), publishes. layers.front() as for
+  // ChainSwitch::Prepare; one that is longer than the disk makes it longer, a shorter one is
+  // kInvalidArgument. Handles and taps stay. When any step fails the disk goes on with the old
+  // list.
+  Status ContinueOn(Layers layers, const std::function<Status()>& last_round,
+                    const std::function<Status()>& make_durable);
+
   // Goes on with another list, which shows other contents, after `make_durable` (which records it).
   // Only between StopWriting and AllowWriting. What was not flushed of the old active layer is
   // lost. When any step fails the disk goes on with the old list. kBusy while there are taps.
   Status GoBack(Layers layers, const std::function<Status()>& make_durable) EXCLUDES(gate_);
 
  private:
+  friend class ChainSwitch;
   // What a change is made to.
   struct Target {
     const Chain& chain;
@@ -143,9 +153,6 @@ class Disk {
   Result<WritableImage*> ImageToChange(const Chain& chain, GuestOffset offset,
                                        uint64_t length) const;
   Status FlushActive();
-  // The part of SwitchActive that needs the gate closed.
-  Status SwitchQuietly(const LayerPtr& overlay, const std::function<Status()>& make_durable)
-      REQUIRES(gate_);
   Status Observed(std::string_view operation, Status status) const {
     if (!status) errors_.Tell(*this, operation, status.error());
     return status;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -41,8 +42,11 @@ struct Layer {
   // Who uses it how; belongs to the StackRegistry and its lock.
   struct Use {
     uint32_t stacks = 0;   // living stacks that contain it
+    uint32_t retired = 0;  // of these, retired ones
     bool written = false;  // a disk may write it
     bool awaited = false;  // somebody wants to write it once no stack contains it
+    // While there are retired ones, no place in the image that they may name is used anew.
+    std::optional<IoEpoch::Guard> kept_places = {};
   };
   mutable Use use;
 

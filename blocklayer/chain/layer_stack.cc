@@ -62,7 +62,7 @@ uint64_t LayerStack::size() const {
 }
 
 LayerStack::~LayerStack() {
-  if (counted_) context_.stacks().Forget(layers_);
+  if (counted_) context_.stacks().Forget(*this);
   context_.index().DropOwner(owner_id_, size());
 }
 

@@ -68,6 +68,12 @@ class LayerStack final : public BackingReader {
   // Fills `out`; zeros past size().
   Status ReadBelow(GuestOffset offset, std::span<std::byte> out) const override;
 
+  // Belongs to the StackRegistry and its lock.
+  struct Use {
+    bool retired = false;
+  };
+  mutable Use use;
+
  private:
   LayerStack(Layers layers, BlockContext& context);
 

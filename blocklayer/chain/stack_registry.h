@@ -8,8 +8,12 @@
 // Terms: a layer is *backed* while any living stack contains it, whoever holds that stack: a disk,
 // a read under way, a job, an estimate, a disk that is not shown any more.
 //
-// Invariant: no layer is backed and written at once. A stack is counted from before anybody gets it
-// until its destructor, that is, until after the last time that anybody could use it or find it.
+// A *retired* stack is found by nobody any more, because one of its layers is written again: who
+// has it ends a read that began before. Until it is gone, no place that it may name is used anew.
+//
+// Invariant: no layer is backed, by a stack that is not retired, and written at once. A stack is
+// counted from before anybody gets it until its destructor, that is, until after the last time that
+// anybody could use it or find it.
 //
 // Threads: all methods, any thread; mu_ is a leaf. When the last stack that contains a layer goes
 // whose writing was refused, WakeUp is called, with no lock of the registry held.
@@ -41,12 +45,16 @@ class StackRegistry {
                                                 std::shared_ptr<const LayerStack> stack)
       EXCLUDES(mu_);
   // From the destructor of a stack that was counted.
-  void Forget(const Layers& layers) EXCLUDES(mu_);
+  void Forget(const LayerStack& stack) EXCLUDES(mu_);
 
   // `layer` may be written from now on, until EndWriting. False, and nothing changes, while it is
   // backed, or when it is written already.
   bool BeginWriting(const Layer& layer) EXCLUDES(mu_);
   void EndWriting(const Layer& layer) EXCLUDES(mu_);
+  // The same, which cannot fail, for a layer that is in stacks: of a list of layers that shows the
+  // same without those above it from now on. Those stacks retire. The caller vouches that nobody
+  // has written it, and that who has one of them only ends a read (CHN-15).
+  void BeginWritingBeneath(const Layer& layer) noexcept EXCLUDES(mu_);
   bool IsBacked(const Layer& layer) const EXCLUDES(mu_);
 
   // The living stacks that contain `layer`, for who moves its data (LayerStack::DropRegions). One
@@ -59,11 +67,17 @@ class StackRegistry {
  private:
   // Addresses identify layers here: a living stack keeps its layers, so no address is another's.
   using Key = std::vector<const Layer*>;
+  struct Known {
+    std::weak_ptr<const LayerStack> stack;
+    // The same; it is there until Forget was called for it, also while it is being destroyed.
+    const LayerStack* address = nullptr;
+  };
   static Key KeyOf(const Layers& layers);
+  static bool IsBackedNow(const Layer& layer);
 
   WakeUp& wake_up_;
   mutable Mutex mu_;
-  std::map<Key, std::weak_ptr<const LayerStack>> stacks_ GUARDED_BY(mu_);
+  std::map<Key, Known> stacks_ GUARDED_BY(mu_);  // those that are not retired
 };
 
 }  // namespace chainfs

@@ -38,6 +38,9 @@ class CAPABILITY("write gate") WriteGate {
     opened_.NotifyAll();
   }
 
+  // For the analysis only: the caller has closed it.
+  void AssertClosed() const ASSERT_CAPABILITY(this) {}
+
   class SCOPED_CAPABILITY Passage {
    public:
     explicit Passage(WriteGate& gate) ACQUIRE_SHARED(gate) : gate_(gate) { gate_.Pass(); }
