@@ -152,7 +152,9 @@ class FakeImage final : public WritableImage {
   }
   Status WriteZeroes(GuestOffset offset, uint64_t length, bool /*keep_allocated*/,
                      const BackingReader* below) override {
-    return Write(offset, Buffer(length), below);
+    const bool whole_clusters =
+        offset.Within(cluster_size_) == 0 && (offset.value + length) % cluster_size_ == 0;
+    return whole_clusters ? Discard(offset, length) : Write(offset, Buffer(length), below);
   }
   Status Discard(GuestOffset offset, uint64_t length) override {
     MutexLock lock(mu_);
@@ -246,6 +248,7 @@ class FakeImage final : public WritableImage {
                           .host = HostOffset(word >> 2),
                           .compressed_bytes = cluster_size_ + 4};
       CHAINFS_TRY(ReadCompressed(extent, whole));
+      freed_.push_back({word >> 2, io_epoch_.epoch() + 1});  // as late as the new place is known
     }
     std::ranges::copy(data, whole.begin() + static_cast<int64_t>(within));
     const uint64_t host = AllocateHost();
@@ -310,7 +313,7 @@ class ChainBuilder {
   }
 
   // A raw base with holes; `size` need not be a multiple of a sector.
-  void AddRawBase(Random& random, uint64_t size) {
+  void AddRawBase(Random& random, uint64_t size, bool read_only = true) {
     std::unique_ptr<File> file = NewMemFile(host_, NextName());
     ASSERT_TRUE(file->Truncate(size));
     shown_.assign(RoundUp(size, 512), std::byte{0});
@@ -325,12 +328,13 @@ class ChainBuilder {
       at += length;
     }
     const std::string name = NextName();
-    layers_.insert(layers_.begin(),
-                   MakeLayer(context_, name, raw::OpenRawImage(std::move(file), true).value()));
+    layers_.insert(
+        layers_.begin(),
+        MakeLayer(context_, name, raw::OpenRawImage(std::move(file), read_only).value()));
   }
 
-  void AddRandom(Random& random, uint64_t size, uint32_t cluster_size) {
-    Add(size, cluster_size);
+  void AddRandom(Random& random, uint64_t size, uint32_t cluster_size, bool reuse = false) {
+    Add(size, cluster_size, reuse);
     const uint64_t clusters = DivRoundUp(size, cluster_size);
     const uint64_t density = random.Between(2, 8);
     for (uint64_t cluster = 0; cluster < clusters;) {
