@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/chainctl/job_verb.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ctl/chainctl/chain_line.h"
+#include "ctl/chainctl/job_id.h"
+#include "ctl/chainctl/key_options.h"
+#include "ctl/chainctl/output.h"
+#include "ctl/chainctl/size.h"
+#include "ctl/chainctl/waiting.h"
+
+namespace chainfs::chainctl {
+namespace {
+
+struct JobVerbOptions {
+  std::string_view verb;
+  std::string disk;
+  verbs::Arguments arguments = {};
+  WaitingOptions waiting = {};
+
+  std::string name() const { return std::string(verb); }
+  // Layers that nobody needs are deleted at the end.
+  bool removes() const { return arguments.Text("delete").value_or("no") == "yes"; }
+};
+
+// A picture is no matter to fail for.
+void ShowChain(std::string_view when, const DiskPath& disk) {
+  const Result<std::string> line = ReadChainLine(disk);
+  if (line) Print(fmt::format("{} {}\n", when, *line));
+}
+
+// What became of the layers that were merged.
+void ReportLeftOut(const JobReport& job) {
+  for (const std::string& path : job.removed) Print(fmt::format("removed {}\n", SafeText(path)));
+  for (const std::string& path : job.unneeded) {
+    Print(fmt::format("no image in view needs {} any more\n", SafeText(path)));
+  }
+}
+
+// The figure is right once the dry run has concluded, not before.
+Result<ExitCode> ReportEstimate(const JobVerbOptions& options, const DiskPath& disk,
+                                const std::string& id, WaitSignals& signals,
+                                const CommonOptions& common) {
+  const WaitOptions wait{.timeout = {}, .progress = {.quiet = true, .percent_fd = {}}};
+  CHAINFS_ASSIGN(const WaitOutcome outcome, WaitForJob(disk, id, signals, wait));
+  const JobReport& estimate = outcome.job;
+  if (outcome.end != WaitEnd::kConcluded || estimate.error) {
+    Note(fmt::format("{}: {}: no estimate: {}", options.verb, disk.shown,
+                     estimate.error.value_or("interrupted")));
+    return estimate.cancelled ? ExitCode::kCancelled : ExitCode::kFailed;
+  }
+  if (common.json) {
+    Print(estimate.raw + "\n");
+    return ExitCode::kDone;
+  }
+  Print(fmt::format("{}: estimate, nothing was done: the {} would copy up to {}\n", disk.shown,
+                    options.verb, FormatSize(estimate.total)));
+  for (const std::string& path : estimate.unneeded) {
+    Print(fmt::format(
+        "{} {}\n",
+        options.removes() ? "it would remove" : "nobody would need any more:", SafeText(path)));
+  }
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> PrintStarted(const DiskPath& disk, const std::string& id,
+                              const CommonOptions& common) {
+  if (!common.json) {
+    Print(id + "\n");
+    return ExitCode::kDone;
+  }
+  CHAINFS_ASSIGN(const JobReport job, ReadJob(disk, id));
+  Print(job.raw + "\n");
+  return ExitCode::kDone;
+}
+
+Result<ExitCode> RunJobVerb(const JobVerbOptions& options, const CommonOptions& common) {
+  CHAINFS_ASSIGN(verbs::Arguments arguments,
+                 AsSent(options.arguments, CommandOf(options.verb).keys));
+  const std::string id = arguments.Text("id").value_or(NewJobId(options.verb));
+  arguments.Set("id", id);
+  CHAINFS_ASSIGN(const DiskPath disk, FindDisk(options.disk));
+  const bool talks = !common.json && !common.quiet;
+  const bool dry_run = arguments.Has("dry-run");
+  if (talks && (dry_run || !options.waiting.background)) ShowChain("chain:", disk);
+  WaitSignals signals;
+  CHAINFS_TRY(
+      Send(disk, {.verb = options.name(), .value = arguments.Format(), .verbose = common.verbose}));
+  if (dry_run) return ReportEstimate(options, disk, id, signals, common);
+  if (options.waiting.background) return PrintStarted(disk, id, common);
+  CHAINFS_ASSIGN(const ExitCode code,
+                 WaitAndReport(options.name(), disk, id, signals, OnInterrupt::kCancelJob,
+                               options.waiting, common));
+  if (code != ExitCode::kDone || !talks) return code;
+  ShowChain("now:  ", disk);
+  const Result<JobReport> job = ReadJob(disk, id);
+  if (job) ReportLeftOut(*job);
+  if (job && options.removes() && !job->warning.empty()) {
+    Note(fmt::format("{}: {}", options.verb, job->warning));
+  }
+  return code;
+}
+
+}  // namespace
+
+Action DeclareJobVerb(CLI::App& app, std::string_view verb,
+                      std::initializer_list<std::string_view> without) {
+  auto options = std::make_shared<JobVerbOptions>(JobVerbOptions{.verb = verb, .disk = {}});
+  AddDisk(app, options->disk);
+  AddKeyOptions(app, CommandOf(verb), without, options->arguments);
+  AddWaiting(app, options->waiting, "Print the id and return");
+  return [options](const CommonOptions& common) { return RunJobVerb(*options, common); };
+}
+
+}  // namespace chainfs::chainctl
