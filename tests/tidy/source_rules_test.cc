@@ -63,6 +63,7 @@ const std::vector<Rule>& DependencyRules() {
       // The engine knows no kind of job, and no kind another; the rows of all are in jobs/ itself.
       {"jobs/engine/", {"ctl/verbs/", "blocklayer/"}},
       {"jobs/copy/", {"jobs/engine/", "ctl/verbs/", "blocklayer/"}},
+      {"jobs/backup/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/stream/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/mirror/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/", {"jobs/", "ctl/verbs/", "blocklayer/"}},

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "jobs/backup/backup_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <utility>
+
+#include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/formats/registry/format_registry.h"
+
+namespace chainfs::jobs {
+namespace {
+
+constexpr std::array<std::pair<BackupSync, std::string_view>, 3> kSyncWords = {
+    {{BackupSync::kFull, "full"}, {BackupSync::kTop, "top"}, {BackupSync::kSince, "since"}}};
+constexpr uint32_t kDefaultClusterBits = 16;
+
+std::unexpected<Error> RefuseBackup(std::string message) {
+  return Fail(ErrorKind::kInvalidArgument, EscapeText(std::move(message)));
+}
+
+// since= alone says how, too.
+Result<BackupSync> SyncOf(const verbs::Arguments& arguments) {
+  const bool since = arguments.Has("since");
+  const std::string word = arguments.Text("sync").value_or(since ? "since" : "full");
+  const auto known = std::ranges::find(kSyncWords, word, &decltype(kSyncWords)::value_type::second);
+  if (known == kSyncWords.end()) {
+    return RefuseBackup(fmt::format("sync={} is not one of full, top, since", word));
+  }
+  if (since == (known->first == BackupSync::kSince)) return known->first;
+  return RefuseBackup(since ? fmt::format("since= does not go with sync={}; leave one out", word)
+                            : "sync=since needs since=LAYER: the layer since which it changed");
+}
+
+// The layers of `disk` from `frozen` (null: the active one) down.
+Result<Layers> PointOf(const Disk& disk, const LayerPtr& frozen) {
+  Layers layers = disk.chain()->AllLayers();
+  if (frozen == nullptr) return layers;
+  const auto from = std::ranges::find(layers, frozen);
+  if (from == layers.end()) {
+    return Fail(ErrorKind::kStale, EscapeText(fmt::format("{} is not in the chain of {} any more",
+                                                          frozen->path, disk.name())));
+  }
+  return Layers(from, layers.end());
+}
+
+// How many layers of the point are above the one called `name`.
+Result<uint32_t> LayersAbove(Catalog& catalog, const Disk& disk, const Layers& point,
+                             const std::string& name) {
+  CHAINFS_ASSIGN(const LayerPtr layer, catalog.FindLayer(disk, name));
+  const auto at = std::ranges::find(point, layer);
+  if (at == point.end()) {
+    return RefuseBackup(
+        fmt::format("{} is not below the layer that the backup is of", layer->path));
+  }
+  if (at == point.begin()) {
+    return RefuseBackup(
+        fmt::format("{} is the active layer of {}; it has not frozen yet, so there "
+                    "is nothing that changed since",
+                    layer->path, disk.name()));
+  }
+  return static_cast<uint32_t>(at - point.begin());
+}
+
+Result<uint32_t> ClusterBitsOf(const verbs::Arguments& arguments, ImageFormat format) {
+  CHAINFS_ASSIGN(const std::optional<uint64_t> size, arguments.Size("cluster_size"));
+  if (!size) return kDefaultClusterBits;
+  if (format == ImageFormat::kRaw)
+    return RefuseBackup("a raw image has no clusters; leave cluster_size out");
+  if (!std::has_single_bit(*size) || *size < 512 || *size > (2U << 20)) {
+    return RefuseBackup("cluster_size must be a power of two from 512 to 2M");
+  }
+  return static_cast<uint32_t>(std::countr_zero(*size));
+}
+
+Result<ImageFormat> FormatOf(const verbs::Arguments& arguments, const std::string& name) {
+  const std::optional<std::string> word = arguments.Text("format");
+  if (!word) return FormatOfFileName(FileNameOf(name)).value_or(ImageFormat::kQcow2);
+  const std::optional<ImageFormat> format = ParseImageFormat(*word);
+  if (format) return *format;
+  return RefuseBackup(
+      fmt::format("format={}: chainfs knows {}", *word, FormatRegistry::BuiltIn().Names()));
+}
+
+Result<BackupTargetPlan> PlanTarget(Catalog& catalog, const DiskPtr& disk,
+                                    const verbs::Arguments& arguments, const BackupPlan& plan,
+                                    bool begun) {
+  const std::string name = *arguments.Text("target");
+  BackupTargetPlan target;
+  CHAINFS_ASSIGN(target.format, FormatOf(arguments, name));
+  if (target.format == ImageFormat::kRaw && plan.sync != BackupSync::kFull) {
+    return RefuseBackup(
+        fmt::format("sync={}: a raw image cannot hold a part of a disk; take "
+                    "format=qcow2 or sync=full",
+                    BackupSyncName(plan.sync)));
+  }
+  CHAINFS_ASSIGN(target.cluster_bits, ClusterBitsOf(arguments, target.format));
+  CHAINFS_ASSIGN(target.place, catalog.new_images().Plan(disk, {.name = name,
+                                                                .format = target.format,
+                                                                .backing = plan.backing,
+                                                                .anywhere = plan.anywhere,
+                                                                .may_exist = begun}));
+  return target;
+}
+
+Status CheckWithoutTarget(const verbs::Arguments& arguments, bool hold) {
+  if (!hold) {
+    return RefuseBackup(
+        "target= is missing: the image to make; then=hold without one only holds "
+        "the point in time");
+  }
+  for (const std::string_view key : {"format", "sync", "since", "cluster_size", "compress"}) {
+    if (arguments.Has(key)) return RefuseBackup(fmt::format("{}= needs target=", key));
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view BackupSyncName(BackupSync sync) {
+  for (const auto& [value, name] : kSyncWords) {
+    if (value == sync) return name;
+  }
+  return {};
+}
+
+CopySelection BackupPlan::selection() const {
+  if (sync == BackupSync::kFull) return {.layers = CopySelection::kAllLayers, .zeros_until = 0};
+  return {.layers = selected, .zeros_until = backing ? backing->image->virtual_size() : 0};
+}
+
+Result<BackupPlan> PlanBackup(Catalog& catalog, const DiskPtr& disk,
+                              const verbs::Arguments& arguments, const LayerPtr& frozen,
+                              bool anywhere) {
+  BackupPlan plan;
+  plan.anywhere = anywhere;
+  plan.hold = arguments.Text("then") == "hold";
+  plan.overlay = arguments.Text("overlay").value_or("");
+  CHAINFS_ASSIGN(plan.point, PointOf(*disk, frozen));
+  CHAINFS_ASSIGN(plan.sync, SyncOf(arguments));
+  plan.selected = static_cast<uint32_t>(plan.point.size());
+  if (plan.sync == BackupSync::kTop) plan.selected = 1;
+  if (plan.sync == BackupSync::kSince) {
+    CHAINFS_ASSIGN(plan.selected,
+                   LayersAbove(catalog, *disk, plan.point, *arguments.Text("since")));
+  }
+  if (plan.selected < plan.point.size()) plan.backing = plan.point[plan.selected];
+  if (!arguments.Has("target")) {
+    CHAINFS_TRY(CheckWithoutTarget(arguments, plan.hold));
+    return plan;
+  }
+  CHAINFS_ASSIGN(plan.target, PlanTarget(catalog, disk, arguments, plan, frozen != nullptr));
+  return plan;
+}
+
+verbs::Arguments CommandOf(const BackupPlan& plan) {
+  verbs::Arguments command;
+  if (plan.hold) command.Set("then", "hold");
+  if (!plan.overlay.empty()) command.Set("overlay", plan.overlay);
+  if (!plan.target) return command;
+  command.Set("target", plan.target->place.location.path);
+  command.Set("format", plan.target->format.name());
+  command.Set("sync", BackupSyncName(plan.sync));
+  if (plan.sync == BackupSync::kSince) command.Set("since", plan.backing->path);
+  if (plan.target->format != ImageFormat::kRaw) {
+    command.Set("cluster_size", std::to_string(uint64_t{1} << plan.target->cluster_bits));
+  }
+  return command;
+}
+
+// At its end the uppermost layer takes in what guests wrote meanwhile, so nobody else may rely on
+// it. Which layers are selected is told by their places, so those stay, too.
+LayerClaims ClaimsOf(const BackupPlan& plan) {
+  LayerClaims claims{.reads = {}, .fills = {}, .writes = {plan.point.front()}, .drops = {}};
+  for (size_t i = 1; i < plan.point.size(); ++i) {
+    const bool fixed = plan.sync != BackupSync::kFull && i <= plan.selected;
+    (fixed ? claims.fills : claims.reads).push_back(plan.point[i]);
+  }
+  return claims;
+}
+
+}  // namespace chainfs::jobs

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// BackupTarget: the image that a backup fills. It has a partial name, ".NAME.ID.part" beside its
+// place, until it is complete: then it is made durable, closed, and gets its name by one rename
+// that replaces nothing. So whatever has the name is a whole backup.
+//
+// Nothing shows an image whose name begins with a dot. Its locks are those of an image that is
+// written.
+//
+// Threads: image() as WritableImage; the rest from one at a time.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "blocklayer/cache/metadata_cache.h"
+#include "blocklayer/formats/registry/format_registry.h"
+#include "jobs/backup/backup_plan.h"
+
+namespace chainfs::jobs {
+
+class BackupTarget {
+ public:
+  // The longest name of a file that has a partial name is this, less the length of the id.
+  static constexpr size_t kLongestName = 255 - 7;
+
+  enum class Begun : uint8_t {
+    kNo,    // there must be nothing of the partial name
+    kGoOn,  // by an earlier daemon: what is there is gone on with, or the target is complete
+    kAnew,  // by an earlier daemon, but of another point: what is there is removed
+  };
+  // An image of `size` bytes for the job `id`. `cache` outlives it. kExists; else what making and
+  // opening an image says.
+  static Result<std::unique_ptr<BackupTarget>> Open(MetadataCache& cache,
+                                                    const BackupTargetPlan& plan,
+                                                    const std::string& id, uint64_t size,
+                                                    Begun begun);
+  // Leaves what is there as it is.
+  ~BackupTarget() = default;
+  BackupTarget(const BackupTarget&) = delete;
+  BackupTarget& operator=(const BackupTarget&) = delete;
+
+  // It has its name, durably.
+  bool complete() const { return complete_; }
+  // Until it is complete.
+  WritableImage& image() { return *image_->writer(); }
+  // Gives it its name. kExists when something has that by now. May be tried again.
+  Status Complete();
+  // Removes the partial image, if it still is the one.
+  void Discard();
+
+ private:
+  BackupTarget(const BackupTargetPlan& plan, const std::string& id);
+
+  // Whether there was one to go on with.
+  Result<bool> GoOn(MetadataCache& cache, uint64_t size);
+  // What has the name is what this backup would have made.
+  Status CheckComplete(MetadataCache& cache, uint64_t size) const;
+  Status Make(MetadataCache& cache, uint64_t size);
+  Result<std::unique_ptr<Image>> OpenImage(MetadataCache& cache, std::unique_ptr<File> file) const;
+  Status CheckOpened(const Image& image, uint64_t size) const;
+  Status RemovePartial();
+  std::string partial_path() const { return JoinPath(directory_->path(), partial_); }
+
+  const BackupTargetPlan plan_;
+  const FormatRow& format_;
+  const std::shared_ptr<Directory> directory_;
+  const std::string name_;
+  const std::string partial_;
+  std::unique_ptr<Image> image_;  // null once it is closed
+  FileId id_;
+  bool renamed_ = false;
+  bool complete_ = false;
+};
+
+}  // namespace chainfs::jobs

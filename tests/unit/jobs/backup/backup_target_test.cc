@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The target of a backup: a partial name until it is complete, and whose file that is.
+#include "jobs/backup/backup_target.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/support/crash_enumerator.h"
+#include "tests/support/mem_host.h"
+
+namespace chainfs::jobs {
+namespace {
+
+using Begun = BackupTarget::Begun;
+using Names = std::vector<std::string>;
+
+constexpr uint64_t kSize = 1 << 20;
+
+class BackupTargetTest : public testing::Test {
+ protected:
+  BackupTargetPlan Plan(ImageFormat format = ImageFormat::kQcow2) const {
+    BackupTargetPlan plan;
+    plan.format = format;
+    plan.place.location = {.directory = directory_, .name = "t", .path = "/mem/t"};
+    return plan;
+  }
+  Result<std::unique_ptr<BackupTarget>> Open(Begun begun, const BackupTargetPlan& plan) {
+    return BackupTarget::Open(cache_, plan, "b1", kSize, begun);
+  }
+  std::unique_ptr<BackupTarget> Opened(Begun begun, const BackupTargetPlan& plan) {
+    auto target = Open(begun, plan);
+    EXPECT_TRUE(target) << target.error().message;
+    return target ? *std::move(target) : nullptr;
+  }
+  Names Files() const {
+    Names names;
+    for (const DirectoryEntry& entry : directory_->List().value()) names.push_back(entry.name);
+    std::ranges::sort(names);
+    return names;
+  }
+  static void Fill(BackupTarget& target) {
+    const std::vector<std::byte> data(65536, std::byte{7});
+    ASSERT_TRUE(target.image().Write(GuestOffset(65536), data, nullptr));
+  }
+
+  std::shared_ptr<MemHost> host_ = MemHost::Create();
+  std::shared_ptr<Directory> directory_ = host_->OpenRoot();
+  MetadataCache cache_{1 << 20};
+};
+
+TEST_F(BackupTargetTest, HasItsNameOnlyOnceItIsComplete) {
+  for (const ImageFormat format : {ImageFormat::kQcow2, ImageFormat::kRaw}) {
+    const auto target = Opened(Begun::kNo, Plan(format));
+    ASSERT_NE(target, nullptr);
+    EXPECT_FALSE(target->complete());
+    EXPECT_EQ(target->image().virtual_size(), kSize);
+    EXPECT_EQ(Files(), Names{".t.b1.part"});
+    Fill(*target);
+    ASSERT_TRUE(target->Complete());
+    EXPECT_TRUE(target->complete());
+    EXPECT_EQ(Files(), Names{"t"});
+    target->Discard();
+    EXPECT_EQ(Files(), Names{"t"}) << "it is a backup";
+    ASSERT_TRUE(directory_->Remove("t"));
+  }
+}
+
+TEST_F(BackupTargetTest, IsGoneOnWithByTheNextDaemon) {
+  {
+    const auto target = Opened(Begun::kNo, Plan());
+    Fill(*target);
+    ASSERT_TRUE(target->image().Flush());
+  }
+  const auto again = Opened(Begun::kGoOn, Plan());
+  ASSERT_NE(again, nullptr);
+  EXPECT_EQ(again->image().Map(GuestOffset(65536), 65536, MapDetail::kFast)->kind,
+            ExtentKind::kData);
+  ASSERT_TRUE(again->Complete());
+  const auto third = Opened(Begun::kGoOn, Plan());
+  ASSERT_NE(third, nullptr);
+  EXPECT_TRUE(third->complete());
+}
+
+TEST_F(BackupTargetTest, BeginsAnewForAnotherPointAndWhatItCannotUse) {
+  Fill(*Opened(Begun::kNo, Plan()));
+  auto anew = Opened(Begun::kAnew, Plan());
+  EXPECT_EQ(anew->image().Map(GuestOffset(65536), 65536, MapDetail::kFast)->kind,
+            ExtentKind::kUnallocated);
+  EXPECT_EQ(Open(Begun::kAnew, Plan()).error().kind, ErrorKind::kBusy) << "somebody fills it";
+  anew.reset();
+  host_->PutFile(".t.b1.part", std::vector<std::byte>(4096));
+  EXPECT_TRUE(Opened(Begun::kGoOn, Plan())) << "half made";
+}
+
+TEST_F(BackupTargetTest, LeavesTheFilesOfOthersAlone) {
+  host_->PutFile(".t.b1.part", std::vector<std::byte>(10));
+  EXPECT_EQ(Open(Begun::kNo, Plan()).error().kind, ErrorKind::kExists);
+  ASSERT_TRUE(directory_->Remove(".t.b1.part"));
+  const auto target = Opened(Begun::kNo, Plan());
+  host_->PutFile("t", std::vector<std::byte>(10, std::byte{1}));
+  const Status refused = target->Complete();
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kExists);
+  EXPECT_EQ(Files(), (Names{".t.b1.part", "t"}));
+  ASSERT_TRUE(directory_->Rename("t", "other"));
+  ASSERT_TRUE(target->Complete()) << "once it is out of the way";
+  EXPECT_EQ(host_->Contents("other").size(), 10u);
+  EXPECT_EQ(Open(Begun::kGoOn, Plan(ImageFormat::kRaw)).error().kind, ErrorKind::kExists)
+      << "not what that one would have made";
+}
+
+TEST_F(BackupTargetTest, DiscardsOnlyItsOwn) {
+  const auto target = Opened(Begun::kNo, Plan());
+  ASSERT_TRUE(directory_->Remove(".t.b1.part"));
+  host_->PutFile(".t.b1.part", std::vector<std::byte>(10));
+  EXPECT_EQ(target->Complete().error().kind, ErrorKind::kStale);
+  target->Discard();
+  EXPECT_EQ(Files(), Names{".t.b1.part"});
+  ASSERT_TRUE(directory_->Remove(".t.b1.part"));
+  Opened(Begun::kNo, Plan())->Discard();
+  EXPECT_EQ(Files(), Names{});
+}
+
+TEST_F(BackupTargetTest, RefusesNamesThatGetTooLong) {
+  BackupTargetPlan plan = Plan();
+  plan.place.location.name = std::string(BackupTarget::kLongestName - 2, 'n');
+  EXPECT_TRUE(Open(Begun::kNo, plan));
+  plan.place.location.name += 'n';
+  EXPECT_EQ(Open(Begun::kNo, plan).error().kind, ErrorKind::kInvalidArgument);
+}
+
+// In no state that a crash leaves does the name lead to anything but the whole backup.
+TEST_F(BackupTargetTest, NoCrashShowsHalfOfIt) {
+  host_->StartRecording();
+  const auto target = Opened(Begun::kNo, Plan());
+  Fill(*target);
+  ASSERT_TRUE(target->Complete());
+  const auto recording = host_->StopRecording();
+  size_t seen = 0;
+  CrashEnumerator states(recording, {.max_states_per_point = 50});
+  states.ForEachState([&](const CrashState& state) {
+    const std::shared_ptr<Directory> root = state.MakeHost()->OpenRoot();
+    if (!root->StatAt("t")) return true;
+    ++seen;
+    MetadataCache cache(1 << 20);
+    const auto image = FormatRegistry::BuiltIn()
+                           .Find(ImageFormat::kQcow2)
+                           ->open(root->Open("t", OpenMode::kReadOnly).value(), cache,
+                                  {.read_only = true, .owner = cache.NewOwner()});
+    EXPECT_TRUE(image) << state.Describe();
+    if (!image) return false;
+    const auto extent = (*image)->Map(GuestOffset(65536), 65536, MapDetail::kFast);
+    EXPECT_TRUE(extent && extent->kind == ExtentKind::kData) << state.Describe();
+    return !HasFailure();
+  });
+  EXPECT_GT(seen, 0u);
+}
+
+}  // namespace
+}  // namespace chainfs::jobs
