@@ -89,6 +89,13 @@ Status RecordStore::Remove(const Record& record) {
   return directory == nullptr ? Status() : directory->Remove(record.name);
 }
 
+Status RecordStore::Replace(const Record& record) {
+  if (read_only_) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
+  RecordDirectory* const directory = DirectoryOf(record);
+  if (directory == nullptr) return Fail(ErrorKind::kNotFound, record.source + ": no such source");
+  return directory->Write(record.name, record.contents);
+}
+
 Status RecordStore::RemoveDeadClaim(const Record& record) {
   if (read_only_) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
   RecordDirectory* const directory = DirectoryOf(record);

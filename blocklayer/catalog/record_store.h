@@ -49,8 +49,9 @@ class RecordStore {
   // Whether one that was read is still there; an error when that cannot be told, or when it is not
   // trusted any more.
   Result<bool> Has(const Record& record) const;
-  // One that was read, whatever became of its disk.
+  // One that was read, whatever became of its disk. Replace: with what `record` holds now.
   Status Remove(const Record& record);
+  Status Replace(const Record& record);
   // An empty one, unless another daemon is just making it.
   Status RemoveDeadClaim(const Record& record);
 

@@ -4,13 +4,14 @@
 // knows nothing of states, verbs or speed.
 //
 // Threads: Process from several at once, for different chunks. Prepare, Begin, Settle, Pivot,
-// LeftOut and Release from one at a time, when no Process is under way. The constants: any, at any
-// time. What is "quick" is called from any thread with the job's lock held, also while chunks are
-// under way: no I/O, and nobody who might call back into jobs.
+// LeftOut, Undo and Release from one at a time, when no Process is under way. The constants: any,
+// at any time. What is "quick" is called from any thread with the job's lock held, also while
+// chunks are under way: no I/O, and nobody who might call back into jobs.
 #pragma once
 
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <optional>
 
 #include "blocklayer/base/result.h"
@@ -84,6 +85,12 @@ class ChunkWork {
   // The one step that cannot be taken back. Only after all chunks and Settle succeeded, and after
   // the record says that it begins.
   virtual Status Pivot() { return {}; }
+  // Of a type that `undoes`: takes back what Begin did, because the job was cancelled, or has
+  // failed before its pivot or in it. The record says so first, and from then on the job can only
+  // be undone: no chunk comes any more, also when it is taken up (Prepare and Begin come then, as
+  // always). May take long; kShutdown once `stop` says that the daemon ends. Whatever else fails is
+  // shown, and it is tried again every few seconds, or by the next daemon.
+  virtual Status Undo(const std::function<bool()>& /*stop*/) { return {}; }
   // What the work has to say of itself at its end: after Pivot succeeded, before Release.
   virtual LeftOutLayers LeftOut() { return {}; }
   // The job ends for good, whether well or not, or was not accepted after all: gives back what

@@ -26,6 +26,13 @@ Status GuardedWork::Pivot() {
   });
 }
 
+Status GuardedWork::Undo(const std::string& reason, const std::function<bool()>& stop) {
+  return Guarded([&]() -> Status {
+    if (recorder_ != nullptr) CHAINFS_TRY(recorder_->EnterUndo(reason));
+    return work_->Undo(stop);
+  });
+}
+
 LeftOutLayers GuardedWork::LeftOut() {
   LeftOutLayers left_out;
   const Status status = Guarded([&]() -> Status {

@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 
 #include "blocklayer/base/sync.h"
 #include "jobs/engine/chunk_work.h"
@@ -32,6 +33,8 @@ class GuardedWork {
   Status Settle();
   // The record says so first.
   Status Pivot();
+  // The record says so first.
+  Status Undo(const std::string& reason, const std::function<bool()>& stop);
   // When the work throws, its reason is the problem: what the job was for is done.
   LeftOutLayers LeftOut();
 

@@ -72,6 +72,11 @@ void JobEvents::EndWaits(const Error& reason) const {
                subject_.disk, reason.message);
 }
 
+void JobEvents::NotRemoved(const std::string& problem) const {
+  spdlog::warn("job {} of disk {}: a layer that nobody needs was not removed: {}", subject_.id,
+               subject_.disk, problem);
+}
+
 void JobEvents::LogEnd(End end, const Figures& figures, const Error* error) const {
   if (end == End::kCancelled) {
     spdlog::info("job {} of disk {}: {} was cancelled", subject_.id, subject_.disk, subject_.type);

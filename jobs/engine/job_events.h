@@ -46,8 +46,9 @@ class JobEvents {
   // At `offset` of what the job walks; `action` is what follows from on-error.
   void ChunkFailed(uint64_t offset, bool writing, std::string_view action,
                    const Error& error) const;
-  void StoodStill(const Error& error) const;  // until somebody resumes it
-  void EndWaits(const Error& reason) const;   // until that is over
+  void StoodStill(const Error& error) const;          // until somebody resumes it
+  void EndWaits(const Error& reason) const;           // until that is over
+  void NotRemoved(const std::string& problem) const;  // a layer that nobody needs any more
   // `error`: why it failed.
   void Ended(End end, const Figures& figures, const Error* error) const;
 

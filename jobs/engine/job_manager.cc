@@ -65,7 +65,7 @@ Result<std::shared_ptr<ListedJob>> JobManager::JobFor(const DiskPtr& disk,
 
 Status JobManager::Cancel(const DiskPtr& disk, std::string_view id) {
   CHAINFS_ASSIGN(const std::string name, ListedName(disk));
-  if (registry_.IsWaiting(name, id)) return recorded_.Drop(name, id);
+  if (registry_.IsWaiting(name, id)) return recorded_.Cancel(name, id);
   CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, registry_.ForVerb(name, id));
   return job->Cancel();
 }
@@ -99,7 +99,7 @@ Status JobManager::SetSpeed(const DiskPtr& disk, std::string_view id, uint64_t b
 
 Status JobManager::Dismiss(const DiskPtr& disk, std::string_view id) {
   CHAINFS_ASSIGN(const std::string name, ListedName(disk));
-  if (registry_.IsWaiting(name, id)) return recorded_.Drop(name, id);
+  if (registry_.IsWaiting(name, id)) return recorded_.Forget(name, id);
   return registry_.Dismiss(name, id);
 }
 

@@ -18,6 +18,7 @@ using Json = nlohmann::ordered_json;
 constexpr uint64_t kVersion = 2;
 constexpr std::string_view kPivot = "pivot";
 constexpr std::string_view kCopy = "copy";
+constexpr std::string_view kUndo = "undo";
 
 std::unexpected<Error> NoSense(std::string_view key) {
   return Fail(ErrorKind::kInvalidFormat, fmt::format("'{}' is missing or makes no sense", key));
@@ -71,8 +72,14 @@ Result<JobRecord> ReadFields(const Json& json) {
   CHAINFS_ASSIGN(record.parameters.paused, NeedBool(json, "paused"));
   CHAINFS_ASSIGN(record.parameters.progress, NeedNumber(json, "progress"));
   CHAINFS_ASSIGN(const std::string phase, NeedText(json, "phase"));
-  if (phase != kPivot && phase != kCopy) return NoSense("phase");
+  if (phase != kPivot && phase != kCopy && phase != kUndo) return NoSense("phase");
   record.pivoting = phase == kPivot;
+  if (phase == kUndo) {
+    record.undo = "";
+    if (json.contains("error")) {
+      CHAINFS_ASSIGN(record.undo, NeedText(json, "error"));
+    }
+  }
   return record;
 }
 
@@ -85,7 +92,7 @@ std::string FormatJobRecord(const JobRecord& record) {
   for (const auto& [key, value] : record.command.items()) {
     command[PercentEscape(key)] = PercentEscape(value);
   }
-  const Json json = {
+  Json json = {
       {"version", kVersion},
       {"id", record.id},
       {"type", PercentEscape(record.type)},
@@ -95,8 +102,11 @@ std::string FormatJobRecord(const JobRecord& record) {
       {"speed", record.parameters.speed},
       {"paused", record.parameters.paused},
       {"progress", record.parameters.progress},
-      {"phase", record.pivoting ? kPivot : kCopy},
+      {"phase", record.undo       ? kUndo
+                : record.pivoting ? kPivot
+                                  : kCopy},
   };
+  if (record.undo && !record.undo->empty()) json["error"] = PercentEscape(*record.undo);
   return json.dump(2) + "\n";
 }
 

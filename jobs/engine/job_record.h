@@ -8,10 +8,11 @@
 //
 // Version 1, a line `key=value` per fact (streams only), is read too.
 //
-// The phase is for people: a job that is taken up walks all of its work again, whatever the phase
-// was.
+// The phases "copy" and "pivot" are for people: a job that is taken up walks all of its work again.
+// One of phase "undo" is only undone.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -30,6 +31,8 @@ struct JobRecord {
   bool privileged = false;        // who gave the command may have any file removed
   JobParameters parameters = {};  // as they were last
   bool pivoting = false;          // phase "pivot", else "copy"
+  // Phase "undo", and why it failed; empty: it was cancelled.
+  std::optional<std::string> undo = {};
   bool operator==(const JobRecord&) const = default;
 };
 

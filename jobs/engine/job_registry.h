@@ -74,6 +74,10 @@ class JobRegistry {
   bool PutDown(const RecordStore::Record& record) EXCLUDES(mu_);
   // Whether the reason is a new one.
   bool SetReason(const RecordStore::Record& record, const std::string& reason) EXCLUDES(mu_);
+  void ReplaceWaiting(RecordStore::Record record) EXCLUDES(mu_) {
+    MutexLock lock(mu_);
+    waiting_.Replace(std::move(record));
+  }
 
   // ---- The end of the daemon.
   // Nothing is admitted from now on. Waits until no reservation is alive and no waiting job in

@@ -16,13 +16,10 @@ using RunClock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kProgressPeriod{1};
 constexpr std::chrono::seconds kSavePeriod{10};
+constexpr std::chrono::seconds kUndoPeriod{5};        // between tries to undo
 constexpr std::chrono::milliseconds kEndPeriod{500};  // between looks whether the end may come
 
 Error OutOfMemory() { return {ErrorKind::kNoMemory, 0, "out of memory"}; }
-
-std::unexpected<Error> WorkIsGone() {
-  return Fail(ErrorKind::kShutdown, "the mount is shutting down");
-}
 
 }  // namespace
 
@@ -45,6 +42,7 @@ JobRun::JobRun(JobArena& arena, EventLog& events, JobSettings settings,
       state_(events_, settings_.id, settings_.parameters.paused) {
   MutexLock lock(lanes_.mu);
   lanes_.queue.SetSpeed(settings_.parameters.speed, RunClock::now());
+  if (settings_.undo) state_.BeginUndone(*settings_.undo);
 }
 
 void JobRun::AnnounceCreated() {
@@ -197,31 +195,17 @@ Status JobRun::Resume() {
   return {};
 }
 
-Status JobRun::Complete(const verbs::Arguments& arguments) {
+Status JobRun::TellWork(JobVerb verb, const verbs::Arguments& arguments) {
   MutexLock lock(lanes_.mu);
-  CHAINFS_TRY(state_.CheckComplete());
-  if (gone_) return WorkIsGone();
-  CHAINFS_TRY(work_.work().Complete(arguments));
-  state_.Complete();
-  Remember(arguments);
-  if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
-  return {};
-}
-
-Status JobRun::Change(const verbs::Arguments& arguments) {
-  MutexLock lock(lanes_.mu);
-  CHAINFS_TRY(state_.Check(JobVerb::kChange));
-  if (gone_) return WorkIsGone();
-  CHAINFS_TRY(work_.work().Change(arguments));
-  Remember(arguments);
-  if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
-  return {};
-}
-
-void JobRun::Remember(const verbs::Arguments& arguments) {
-  if (arguments.items().empty()) return;
+  const bool complete = verb == JobVerb::kComplete;
+  CHAINFS_TRY(complete ? state_.CheckComplete() : state_.Check(verb));
+  if (gone_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
+  CHAINFS_TRY(complete ? work_.work().Complete(arguments) : work_.work().Change(arguments));
+  if (complete) state_.Complete();
   for (const auto& [key, value] : arguments.items()) changed_.Set(key, value);
-  SaveParametersSoon();
+  if (!arguments.items().empty()) SaveParametersSoon();
+  if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
+  return {};
 }
 
 // ---- Parameters that outlive the daemon.
@@ -327,16 +311,6 @@ bool JobRun::SettleAndPivot() {
   return false;
 }
 
-void JobRun::AskWhatIsLeftOut() {
-  LeftOutLayers left_out = work_.LeftOut();
-  if (!left_out.problem.empty()) {
-    spdlog::warn("job {} of disk {}: a layer that nobody needs was not removed: {}", settings_.id,
-                 settings_.disk, left_out.problem);
-  }
-  MutexLock lock(lanes_.mu);
-  left_out_ = std::move(left_out);
-}
-
 void JobRun::AnnounceEnd() {
   const Error* const failure = state_.failure() ? &*state_.failure() : nullptr;
   const JobEvents::End end = state_.cancelled() ? JobEvents::End::kCancelled
@@ -346,13 +320,41 @@ void JobRun::AnnounceEnd() {
   events_.Ended(end, Figures(), failure);
 }
 
+bool JobRun::Undone() {
+  std::string reason;
+  {
+    MutexLock lock(lanes_.mu);
+    if (!state_.cancelled()) reason = state_.failure()->message;
+    state_.UndoWaits(std::nullopt);
+  }
+  const Status undone = work_.Undo(reason, [this] { return StopAsked(); });
+  if (undone) return true;
+  {
+    MutexLock lock(lanes_.mu);
+    if (!stop_) {
+      spdlog::warn("job {} of disk {}: what it did cannot be taken back yet: {}", settings_.id,
+                   settings_.disk, undone.error().message);
+      state_.UndoWaits(undone.error());
+      phase_ = Phase::kCopying;  // the next lane to come by is the last one, and tries again
+      lanes_.WakeAt(RunClock::now() + kUndoPeriod);
+      return false;
+    }
+  }
+  StopHere();
+  return false;
+}
+
 void JobRun::End() {
   bool aborting = false;
   {
     MutexLock lock(lanes_.mu);
     aborting = state_.status() == JobStatus::kAborting;
   }
-  if (!aborting && SettleAndPivot()) AskWhatIsLeftOut();
+  if (!aborting && SettleAndPivot()) {
+    AskWhatIsLeftOut();
+  } else if (settings_.undoes && !Undone()) {
+    return;
+  }
   const Status released = work_.Release();
   if (!released) spdlog::error("job {}: {}", settings_.id, released.error().message);
   LetGo();  // before anybody who waits for the end goes on

@@ -18,6 +18,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "blocklayer/base/sync.h"
 #include "jobs/engine/guarded_work.h"
@@ -35,6 +36,8 @@ struct JobSettings {
   std::string disk;
   OnError on_error = OnError::kReport;
   JobParameters parameters = {};
+  bool undoes = false;                      // as JobType has it
+  std::optional<std::string> undo = {};     // as JobRecord has it
   std::optional<std::string> warning = {};  // to be shown with it
   uint64_t sequence = 0;
 };
@@ -78,8 +81,12 @@ class JobRun final : public LaneOwner, public ListedJob {
     return {};
   }
   // A job that is ready ends as soon as its source is empty.
-  Status Complete(const verbs::Arguments& arguments) override EXCLUDES(lanes_.mu);
-  Status Change(const verbs::Arguments& arguments) override EXCLUDES(lanes_.mu);
+  Status Complete(const verbs::Arguments& arguments) override {
+    return TellWork(JobVerb::kComplete, arguments);
+  }
+  Status Change(const verbs::Arguments& arguments) override {
+    return TellWork(JobVerb::kChange, arguments);
+  }
   Status CheckDismiss() const override EXCLUDES(lanes_.mu) {
     MutexLock lock(lanes_.mu);
     return state_.Check(JobVerb::kDismiss);
@@ -113,7 +120,7 @@ class JobRun final : public LaneOwner, public ListedJob {
 
   void SourceHasNews() EXCLUDES(lanes_.mu) {
     MutexLock lock(lanes_.mu);
-    if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
+    if (phase_ == Phase::kCopying && !state_.undo_waits()) lanes_.AddLanes(true);
   }
   void ChunkDone(ChunkRange chunk, uint64_t copied, Time began) REQUIRES(lanes_.mu);
   void ChunkFailed(ChunkRange chunk, const ChunkFailure& failure) REQUIRES(lanes_.mu);
@@ -122,14 +129,25 @@ class JobRun final : public LaneOwner, public ListedJob {
     events_.StoodStill(error);
     TellFailed(error);
   }
-  // The verb was accepted by the work: it is part of the command from now on.
-  void Remember(const verbs::Arguments& arguments) REQUIRES(lanes_.mu);
+  // What the work accepts is part of the command from then on.
+  Status TellWork(JobVerb verb, const verbs::Arguments& arguments) EXCLUDES(lanes_.mu);
   // The ends.
   // Whether the work lets the job end; else it is paused until it does.
   bool MayEnd() REQUIRES(lanes_.mu);
   void End() EXCLUDES(lanes_.mu);
+  bool StopAsked() const EXCLUDES(lanes_.mu) {
+    MutexLock lock(lanes_.mu);
+    return stop_;
+  }
   bool SettleAndPivot() EXCLUDES(lanes_.mu);
-  void AskWhatIsLeftOut() EXCLUDES(lanes_.mu);
+  void AskWhatIsLeftOut() EXCLUDES(lanes_.mu) {
+    LeftOutLayers left_out = work_.LeftOut();
+    if (!left_out.problem.empty()) events_.NotRemoved(left_out.problem);
+    MutexLock lock(lanes_.mu);
+    left_out_ = std::move(left_out);
+  }
+  // Whether it is; else it is tried again, or the job was left to the next daemon.
+  bool Undone() EXCLUDES(lanes_.mu);
   void AnnounceEnd() REQUIRES(lanes_.mu);
   void StopHere() EXCLUDES(lanes_.mu);
   // The work goes, and with it the layers.

@@ -67,6 +67,11 @@ Result<const JobType*> JobStarter::TypeOf(const std::string& name) const {
               EscapeText(fmt::format("jobs of type '{}' are not known to this chainfs", name)));
 }
 
+bool JobStarter::Undoes(std::string_view name) const {
+  const JobType* const type = FindJobType(types_, name);
+  return type != nullptr && type->undoes;
+}
+
 Result<JobStarter::Planned> JobStarter::Plan(const JobType& type, const JobCommand& command,
                                              const Admission& wanted,
                                              const JobOptions& options) const {
@@ -110,6 +115,7 @@ Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand&
     Accept(std::move(planned.reservation), std::move(settings), std::move(work), nullptr, nullptr);
     return id;
   }
+  settings.undoes = type.undoes;
   settings.on_error = options.on_error;
   settings.parameters.speed = options.speed;
   CHAINFS_TRY(work->Prepare());
@@ -170,7 +176,8 @@ Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& fo
                            .disk = disk,
                            .arguments = record.command,
                            .privileged = record.privileged,
-                           .taken_up = record.id};
+                           .taken_up = record.id,
+                           .to_undo = record.undo.has_value()};
   CHAINFS_ASSIGN(Planned planned, Plan(*type, command,
                                        {.disk = record.disk,
                                         .id = record.id,
@@ -193,6 +200,8 @@ Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& fo
                        .disk = record.disk,
                        .on_error = options.on_error,
                        .parameters = record.parameters,
+                       .undoes = type->undoes,
+                       .undo = record.undo,
                        .warning = planned.plan.warning};
   LogWarning(settings);
   Accept(std::move(planned.reservation), std::move(settings), std::move(work), std::move(file),

@@ -38,6 +38,8 @@ class JobStarter {
   // Accepts the job that `record`, which was read from `found`, is about. Nothing has happened when
   // it fails.
   Status TakeUp(const JobRecord& record, const RecordStore::Record& found);
+  // Whether the type is known and what its jobs did must be taken back (JobType::undoes).
+  bool Undoes(std::string_view type) const;
   // Starts those that may run now.
   void StartQueued();
 

@@ -25,6 +25,15 @@ void JobState::Set(JobStatus status) {
   events_.StatusChanged(status);
 }
 
+void JobState::BeginUndone(const std::string& reason) {
+  user_paused_ = false;
+  if (reason.empty()) {
+    cancel_ = true;
+  } else {
+    Fail({ErrorKind::kIo, 0, reason});
+  }
+}
+
 Status JobState::Cancel() {
   CHAINFS_TRY(Check(JobVerb::kCancel));
   if (pivoting_) {
@@ -101,6 +110,7 @@ void JobState::GoOn() {
 }
 
 void JobState::BeginEnd() {
+  if (status_ == JobStatus::kAborting) return;  // once more
   GoOn();
   Set(cancel_ || failure_ ? JobStatus::kAborting : JobStatus::kWaiting);
 }
@@ -124,6 +134,10 @@ void JobState::Describe(JobInfo& info) const {
     } else if (failure_) {
       info.error = failure_->message;
     }
+  }
+  if (undo_waits_) {
+    info.io_status = undo_waits_->kind == ErrorKind::kNoSpace ? "nospace" : "failed";
+    info.error = fmt::format("what it did cannot be taken back yet: {}", undo_waits_->message);
   }
   if (end_waits_ && !info.error) info.error = end_waits_->message;
   if (error_paused_ && !info.error) {

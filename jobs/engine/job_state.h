@@ -19,6 +19,8 @@ class JobState {
   // `events` outlives this; it is told of each change of status.
   JobState(const JobEvents& events, std::string id, bool paused)
       : events_(events), id_(std::move(id)), user_paused_(paused) {}
+  // An earlier daemon was undoing it: it was cancelled, or failed because of `reason`.
+  void BeginUndone(const std::string& reason);
 
   JobStatus status() const { return status_; }
   void Set(JobStatus status);
@@ -69,6 +71,10 @@ class JobState {
   // Whether the step that cannot be taken back may begin; cancel is refused from then on.
   bool BeginPivot();
 
+  // What it did cannot be taken back yet; nothing: it may be tried.
+  void UndoWaits(std::optional<Error> error) { undo_waits_ = std::move(error); }
+  bool undo_waits() const { return undo_waits_.has_value(); }
+
   // Puts in what users see of it.
   void Describe(JobInfo& info) const;
 
@@ -82,6 +88,7 @@ class JobState {
   bool cancel_ = false;
   bool complete_ = false;
   bool pivoting_ = false;
+  std::optional<Error> undo_waits_;
   std::optional<Error> failure_;  // ends the job
   std::optional<Error> ignored_;  // on-error=ignore: makes the end a failure
 };

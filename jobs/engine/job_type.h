@@ -32,6 +32,7 @@ struct JobCommand {
   // The id of the job that a record is about, which is planned again: what is there already may be
   // its own. Empty for a new command.
   std::string taken_up = {};
+  bool to_undo = false;  // and only to be undone: what it was to make is not needed any more
 };
 
 struct JobPlan {
@@ -54,6 +55,8 @@ struct JobType {
   std::span<const verbs::Key> keys;
   // The catalog outlives every job. kNotFound (layer), kInvalidArgument.
   Result<JobPlan> (*plan)(Catalog& catalog, const JobCommand& command);
+  // Its Begin changes what must be taken back before the record may go: ChunkWork::Undo.
+  bool undoes = false;
 };
 
 // Null: no type is called so.

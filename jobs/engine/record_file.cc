@@ -25,6 +25,15 @@ Status RecordFile::EnterPivot() {
   return Write();
 }
 
+Status RecordFile::EnterUndo(const std::string& reason) {
+  MutexLock lock(mu_);
+  if (record_.undo) return {};  // durable by then
+  record_.undo = reason;
+  Status written = Write();
+  if (!written) record_.undo.reset();
+  return written;
+}
+
 void RecordFile::Save(const JobParameters& parameters) {
   MutexLock lock(mu_);
   record_.parameters = parameters;

@@ -24,6 +24,7 @@ class RecordFile final : public JobRecorder {
   Status Renew() EXCLUDES(mu_);
 
   Status EnterPivot() override EXCLUDES(mu_);
+  Status EnterUndo(const std::string& reason) override EXCLUDES(mu_);
   void Save(const JobParameters& parameters) override EXCLUDES(mu_);
   void Remove() override EXCLUDES(mu_);
 

@@ -94,7 +94,28 @@ Status RecordedJobs::TakeUp(const RecordStore::Record& record) {
   return starter_.TakeUp(*read.contents, record);
 }
 
-Status RecordedJobs::Drop(std::string_view disk, std::string_view id) {
+Status RecordedJobs::Cancel(std::string_view disk, std::string_view id) {
+  {
+    CHAINFS_ASSIGN(std::shared_ptr<const RecordStore::Record> record,
+                   registry_.TakeWaiting(disk, id));
+    const Hand hand(*this, std::move(record));
+    Result<JobRecord> read = ParseJobRecord(hand.record().contents);
+    if (read && starter_.Undoes(read->type)) {
+      if (read->undo) return {};
+      read->undo = "";
+      RecordStore::Record told = hand.record();
+      told.contents = FormatJobRecord(*read);
+      CHAINFS_TRY(catalog_.records().Replace(told));
+      registry_.ReplaceWaiting(std::move(told));
+      spdlog::info("job {} was waiting to be taken up, and was cancelled; it is undone when it can",
+                   id);
+      return {};
+    }
+  }
+  return Forget(disk, id);
+}
+
+Status RecordedJobs::Forget(std::string_view disk, std::string_view id) {
   CHAINFS_ASSIGN(std::shared_ptr<const RecordStore::Record> record,
                  registry_.TakeWaiting(disk, id));
   const Hand hand(*this, std::move(record));

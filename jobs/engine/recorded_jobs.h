@@ -22,8 +22,11 @@ class RecordedJobs {
   void ResumeAll();
   // Tries those that wait again, soon and in the background. Cheap, also with locks held.
   void RetrySoon();
-  // Removes the record of one that waits.
-  Status Drop(std::string_view disk, std::string_view id);
+  // One that waits is cancelled: its record goes; but where its type `undoes`, the record says so
+  // from now on, and the job is taken up to be undone as soon as it can be.
+  Status Cancel(std::string_view disk, std::string_view id);
+  // Its record goes, whatever it did.
+  Status Forget(std::string_view disk, std::string_view id);
 
  private:
   // A waiting job that was taken in hand; put down by the destructor, however it ends.

@@ -80,6 +80,14 @@ std::vector<JobInfo> WaitingJobs::Infos(std::string_view disk) const {
   return infos;
 }
 
+void WaitingJobs::Replace(Record record) {
+  WaitingJob* const job = Of(record);
+  if (job == nullptr) return;
+  job->contents = ReadJobRecord(record);
+  job->record = std::make_shared<const Record>(std::move(record));
+  job->again = true;
+}
+
 bool WaitingJobs::SetReason(const Record& record, const std::string& reason) {
   WaitingJob* const job = Of(record);
   if (job == nullptr || job->reason == reason) return false;

@@ -42,6 +42,8 @@ class WaitingJobs {
   // Null: none. The first of `disk` (empty: any) and `id` (empty: any).
   const WaitingJob* Find(std::string_view disk, std::string_view id) const;
   std::vector<JobInfo> Infos(std::string_view disk) const;  // `disk` empty: of all
+  // What the record of one that is in hand holds by now; it is to be tried again.
+  void Replace(Record record);
   // Whether the reason is a new one.
   bool SetReason(const Record& record, const std::string& reason);
 

@@ -50,6 +50,10 @@ class TellingWork final : public ChunkWork {
     teller_.Tell("pivot");
     return {};
   }
+  Status Undo(const std::function<bool()>& stop) override {
+    teller_.Tell(stop() ? "undo until stop" : "undo");
+    return {};
+  }
   LeftOutLayers LeftOut() override {
     teller_.Tell("left out");
     return {};
@@ -66,6 +70,10 @@ class TellingRecorder final : public JobRecorder {
   explicit TellingRecorder(Teller& teller) : teller_(teller) {}
   Status EnterPivot() override {
     teller_.Tell("enter pivot");
+    return teller_.enter_pivot;
+  }
+  Status EnterUndo(const std::string& reason) override {
+    teller_.Tell("enter undo " + reason);
     return teller_.enter_pivot;
   }
   void Save(const JobParameters& parameters) override {
@@ -130,6 +138,14 @@ TEST_F(GuardedWorkTest, ThereIsNoPivotThatTheRecordDoesNotTellOf) {
   teller_.throws_in = "enter pivot";
   EXPECT_EQ(work_.Pivot().error().kind, ErrorKind::kNoMemory);
   EXPECT_EQ(teller_.story, (Story{"enter pivot", "enter pivot"}));
+}
+
+TEST_F(GuardedWorkTest, NothingIsUndoneThatTheRecordDoesNotTellOf) {
+  teller_.enter_pivot = Fail(ErrorKind::kNoSpace, "full");
+  EXPECT_EQ(work_.Undo("why", [] { return false; }).error().kind, ErrorKind::kNoSpace);
+  teller_.enter_pivot = {};
+  EXPECT_TRUE(work_.Undo("why", [] { return true; }));
+  EXPECT_EQ(teller_.story, (Story{"enter undo why", "enter undo why", "undo until stop"}));
 }
 
 TEST_F(GuardedWorkTest, NothingEscapes) {

@@ -29,6 +29,18 @@ TEST(JobRecord, ComesBackAsItWas) {
   EXPECT_EQ(ParseJobRecord(FormatJobRecord(record)).value(), record);
 }
 
+TEST(JobRecord, OneThatIsUndoneSaysWhy) {
+  JobRecord record = Example();
+  record.pivoting = false;
+  for (const char* reason : {"", "/images/x: \"full\""}) {
+    record.undo = reason;
+    EXPECT_EQ(ParseJobRecord(FormatJobRecord(record)).value(), record);
+  }
+  auto json = nlohmann::json::parse(FormatJobRecord(record));
+  json["error"] = 1;
+  EXPECT_FALSE(ParseJobRecord(json.dump()));
+}
+
 // So the catalog finds a path that a record names without reading the rest.
 TEST(JobRecord, PathsStandBetweenQuotesWithoutEscapesOfJson) {
   const std::string text = FormatJobRecord(Example());

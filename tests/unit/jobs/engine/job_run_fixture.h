@@ -37,7 +37,9 @@ struct Trace {
   std::atomic<int> pivoted = 0;
   std::atomic<int> released = 0;
   std::atomic<int> pivots_recorded = 0;
-  std::atomic<int> removed = 0;  // the record
+  std::atomic<int> removed = 0;                          // the record
+  std::atomic<int> undone = 0;                           // tries
+  std::vector<std::string> undo_reasons GUARDED_BY(mu);  // as the record has them
   std::atomic<int> destroyed = 0;
   std::atomic<int> in_flight = 0;
   std::atomic<int> most_in_flight = 0;
@@ -58,6 +60,8 @@ struct Script {
       [](uint64_t, uint64_t bytes) -> ChunkResult { return bytes; };
   std::function<Status()> settle = [] { return Status(); };
   std::function<Status()> pivot = [] { return Status(); };
+  std::function<Status(const std::function<bool()>& stop)> undo = {};  // the type then undoes
+  std::optional<std::string> undoing = {};                             // by an earlier daemon
   std::function<bool()> users_wait = [] { return false; };
   std::function<std::optional<Error>()> end_waits = [] { return std::nullopt; };
   std::function<JobFacts()> facts = [] { return JobFacts(); };
@@ -115,6 +119,11 @@ class FakeWork final : public ChunkWork {
     ++trace_->pivoted;
     return script_.pivot();
   }
+  Status Undo(const std::function<bool()>& stop) override {
+    EXPECT_EQ(trace_->in_flight, 0);
+    ++trace_->undone;
+    return script_.undo(stop);
+  }
   void Release() override {
     EXPECT_EQ(trace_->in_flight, 0);
     ++trace_->released;
@@ -138,6 +147,11 @@ class FakeRecorder final : public JobRecorder {
   Status EnterPivot() override {
     EXPECT_EQ(trace_->pivoted, 0);
     ++trace_->pivots_recorded;
+    return {};
+  }
+  Status EnterUndo(const std::string& reason) override {
+    MutexLock lock(trace_->mu);
+    trace_->undo_reasons.push_back(reason);
     return {};
   }
   void Save(const JobParameters& parameters) override {
@@ -193,6 +207,8 @@ class JobRunTest : public testing::Test {
     settings.disk = "vm1";
     settings.on_error = on_error;
     settings.parameters = parameters;
+    settings.undoes = script.undo != nullptr;
+    settings.undo = script.undoing;
     JobRunHooks hooks;
     hooks.concluded = [this] { ++concluded_; };
     hooks.failed = [this](const auto&, const auto&, const Error& error) {

@@ -37,6 +37,7 @@ struct Polished {
   std::string id;        // of the work that began last
   std::atomic<int> begun = 0;
   std::atomic<int> released = 0;
+  std::atomic<int> undone = 0;
   Status begins = {};
   std::shared_ptr<int> layers = std::make_shared<int>();  // stands for what a plan holds
 };
@@ -60,6 +61,10 @@ class PolishWork final : public ChunkWork {
     ++polished->begun;
     polished->id = id_;
     return polished->begins;
+  }
+  Status Undo(const std::function<bool()>& /*stop*/) override {
+    ++polished->undone;
+    return {};
   }
   void Release() override { ++polished->released; }
   Status Pivot() override {
@@ -98,6 +103,7 @@ constexpr std::array kPolishKeys = {
 // ---- The row.
 
 constexpr std::array kTypes = {JobType{"polish", kPolishKeys, &PlanPolish}};
+constexpr std::array kUndoingTypes = {JobType{"polish", kPolishKeys, &PlanPolish, true}};
 
 class ToyJobTest : public testing::Test {
  protected:
@@ -217,6 +223,43 @@ TEST_F(ToyJobTest, BeginsBeforeTheCommandReturnsAndAgainWhenItIsTakenUp) {
   jobs_->RetryRecorded();
   Wait("p", JobStatus::kReady);
   EXPECT_EQ(polished_.begun, 3);
+}
+
+// The record of work that has begun must not just go.
+TEST_F(ToyJobTest, OneThatIsCancelledWhileItWaitsIsUndoneOnceItCanBe) {
+  Close();
+  Open(kUndoingTypes);
+  ASSERT_TRUE(Start(verbs::Arguments().Set("id", "p")));
+  Wait("p", JobStatus::kReady);
+  Close();
+  Open(kUndoingTypes);
+  polished_.begins = Fail(ErrorKind::kBusy, "the cloth is in use");
+  jobs_->ResumeRecorded();
+  Wait("p", JobStatus::kWaiting);
+  ASSERT_TRUE(jobs_->Cancel(catalog_->Find("vm"), "p"));
+  EXPECT_NE(Record().find("\"undo\""), std::string::npos) << Record();
+  Close();
+  Open(kUndoingTypes);
+  polished_.begins = {};
+  jobs_->ResumeRecorded();
+  EXPECT_TRUE(Wait("p", JobStatus::kConcluded).cancelled);
+  EXPECT_EQ(polished_.undone, 1);
+  EXPECT_EQ(Record(), "");
+}
+
+TEST_F(ToyJobTest, OneThatWaitsCanBeForgotten) {
+  Close();
+  Open(kUndoingTypes);
+  ASSERT_TRUE(Start(verbs::Arguments().Set("id", "p")));
+  Wait("p", JobStatus::kReady);
+  Close();
+  Open(kUndoingTypes);
+  polished_.begins = Fail(ErrorKind::kBusy, "the cloth is in use");
+  jobs_->ResumeRecorded();
+  Wait("p", JobStatus::kWaiting);
+  ASSERT_TRUE(jobs_->Dismiss(catalog_->Find("vm"), "p"));
+  EXPECT_EQ(Record(), "");
+  EXPECT_EQ(polished_.undone, 0);
 }
 
 TEST_F(ToyJobTest, OneThatCannotBeginLeavesNothing) {
