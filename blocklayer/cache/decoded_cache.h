@@ -4,8 +4,8 @@
 // compressed cluster decode it once. Keyed by where the compressed bytes lie; bounded; concurrent
 // readers of one cluster share one decoding.
 //
-// A key never comes to mean other bytes: chainfs does not write compressed clusters, and the ids of
-// owners are not reused.
+// A key never comes to mean other bytes: chainfs writes compressed clusters only where a file was
+// never written before, and the ids of owners are not reused.
 //
 // Threads: all methods, any thread. Decoding happens with no lock held.
 #pragma once

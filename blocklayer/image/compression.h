@@ -4,14 +4,24 @@
 // way it is; all its compressed clusters are of that kind.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
+
+#include "blocklayer/base/types.h"
 
 namespace chainfs {
 
 enum class ImageCompression : uint8_t {
   kZlib,  // raw deflate without header and checksum, with a window of 4 KiB
   kZstd,  // one frame
+};
+
+// A compressed cluster as who writes it hands it over.
+struct CompressedCluster {
+  GuestOffset offset;                // where it begins
+  std::span<const std::byte> bytes;  // decode to a whole cluster, and are fewer
 };
 
 // As users and headers call it.

@@ -12,6 +12,11 @@ Status WritableImage::WriteFromFile(GuestOffset /*offset*/, uint64_t /*length*/,
                           format().name(), source.path()));
 }
 
+Status WritableImage::PopulateCompressed(std::span<const CompressedCluster> /*clusters*/) {
+  return Fail(ErrorKind::kUnsupported, fmt::format("{}: {} images have no compressed clusters",
+                                                   file().path(), format().name()));
+}
+
 Status WritableImage::Unpopulate(GuestOffset /*offset*/, uint64_t /*length*/) {
   return Fail(ErrorKind::kUnsupported, fmt::format("{}: {} images leave nothing unallocated",
                                                    file().path(), format().name()));

@@ -63,6 +63,11 @@ class WritableImage : public Image {
   virtual Status PopulateFromFile(GuestOffset offset, uint64_t length, File& source,
                                   HostOffset source_offset) = 0;
 
+  // Populates with clusters that were compressed as compression() says, in the order of their
+  // offsets. Those of one call are packed together, so many at once take less space than one by
+  // one: what a call leaves of its last host cluster stays unused. kUnsupported where there is no
+  // compression().
+  virtual Status PopulateCompressed(std::span<const CompressedCluster> clusters);
   // The reverse: whole clusters become unallocated, so that what lies below shows, and give their
   // space back. The caller vouches that it shows the same there, durably so, also after a crash
   // that undoes this; Flush makes it durable. Who keeps an IoEpoch::Guard of the image from before

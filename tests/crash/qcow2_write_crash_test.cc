@@ -130,8 +130,10 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
         // A job's copy: changes nothing that shows.
         if (below_ == nullptr) return {};
         const uint64_t from = RoundDown(lba * 512, image.cluster_size());
-        std::vector<std::byte> data(std::min<uint64_t>(image.cluster_size(), sectors * 512 - from));
+        const uint64_t length = (1 + random.Below(3)) * image.cluster_size();
+        std::vector<std::byte> data(std::min(length, sectors * 512 - from));
         CHAINFS_TRY(below_->ReadBelow(GuestOffset(from), data));
+        if (random.OneIn(2)) CHAINFS_TRY(PopulateCompressed(image, GuestOffset(from), data));
         return image.Populate(GuestOffset(from), data);
       }
       case 5: {
@@ -273,6 +275,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"c4k_v2", "cluster_size=4k,compat=0.10", 64 << 10, false},
                       Case{"c512_v2_backing", "cluster_size=512,compat=0.10", 64 << 10, true},
                       Case{"c64k_backing", "cluster_size=64k", 512 << 10, true},
+                      Case{"c4k_zstd", "cluster_size=4k,compression_type=zstd", 64 << 10, true},
                       Case{"c4k_shared", "cluster_size=4k", 64 << 10, false, true},
                       Case{"c1k_shared", "cluster_size=1k", 64 << 10, false, true}),
     [](const auto& param) { return param.param.name; });

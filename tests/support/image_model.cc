@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "tests/support/compressed.h"
+
 namespace chainfs {
 
 Status BufferBelow::ReadBelow(GuestOffset offset, std::span<std::byte> out) const {
@@ -52,6 +54,24 @@ std::string Difference(std::span<const std::byte> expected, std::span<const std:
   if (e == expected.end()) return "";
   return fmt::format("first difference at {:#x}: expected {:#04x}, got {:#04x}",
                      e - expected.begin(), static_cast<unsigned>(*e), static_cast<unsigned>(*a));
+}
+
+Status PopulateCompressed(WritableImage& image, GuestOffset offset,
+                          std::span<const std::byte> data) {
+  if (!image.compression()) return {};
+  std::vector<std::vector<std::byte>> bytes;
+  std::vector<CompressedCluster> clusters;
+  bytes.reserve(data.size() / image.cluster_size() + 1);
+  for (; !data.empty(); offset += image.cluster_size()) {
+    const std::span<const std::byte> part =
+        data.first(std::min<uint64_t>(data.size(), image.cluster_size()));
+    data = data.subspan(part.size());
+    std::vector<std::byte> cluster(part.begin(), part.end());
+    cluster.resize(image.cluster_size());
+    bytes.push_back(CompressForTest(*image.compression(), cluster));
+    if (bytes.back().size() < cluster.size()) clusters.push_back({offset, bytes.back()});
+  }
+  return image.PopulateCompressed(clusters);
 }
 
 Status ImageModel::RandomOperation(Random& random, uint64_t scale) {
@@ -114,6 +134,7 @@ Status ImageModel::RandomPopulate(Random& random, uint64_t offset, uint64_t leng
   if (below_ != nullptr) CHAINFS_TRY(below_->ReadBelow(GuestOffset(begin), data));
   const bool zeros = std::ranges::all_of(data, [](std::byte b) { return b == std::byte{0}; });
   if (zeros && random.OneIn(2)) return image_->PopulateZeroes(GuestOffset(begin), data.size());
+  if (random.OneIn(3)) CHAINFS_TRY(PopulateCompressed(*image_, GuestOffset(begin), data));
   return image_->Populate(GuestOffset(begin), data);
 }
 

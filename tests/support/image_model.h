@@ -31,6 +31,11 @@ Result<std::vector<std::byte>> ReadWholeImage(Image& image, const BackingReader*
 // The first difference in words, or empty.
 std::string Difference(std::span<const std::byte> expected, std::span<const std::byte> actual);
 
+// As jobs do it: the clusters that shrink, compressed as the image wants it; the others, and all of
+// an image without compression, are left as they are.
+Status PopulateCompressed(WritableImage& image, GuestOffset offset,
+                          std::span<const std::byte> data);
+
 class ImageModel {
  public:
   // Both must outlive the model. `expected` is what the image shows now.

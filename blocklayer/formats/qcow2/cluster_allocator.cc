@@ -15,7 +15,17 @@ constexpr uint64_t kMaxHostOffset = 1ull << 56;  // what an entry can name
 }  // namespace
 
 Result<ClusterRun> ClusterAllocator::Allocate(uint64_t want) {
-  for (uint64_t cluster = parts_.refcounts.free_hint();;) {
+  CHAINFS_ASSIGN(const ClusterRun run, AllocateFrom(parts_.refcounts.free_hint(), want));
+  parts_.refcounts.NoteUsedBelow(run.first + run.count);
+  return run;
+}
+
+Result<ClusterRun> ClusterAllocator::AllocateUnused(uint64_t want) {
+  return AllocateFrom(DivRoundUp(parts_.written_end.Get(), geometry_.cluster_size()), want);
+}
+
+Result<ClusterRun> ClusterAllocator::AllocateFrom(uint64_t cluster, uint64_t want) {
+  for (;;) {
     if (geometry_.HostOf(cluster).value >= kMaxHostOffset) {
       return Fail(ErrorKind::kNoSpace,
                   fmt::format("{}: the image file cannot grow", parts_.file.path()));

@@ -29,6 +29,8 @@ class ClusterAllocator {
   // 1 to `want` consecutive clusters. kNoSpace: the file cannot grow. kCorrupt: what seems to be
   // free holds metadata.
   Result<ClusterRun> Allocate(uint64_t want);
+  // The same, but only such as were never written since the file was made.
+  Result<ClusterRun> AllocateUnused(uint64_t want);
   // Gives back clusters that were never linked. A failure is a leak, which is permitted.
   void Release(const ClusterRun& run);
   // A cluster for a table, zeroed on disk and known to hold metadata.
@@ -37,6 +39,9 @@ class ClusterAllocator {
   Result<uint64_t> AllocateContiguous(uint64_t count);
 
  private:
+  // The first free ones from `cluster` on.
+  Result<ClusterRun> AllocateFrom(uint64_t cluster, uint64_t want);
+
   const RefcountGrowth::Parts parts_;
   RefcountGrowth& growth_;
   const Geometry geometry_;

@@ -3,11 +3,38 @@
 
 #include <fmt/format.h>
 
+#include <vector>
+
 namespace chainfs::qcow2 {
 
 Result<ClusterRun> DataClusters::Allocate(uint64_t want) {
   MutexLock lock(tables_.mu);
   return tables_.allocator.Allocate(want);
+}
+
+Result<ClusterRun> DataClusters::AllocateUnused(uint64_t want) {
+  MutexLock lock(tables_.mu);
+  return tables_.allocator.AllocateUnused(want);
+}
+
+Status DataClusters::SetUsers(const ClusterRun& run, std::span<const uint64_t> users) {
+  MutexLock lock(tables_.mu);
+  std::vector<uint64_t> references(run.count, 1);  // that are counted now
+  for (uint64_t i = 0; i < users.size(); ++i) {
+    for (; references[i] < users[i]; ++references[i]) {
+      Status counted = tables_.refcounts.Change(run.first + i, +1);
+      if (counted) continue;
+      for (uint64_t j = 0; j < run.count; ++j) {
+        for (; references[j] > 0; --references[j]) {
+          tables_.allocator.Release({.first = run.first + j, .count = 1, .beyond_file = false});
+        }
+      }
+      return counted;
+    }
+  }
+  tables_.allocator.Release(
+      {.first = run.first + users.size(), .count = run.count - users.size(), .beyond_file = false});
+  return {};
 }
 
 void DataClusters::ReleaseUnlinked(const ClusterRun& run) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "blocklayer/base/sync.h"
 #include "blocklayer/formats/qcow2/table_state.h"
@@ -19,8 +20,13 @@ class DataClusters {
 
   // 1 to `want` consecutive free clusters, counted as in use from now on.
   Result<ClusterRun> Allocate(uint64_t want) EXCLUDES(tables_.mu);
-  // Gives back clusters that were never linked.
+  // The same where the file was never written.
+  Result<ClusterRun> AllocateUnused(uint64_t want) EXCLUDES(tables_.mu);
+  // Gives back clusters that were never linked; of those that others are linked to, one reference.
   void ReleaseUnlinked(const ClusterRun& run) EXCLUDES(tables_.mu);
+  // The first clusters of the run, fresh from the allocator, are referred to so many times from now
+  // on, at least once each; the others are given back. On failure, all are.
+  Status SetUsers(const ClusterRun& run, std::span<const uint64_t> users) EXCLUDES(tables_.mu);
   // Whether guest data may be written to these clusters, which a mapping of `guest` names.
   // kCorrupt if one holds metadata, or lies past the end of the file and nothing counts it.
   Status Check(GuestOffset guest, uint64_t first_cluster, uint64_t count) EXCLUDES(tables_.mu);

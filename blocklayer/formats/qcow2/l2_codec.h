@@ -83,12 +83,22 @@ class L2Codec {
   L2Entry Normal(HostOffset host) const { return {host.value | kEntryCopied}; }
   // The same, reading as zeros; version 3.
   L2Entry ZeroAllocated(HostOffset host) const { return {host.value | kEntryCopied | kEntryZero}; }
+  // Of `bytes` compressed bytes, fewer than a cluster, at `host`, which ends before
+  // compressed_end().
+  L2Entry Compressed(HostOffset host, uint64_t bytes) const {
+    const uint64_t further_sectors = ((host.value & 511) + bytes - 1) / 512;
+    return {kEntryCompressed | further_sectors << compressed_bits() | host.value};
+  }
+  uint64_t compressed_end() const { return 1ull << compressed_bits(); }
   // The same entry with the COPIED flag set or not; not of compressed ones.
   L2Entry WithCopied(L2Entry entry, bool copied) const {
     return {copied ? entry.descriptor | kEntryCopied : entry.descriptor & ~kEntryCopied};
   }
 
  private:
+  // Low bits of a compressed entry: byte offset; then the number of further 512-byte sectors.
+  uint32_t compressed_bits() const { return 62 - (cluster_bits_ - 8); }
+
   uint32_t version_;
   uint32_t cluster_bits_;
 };
@@ -98,10 +108,8 @@ inline ClusterMapping L2Codec::Decode(L2Entry entry) const {
   const uint64_t word = entry.descriptor;
   ClusterMapping mapping;
   if ((word & kEntryCompressed) != 0) {
-    // Low x bits: byte offset; then the number of further 512-byte sectors.
-    const uint32_t x = 62 - (cluster_bits_ - 8);
-    const uint64_t offset = word & ((1ull << x) - 1);
-    const uint64_t sectors = ((word & ((1ull << 62) - 1)) >> x) + 1;
+    const uint64_t offset = word & (compressed_end() - 1);
+    const uint64_t sectors = ((word & ((1ull << 62) - 1)) >> compressed_bits()) + 1;
     mapping.kind = (word & kEntryCopied) != 0 || offset < cluster_size ? ClusterKind::kInvalid
                                                                        : ClusterKind::kCompressed;
     mapping.host = HostOffset(offset);

@@ -150,6 +150,11 @@ Status OpenedImage::PopulateZeroes(GuestOffset offset, uint64_t length) {
   return FinishAndCommit(populator_.PopulateZeroes(offset, length));
 }
 
+Status OpenedImage::PopulateCompressed(std::span<const CompressedCluster> clusters) {
+  CHAINFS_TRY(PrepareToChange());
+  return FinishAndCommit(compressed_populator_.Populate(clusters));
+}
+
 Status OpenedImage::Unpopulate(GuestOffset offset, uint64_t length) {
   CHAINFS_TRY(PrepareWholeClusters(offset, length, "unpopulated"));
   return Finish(populator_.Unpopulate(offset, length));

@@ -16,6 +16,7 @@
 #include "blocklayer/formats/qcow2/cluster_reader.h"
 #include "blocklayer/formats/qcow2/cluster_writer.h"
 #include "blocklayer/formats/qcow2/cluster_zeroer.h"
+#include "blocklayer/formats/qcow2/compressed_populator.h"
 #include "blocklayer/formats/qcow2/image_tables.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "blocklayer/image/range_lock.h"
@@ -61,6 +62,7 @@ class OpenedImage final : public WritableImage {
   Status PopulateZeroes(GuestOffset offset, uint64_t length) override;
   Status PopulateFromFile(GuestOffset offset, uint64_t length, File& source,
                           HostOffset source_offset) override;
+  Status PopulateCompressed(std::span<const CompressedCluster> clusters) override;
   Status Unpopulate(GuestOffset offset, uint64_t length) override;
 
   Status Flush() override;
@@ -99,6 +101,7 @@ class OpenedImage final : public WritableImage {
   ClusterReader reader_;
   ClusterWriter writer_{*file_, tables_, reader_, range_lock_, io_epoch_};
   ClusterPopulator populator_{*file_, tables_, range_lock_, io_epoch_};
+  CompressedPopulator compressed_populator_{*file_, tables_, range_lock_};
   ClusterZeroer zeroer_;
 };
 

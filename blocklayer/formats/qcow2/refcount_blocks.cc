@@ -79,7 +79,6 @@ void RefcountBlocks::Take(const FreeRun& run) {
                   1);
   }
   pending_.AddRefcounts(SliceOffset(run.first), run.slice);
-  free_hint_ = run.first + run.count;
 }
 
 Status RefcountBlocks::AddBlock(uint64_t index) {

@@ -57,8 +57,9 @@ class RefcountBlocks {
   // whose first it lies in: itself alone is in use.
   Status AddBlock(uint64_t index);
 
-  // No free cluster lies below.
+  // No free cluster lies below it, as whoever looked for one found out.
   uint64_t free_hint() const { return free_hint_; }
+  void NoteUsedBelow(uint64_t cluster) { free_hint_ = cluster; }
 
  private:
   uint64_t entries_per_slice() const {

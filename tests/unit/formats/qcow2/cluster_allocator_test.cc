@@ -91,5 +91,19 @@ TEST_F(ClusterAllocatorTest, ContiguousOnesThatNoBlocksLeaveRoomForComeWithALarg
   }
 }
 
+TEST_F(ClusterAllocatorTest, UnusedOnesLieBehindAllThatWasWritten) {
+  TableState& t = *tables_;
+  MutexLock lock(t.mu);
+  const ClusterRun first = *t.allocator.Allocate(4);
+  t.allocator.Release(first);
+  const Result<ClusterRun> unused = t.allocator.AllocateUnused(3);
+  ASSERT_TRUE(unused);
+  EXPECT_EQ(unused->first, first.first + 4);
+  EXPECT_TRUE(unused->beyond_file);
+  EXPECT_EQ(t.allocator.Allocate(1)->first, first.first) << "those before it are not forgotten";
+  t.allocator.Release(*unused);
+  EXPECT_EQ(t.allocator.AllocateUnused(1)->first, unused->first + 3) << "it may have been written";
+}
+
 }  // namespace
 }  // namespace chainfs::qcow2

@@ -37,8 +37,8 @@ class FullOf : public BackingReader {
 
 class ClusterFixture : public TableFixture {
  protected:
-  void MakeAll(uint32_t version = 3, bool with_backing = false) {
-    Create(version);
+  void MakeAll(uint32_t version = 3, bool with_backing = false, uint32_t refcount_order = 4) {
+    Create(version, refcount_order);
     Open();
     inventory_.reset();
     tables_.reset();

@@ -80,5 +80,24 @@ TEST(L2CodecTest, SlicesAndBytesHoldTheSame) {
   EXPECT_EQ(kV3.Load(table.data(), 1), kV3.Zero());
 }
 
+TEST(L2CodecTest, CompressedEntriesCountWholeSectors) {
+  for (const uint32_t bits : {9u, 16u, 21u}) {
+    const L2Codec codec(3, bits);
+    const uint64_t cluster = 1ull << bits;
+    for (const uint64_t host :
+         {cluster, cluster + 1, 2 * cluster - 1, codec.compressed_end() - 1}) {
+      for (const uint64_t bytes : {uint64_t{1}, uint64_t{511}, cluster - 1}) {
+        const ClusterMapping mapping = codec.Decode(codec.Compressed(HostOffset(host), bytes));
+        EXPECT_EQ(mapping.kind, ClusterKind::kCompressed);
+        EXPECT_FALSE(mapping.copied);
+        EXPECT_EQ(mapping.host, HostOffset(host));
+        EXPECT_GE(mapping.compressed_bytes, bytes);
+        EXPECT_LT(mapping.compressed_bytes, bytes + 512);
+        EXPECT_EQ((host + mapping.compressed_bytes) % 512, 0u);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace chainfs::qcow2

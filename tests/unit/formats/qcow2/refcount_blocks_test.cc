@@ -65,6 +65,7 @@ TEST_F(RefcountBlocksTest, FindsAndTakesTheFirstFreeOnes) {
   EXPECT_EQ(first->first, kFirstFree);
   EXPECT_EQ(first->count, 2u) << "up to the one in use";
   t.refcounts.Take(*first);
+  t.refcounts.NoteUsedBelow(6);
   EXPECT_EQ(t.refcounts.free_hint(), 6u);
   const Result<RefcountBlocks::FreeRun> second = t.refcounts.FindFree(6, 10);
   ASSERT_TRUE(second);
