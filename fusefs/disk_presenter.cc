@@ -36,6 +36,7 @@ void DiskPresenter::AnnounceChangedModes() {
 void DiskPresenter::ForgetNames(const Disk& disk, const InodeTable::NameChange& change) {
   if (change.disk_known) invalidator_.Entry(kRootInode, disk.name() + ".raw");
   if (change.map_known) invalidator_.Entry(kMapInode, disk.name() + ".json");
+  if (change.changed_known) invalidator_.Entry(kChangedInode, disk.name() + ".json");
 }
 
 }  // namespace chainfs::fusefs

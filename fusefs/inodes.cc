@@ -18,12 +18,17 @@ NodePtr MakeFixed(uint64_t ino, NodeKind kind, std::string name) {
   return std::make_shared<Node>(ino, ino, kind, std::move(name), nullptr);
 }
 
+NodeKind DirectoryOfKind(NodeKind kind) {
+  if (kind == NodeKind::kMap) return NodeKind::kMapDirectory;
+  return kind == NodeKind::kChanged ? NodeKind::kChangedDirectory : NodeKind::kRoot;
+}
+
 // FNV-1a, well mixed. Not to be changed: numbers are compared over years (backups, rsync).
 uint64_t NumberOfName(NodeKind kind, std::string_view name, uint64_t attempt) {
   uint64_t hash = 0xcbf29ce484222325;
   const auto take = [&hash](unsigned char byte) { hash = (hash ^ byte) * 0x100000001b3; };
   for (const char letter : name) take(static_cast<unsigned char>(letter));
-  take(kind == NodeKind::kMap ? 1 : 0);
+  take(kind == NodeKind::kMap ? 1 : kind == NodeKind::kChanged ? 2 : 0);
   for (; attempt > 0; attempt >>= 8) take(static_cast<unsigned char>(attempt));
   hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccd;
   hash ^= hash >> 33;
@@ -34,12 +39,13 @@ uint64_t NumberOfName(NodeKind kind, std::string_view name, uint64_t attempt) {
 
 bool IsDirectory(NodeKind kind) {
   return kind == NodeKind::kRoot || kind == NodeKind::kControlDirectory ||
-         kind == NodeKind::kMapDirectory;
+         kind == NodeKind::kMapDirectory || kind == NodeKind::kChangedDirectory;
 }
 
 InodeTable::InodeTable()
     : root_(MakeFixed(kRootInode, NodeKind::kRoot, "")), next_(kFirstDiskInode) {
   fixed_ = {
+      MakeFixed(kChangedInode, NodeKind::kChangedDirectory, "changed"),
       MakeFixed(kChainsInode, NodeKind::kChains, "chains.json"),
       MakeFixed(kEventsInode, NodeKind::kEvents, "events"),
       MakeFixed(kJobsInode, NodeKind::kJobs, "jobs.json"),
@@ -53,6 +59,8 @@ InodeTable::InodeTable()
   by_number_[kRootInode].node = root_;
   by_number_[kControlInode].node = control;
   for (const NodePtr& node : fixed_) by_number_[node->ino].node = node;
+  names_ = {
+      {NodeKind::kRoot, {}}, {NodeKind::kMapDirectory, {}}, {NodeKind::kChangedDirectory, {}}};
 }
 
 NodePtr InodeTable::Find(uint64_t ino) const {
@@ -70,24 +78,23 @@ NodePtr InodeTable::FindByName(NodeKind directory, std::string_view name) const 
     const auto found = std::ranges::find(fixed_, name, [](const NodePtr& n) { return n->name; });
     return found == fixed_.end() ? nullptr : *found;
   }
-  const auto& names = directory == NodeKind::kRoot ? disks_ : maps_;
+  const Names& names = NamesOf(directory);
   const auto found = names.find(name);
   return found == names.end() ? nullptr : found->second;
 }
 
 NodePtr InodeTable::FindDisk(const Disk& disk) const {
   const MutexLock lock(mu_);
-  const auto found = disks_.find(disk.name() + ".raw");
-  return found != disks_.end() && found->second->disk.get() == &disk ? found->second : nullptr;
+  const Names& disks = NamesOf(NodeKind::kRoot);
+  const auto found = disks.find(disk.name() + ".raw");
+  return found != disks.end() && found->second->disk.get() == &disk ? found->second : nullptr;
 }
 
 std::vector<NodePtr> InodeTable::List(NodeKind directory) const {
   if (directory == NodeKind::kControlDirectory) return fixed_;
   const MutexLock lock(mu_);
   std::vector<NodePtr> nodes;
-  for (const auto& [name, node] : directory == NodeKind::kRoot ? disks_ : maps_) {
-    nodes.push_back(node);
-  }
+  for (const auto& [name, node] : NamesOf(directory)) nodes.push_back(node);
   return nodes;
 }
 
@@ -114,30 +121,46 @@ InodeTable::NameChange InodeTable::Add(const control::ServedDiskPtr& served) {
   std::vector<NodePtr> replaced;  // destroyed after the lock is gone
   const MutexLock lock(mu_);
   const std::string& name = served->disk->name();
-  const std::string file_name = name + ".raw";
-  if (const auto found = disks_.find(file_name); found != disks_.end()) {
+  const Names& disks = NamesOf(NodeKind::kRoot);
+  if (const auto found = disks.find(name + ".raw"); found != disks.end()) {
     if (found->second->disk == served->disk) return change;
-    replaced = {found->second, maps_.at(name + ".json")};
-    change.disk_known = Unlink(replaced[0]);
-    change.map_known = Unlink(replaced[1]);
+    change = UnlinkAll(name, replaced);
   }
-  Link(NodeKind::kDisk, file_name, served);
+  Link(NodeKind::kDisk, name + ".raw", served);
   Link(NodeKind::kMap, name + ".json", served);
+  Link(NodeKind::kChanged, name + ".json", served);
   change.changed = true;
   return change;
 }
 
 InodeTable::NameChange InodeTable::Remove(const Disk& disk) {
-  NameChange change;
   std::vector<NodePtr> removed;  // destroyed after the lock is gone
   const MutexLock lock(mu_);
-  const auto found = disks_.find(disk.name() + ".raw");
-  if (found == disks_.end() || found->second->disk.get() != &disk) return change;
-  removed = {found->second, maps_.at(disk.name() + ".json")};
-  change.disk_known = Unlink(removed[0]);
-  change.map_known = Unlink(removed[1]);
+  const Names& disks = NamesOf(NodeKind::kRoot);
+  const auto found = disks.find(disk.name() + ".raw");
+  if (found == disks.end() || found->second->disk.get() != &disk) return {};
+  return UnlinkAll(disk.name(), removed);
+}
+
+InodeTable::NameChange InodeTable::UnlinkAll(const std::string& name,
+                                             std::vector<NodePtr>& unlinked) {
+  const std::string list = name + ".json";
+  unlinked = {NamesOf(NodeKind::kRoot).at(name + ".raw"), NamesOf(NodeKind::kMapDirectory).at(list),
+              NamesOf(NodeKind::kChangedDirectory).at(list)};
+  NameChange change;
+  change.disk_known = Unlink(unlinked[0]);
+  change.map_known = Unlink(unlinked[1]);
+  change.changed_known = Unlink(unlinked[2]);
   change.changed = true;
   return change;
+}
+
+NodePtr InodeTable::AddUnlisted(NodeKind kind, std::string name,
+                                const control::ServedDiskPtr& served) {
+  const MutexLock lock(mu_);
+  NodePtr node = MakeNode(kind, std::move(name), served);
+  by_number_.at(node->ino).linked = false;
+  return node;
 }
 
 size_t InodeTable::SizeForTesting() const {
@@ -145,11 +168,17 @@ size_t InodeTable::SizeForTesting() const {
   return by_number_.size();
 }
 
-void InodeTable::Link(NodeKind kind, std::string name, const control::ServedDiskPtr& served) {
+NodePtr InodeTable::MakeNode(NodeKind kind, std::string name,
+                             const control::ServedDiskPtr& served) {
   const uint64_t shown = TakeShownNumber(kind, name);
-  const auto node = std::make_shared<Node>(next_++, shown, kind, std::move(name), served);
+  auto node = std::make_shared<Node>(next_++, shown, kind, std::move(name), served);
   by_number_[node->ino].node = node;
-  (kind == NodeKind::kDisk ? disks_ : maps_)[node->name] = node;
+  return node;
+}
+
+void InodeTable::Link(NodeKind kind, std::string name, const control::ServedDiskPtr& served) {
+  const NodePtr node = MakeNode(kind, std::move(name), served);
+  names_[DirectoryOfKind(kind)][node->name] = node;
 }
 
 uint64_t InodeTable::TakeShownNumber(NodeKind kind, std::string_view name) {
@@ -161,7 +190,7 @@ uint64_t InodeTable::TakeShownNumber(NodeKind kind, std::string_view name) {
 }
 
 bool InodeTable::Unlink(const NodePtr& node) {
-  (node->kind == NodeKind::kDisk ? disks_ : maps_).erase(node->name);
+  names_[DirectoryOfKind(node->kind)].erase(node->name);
   Entry& entry = by_number_.at(node->ino);
   entry.linked = false;
   const bool known = entry.lookups > 0;

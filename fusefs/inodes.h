@@ -38,13 +38,16 @@ enum class NodeKind : uint8_t {
   kJobs,
   kMetrics,
   kLayers,
-  kMapDirectory,  // .chainfs/map
-  kMap,           // .chainfs/map/NAME.json
-  kDisk,          // NAME.raw
+  kMapDirectory,      // .chainfs/map
+  kMap,               // .chainfs/map/NAME.json
+  kChangedDirectory,  // .chainfs/changed
+  kChanged,           // .chainfs/changed/NAME.json, or NAME@LAYER.json
+  kDisk,              // NAME.raw
 };
 
 inline constexpr uint64_t kRootInode = 1;
 inline constexpr uint64_t kMapInode = 7;
+inline constexpr uint64_t kChangedInode = 9;
 inline constexpr std::string_view kControlDirectoryName = ".chainfs";
 
 // What chmod, chown and utimens set; kept in memory only.
@@ -72,7 +75,7 @@ struct Node {
   const NodeKind kind;
   const std::string name;               // in its directory
   const control::ServedDiskPtr served;  // kDisk
-  const DiskPtr disk;                   // kDisk and kMap
+  const DiskPtr disk;                   // kDisk, kMap, kChanged
 
   PageCache pages;  // kDisk
   // What getattr last said, to notice changes that the kernel must be told of (kDisk).
@@ -110,14 +113,19 @@ class InodeTable {
   // the new file away from those who have found it already.
   struct NameChange {
     bool changed = false;
-    bool disk_known = false;  // the kernel may remember what NAME.raw led to before
-    bool map_known = false;   // and NAME.json
+    bool disk_known = false;     // the kernel may remember what NAME.raw led to before
+    bool map_known = false;      // and map/NAME.json
+    bool changed_known = false;  // and changed/NAME.json
     explicit operator bool() const { return changed; }
   };
   // Links a disk; the one of that name that was there is unlinked. Adding what is there does
   // nothing.
   NameChange Add(const control::ServedDiskPtr& served) EXCLUDES(mu_);
   NameChange Remove(const Disk& disk) EXCLUDES(mu_);
+  // A node that no directory lists, for a name that is made up when it is asked for: there until
+  // the kernel has forgotten the look-up that Remember must follow with.
+  NodePtr AddUnlisted(NodeKind kind, std::string name, const control::ServedDiskPtr& served)
+      EXCLUDES(mu_);
 
   size_t SizeForTesting() const EXCLUDES(mu_);
 
@@ -128,10 +136,18 @@ class InodeTable {
     bool linked = true;
   };
 
+  using Names = std::map<std::string, NodePtr, std::less<>>;
+  // Of a directory of disks; by file name.
+  const Names& NamesOf(NodeKind directory) const REQUIRES(mu_) { return names_.at(directory); }
   // Whether the kernel remembers it.
   bool Unlink(const NodePtr& node) REQUIRES(mu_);
+  // All names of a disk that is linked.
+  NameChange UnlinkAll(const std::string& name, std::vector<NodePtr>& unlinked) REQUIRES(mu_);
   void DropIfUnused(uint64_t ino) REQUIRES(mu_);
-  // A node of the next number, in the table and in its directory.
+  // A node of the next number, in the table.
+  NodePtr MakeNode(NodeKind kind, std::string name, const control::ServedDiskPtr& served)
+      REQUIRES(mu_);
+  // The same, and in its directory.
   void Link(NodeKind kind, std::string name, const control::ServedDiskPtr& served) REQUIRES(mu_);
   uint64_t TakeShownNumber(NodeKind kind, std::string_view name) REQUIRES(mu_);
 
@@ -140,10 +156,11 @@ class InodeTable {
 
   mutable Mutex mu_;
   std::unordered_map<uint64_t, Entry> by_number_ GUARDED_BY(mu_);
-  std::map<std::string, NodePtr, std::less<>> disks_ GUARDED_BY(mu_);  // by file name
-  std::map<std::string, NodePtr, std::less<>> maps_ GUARDED_BY(mu_);   // by file name
+  // Of the directories of disks: the root, map, changed.
+  std::map<NodeKind, Names> names_ GUARDED_BY(mu_);
   uint64_t next_ GUARDED_BY(mu_);
-  std::unordered_set<uint64_t> shown_ GUARDED_BY(mu_);  // of disks and maps in by_number_
+  // Of the nodes of disks in by_number_.
+  std::unordered_set<uint64_t> shown_ GUARDED_BY(mu_);
 };
 
 }  // namespace chainfs::fusefs

@@ -51,6 +51,7 @@ mode_t NodeAttributes::ModeOf(const Node& node) const {
       return S_IFDIR | (0777u & ~options_.umask);
     case NodeKind::kControlDirectory:
     case NodeKind::kMapDirectory:
+    case NodeKind::kChangedDirectory:
       return S_IFDIR | (options_.control_gid ? 0750u : 0700u);
     case NodeKind::kDisk:
       return S_IFREG | ModeOfDisk(node);
@@ -60,6 +61,7 @@ mode_t NodeAttributes::ModeOf(const Node& node) const {
     case NodeKind::kMetrics:
     case NodeKind::kLayers:
     case NodeKind::kMap:
+    case NodeKind::kChanged:
       return S_IFREG | (options_.control_gid ? 0440u : 0400u);
   }
   return 0;

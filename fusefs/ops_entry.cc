@@ -11,6 +11,7 @@
 #include <memory>
 #include <string>
 
+#include "ctl/control/changed_since.h"
 #include "fusefs/fuse_ops.h"
 #include "fusefs/handles.h"
 
@@ -54,13 +55,28 @@ uint64_t TicketOf(MountContext& mount, fuse_req_t req) {
   return ticket;
 }
 
+// NAME@LAYER.json of a disk and a layer of it; null when there is no such pair. Both may have an @.
+NodePtr ChangedSince(MountContext& mount, const std::string& name) {
+  constexpr std::string_view kSuffix = ".json";
+  if (!name.ends_with(kSuffix)) return nullptr;
+  const std::string stem = name.substr(0, name.size() - kSuffix.size());
+  for (size_t at = stem.find('@'); at != std::string::npos; at = stem.find('@', at + 1)) {
+    const NodePtr disk = mount.inodes.FindByName(NodeKind::kRoot, stem.substr(0, at) + ".raw");
+    if (disk == nullptr) continue;
+    if (!control::ChangedSince::Of(disk->disk, stem.substr(at + 1))) continue;
+    return mount.inodes.AddUnlisted(NodeKind::kChanged, name, disk->served);
+  }
+  return nullptr;
+}
+
 int Lookup(MountContext& mount, fuse_req_t req, fuse_ino_t directory, const char* name) {
   const NodePtr parent = mount.inodes.Find(directory);
   if (parent == nullptr) return ENOENT;
   if (!IsDirectory(parent->kind)) return ENOTDIR;
   const NodeKind kind = parent->kind;
-  const NodePtr node = mount.inodes.FindByName(kind, name);
+  NodePtr node = mount.inodes.FindByName(kind, name);
   const std::string wanted = name;
+  if (node == nullptr && kind == NodeKind::kChangedDirectory) node = ChangedSince(mount, wanted);
   if (node != nullptr || kind != NodeKind::kRoot || !wanted.ends_with(".raw")) {
     return ReplyEntry(mount, req, node);
   }

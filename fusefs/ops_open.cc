@@ -16,6 +16,8 @@
 #include <optional>
 #include <utility>
 
+#include "ctl/control/changed_since.h"
+#include "ctl/control/errno_map.h"
 #include "ctl/control/map_stream.h"
 #include "fusefs/fuse_ops.h"
 #include "fusefs/handles.h"
@@ -93,9 +95,21 @@ int OpenDisk(MountContext& mount, fuse_req_t req, const NodePtr& node, int flags
   return kReplied;
 }
 
-std::unique_ptr<control::TextStream> ContentsOf(const MountContext& mount, const Node& node) {
+// Of changed/NAME.json, or NAME@LAYER.json.
+Result<std::unique_ptr<control::TextStream>> ChangesOf(const Node& node) {
+  const size_t stem = node.name.size() - std::string_view(".json").size();
+  const size_t disk = node.disk->name().size();
+  const std::string layer = stem > disk ? node.name.substr(disk + 1, stem - disk - 1) : "";
+  CHAINFS_ASSIGN(const control::ChangedSince changed, control::ChangedSince::Of(node.disk, layer));
+  return changed.Stream();
+}
+
+Result<std::unique_ptr<control::TextStream>> ContentsOf(const MountContext& mount,
+                                                        const Node& node) {
   const control::StatusFiles& files = mount.control.files;
   switch (node.kind) {
+    case NodeKind::kChanged:
+      return ChangesOf(node);
     case NodeKind::kMap:
       return control::MapStream(node.disk);
     case NodeKind::kJobs:
@@ -124,7 +138,12 @@ int Open(MountContext& mount, fuse_req_t req, fuse_ino_t ino, int flags) {
     file->reader = mount.events.Open();
     if (file->reader == nullptr) return EMFILE;
   } else {
-    file->stream = ContentsOf(mount, *node);
+    Result<std::unique_ptr<control::TextStream>> contents = ContentsOf(mount, *node);
+    if (!contents) {
+      return mount.control.errors.OperationRefused(
+          nullptr, "open", control::ErrnoOf(contents.error()), contents.error().message);
+    }
+    file->stream = *std::move(contents);
   }
   ReplyOpenFile(mount, req, std::move(file), kTextFlags);
   return kReplied;

@@ -23,6 +23,7 @@ constexpr std::array kFiles = {
     StatusFile{"layers.json", "Every layer: who is built on it, whether anybody needs it"},
     StatusFile{"jobs.json", "Every job of the mount"},
     StatusFile{"map", "A directory; map/NAME.json has the extents of a disk"},
+    StatusFile{"changed", "A directory; changed/NAME.json has what the active layer of a disk has"},
     StatusFile{"metrics", "Prometheus text"},
 };
 

@@ -57,7 +57,7 @@ TEST_F(InodesTest, FixedNodesAreThere) {
   const NodePtr control = table.FindByName(NodeKind::kRoot, ".chainfs");
   ASSERT_NE(control, nullptr);
   EXPECT_TRUE(table.List(NodeKind::kRoot).empty()) << "the control directory is not listed";
-  EXPECT_EQ(table.List(NodeKind::kControlDirectory).size(), 6u);
+  EXPECT_EQ(table.List(NodeKind::kControlDirectory).size(), 7u);
   EXPECT_NE(table.FindByName(NodeKind::kControlDirectory, "events"), nullptr);
   EXPECT_EQ(table.FindByName(NodeKind::kControlDirectory, "a.raw"), nullptr);
 }
@@ -94,7 +94,8 @@ TEST_F(InodesTest, ShownNumbersComeFromTheNames) {
   later.Add(served_b_);
   later.Add(served_a_);
   std::set<uint64_t> numbers;
-  for (const NodeKind directory : {NodeKind::kRoot, NodeKind::kMapDirectory}) {
+  for (const NodeKind directory :
+       {NodeKind::kRoot, NodeKind::kMapDirectory, NodeKind::kChangedDirectory}) {
     for (const NodePtr& node : table.List(directory)) {
       EXPECT_EQ(later.FindByName(directory, node->name)->shown_ino, node->shown_ino) << node->name;
       EXPECT_GE(node->shown_ino, 16u);
@@ -102,7 +103,7 @@ TEST_F(InodesTest, ShownNumbersComeFromTheNames) {
       numbers.insert(node->shown_ino);
     }
   }
-  EXPECT_EQ(numbers.size(), 4u);
+  EXPECT_EQ(numbers.size(), 6u);
   // Whoever compares with what an earlier release showed.
   EXPECT_EQ(table.FindDisk(*a_)->shown_ino, 7483824237667791454u);
 }
@@ -159,6 +160,20 @@ TEST_F(InodesTest, OnlyNamesThatTheKernelKnewAreToBeForgotten) {
   const NodePtr again = table.FindByName(NodeKind::kMapDirectory, "a.json");
   EXPECT_TRUE(table.Remember(*again));
   EXPECT_TRUE(table.Remove(*a_).map_known);
+}
+
+TEST_F(InodesTest, AnUnlistedNodeIsThereUntilItIsForgotten) {
+  InodeTable table;
+  table.Add(served_a_);
+  const size_t before = table.SizeForTesting();
+  const NodePtr node = table.AddUnlisted(NodeKind::kChanged, "a@base.json", served_a_);
+  EXPECT_FALSE(table.Remember(*node)) << "the kernel must not remember the name";
+  EXPECT_EQ(table.Find(node->ino), node);
+  EXPECT_EQ(table.List(NodeKind::kChangedDirectory).size(), 1u);
+  EXPECT_EQ(table.FindByName(NodeKind::kChangedDirectory, "a@base.json"), nullptr);
+  table.Forget(node->ino, 1);
+  EXPECT_EQ(table.Find(node->ino), nullptr);
+  EXPECT_EQ(table.SizeForTesting(), before);
 }
 
 TEST_F(InodesTest, ForgettingTooMuchHarmsNothing) {
