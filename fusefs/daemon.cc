@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "ctl/control/control_plane.h"
+#include "ctl/qmp/server.h"
 #include "fusefs/fuse_ops.h"
 #include "fusefs/logging.h"
 #include "fusefs/mount_context.h"
@@ -46,6 +47,10 @@ class Daemon {
   Status Run() {
     // Another one may have been quicker while this one looked at the images.
     CHAINFS_TRY(CheckNotMounted(options_.mountpoint));
+    if (!options_.qmp.empty()) {
+      CHAINFS_ASSIGN(qmp_,
+                     qmp::Server::Listen(options_.qmp, options_.control_gid, catalog_, control_));
+    }
     CHAINFS_ASSIGN(session_, Session::Mount(mount_));
     if (const auto device = MountDevice(options_.mountpoint)) {
       abort_switch_ = OpenAbortSwitch(*device);
@@ -54,6 +59,7 @@ class Daemon {
     mount_.fence.Start(session_->raw());
     control_.jobs.ResumeRecorded();
     mount_.watcher.Start();
+    if (qmp_ != nullptr) qmp_->Start();
     bool served = false;
     {
       const ReadyProbe probe(options_.mountpoint, [this] { Ready(); });
@@ -68,6 +74,7 @@ class Daemon {
     mount_.invalidator.Stop();
     mount_.fence.Stop();
     control_.EndJobs();
+    qmp_.reset();
     session_.reset();
     if (!options_.pid_file.empty()) ::unlink(options_.pid_file.c_str());
     if (!served) return Fail(ErrorKind::kIo, "the FUSE session failed");
@@ -153,6 +160,7 @@ class Daemon {
   control::ControlPlane control_;
   MountContext mount_;
   std::unique_ptr<Session> session_;
+  std::unique_ptr<qmp::Server> qmp_;
   UniqueFd abort_switch_;
   std::atomic<bool> leaving_ = false;
 };
@@ -178,6 +186,7 @@ Status RunDaemon(const Options& as_given, Background& background) {
   SignalThread::Block();
   Options options = as_given;
   std::vector<std::string> needed = options.catalog.backing_dirs;
+  if (!options.qmp.empty()) needed.push_back(options.qmp.substr(0, options.qmp.rfind('/') + 1));
   for (const SourceSpec& source : options.sources) needed.push_back(source.path);
   CHAINFS_ASSIGN(options.mountpoint, PrepareMountpoint(as_given.mountpoint, needed));
   if (options.catalog.state_directory.empty()) options.catalog.state_directory = StateDirectory();

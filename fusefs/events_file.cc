@@ -32,7 +32,7 @@ void Send(const Answer& answer) {
 }  // namespace
 
 EventsFile::EventsFile(jobs::EventLog& log) : log_(log) {
-  log_.SetNewsCallback([this] { Wake(); });
+  news_ = log_.AddNewsCallback([this] { Wake(); });
   pump_ = std::thread([this] { PumpLoop(); });
 }
 
@@ -114,7 +114,7 @@ void EventsFile::Stop() {
   }
   kicked_.NotifyAll();
   if (pump_.joinable()) {
-    log_.SetNewsCallback(nullptr);
+    log_.RemoveNewsCallback(news_);
     pump_.join();
   }
 }

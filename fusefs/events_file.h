@@ -68,6 +68,7 @@ class EventsFile {
   void Pump() EXCLUDES(mu_);
 
   jobs::EventLog& log_;
+  uint64_t news_ = 0;  // the number of our callback there
 
   Mutex kick_mu_;  // may be taken with any other lock held; nothing is taken under it
   CondVar kicked_;

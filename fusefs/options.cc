@@ -110,6 +110,13 @@ Status SetTrue(bool& option) {
   return {};
 }
 
+Setter IdSetter(std::optional<uint32_t> Options::* option) {
+  return [option](Options& options, const std::string& key, const std::string& value) -> Status {
+    CHAINFS_ASSIGN(options.*option, ParseId(key, value));
+    return {};
+  };
+}
+
 constexpr uint64_t kLeastMemory = 1 << 20;
 constexpr uint64_t kMostMemory = uint64_t{1} << 40;
 
@@ -127,19 +134,12 @@ const std::map<std::string_view, Setter>& Setters() {
       {"direct_io", [](Options& o, Text, Text) { return SetTrue(o.direct_io); }},
       {"writeback_cache", [](Options& o, Text, Text) { return SetTrue(o.writeback_cache); }},
       {"list_xattrs", [](Options& o, Text, Text) { return SetTrue(o.list_xattrs); }},
-      {"uid",
-       [](Options& o, Text key, Text value) -> Status {
-         CHAINFS_ASSIGN(o.uid, ParseId(key, value));
-         return {};
-       }},
-      {"gid",
-       [](Options& o, Text key, Text value) -> Status {
-         CHAINFS_ASSIGN(o.gid, ParseId(key, value));
-         return {};
-       }},
-      {"control_gid",
-       [](Options& o, Text key, Text value) -> Status {
-         CHAINFS_ASSIGN(o.control_gid, ParseId(key, value));
+      {"uid", IdSetter(&Options::uid)},
+      {"gid", IdSetter(&Options::gid)},
+      {"control_gid", IdSetter(&Options::control_gid)},
+      {"qmp",
+       [](Options& o, Text, Text value) -> Status {
+         o.qmp = value;
          return {};
        }},
       {"umask",
@@ -289,6 +289,7 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments,
   for (std::string& path : options.catalog.backing_dirs) {
     path = AbsolutePath(path, working_directory);
   }
+  if (!options.qmp.empty()) options.qmp = AbsolutePath(options.qmp, working_directory);
   if (!options.pid_file.empty()) {
     options.pid_file = AbsolutePath(options.pid_file, working_directory);
   }

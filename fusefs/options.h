@@ -26,6 +26,7 @@ struct Options {
   bool foreground = false;
   bool debug = false;
   std::string pid_file;  // empty: none
+  std::string qmp;       // path of the QMP socket; empty: none
 
   bool allow_other = false;
   bool writeback_cache = false;

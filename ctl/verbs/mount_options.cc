@@ -51,6 +51,7 @@ constexpr std::array kOptions = {
     Setting("threads", "N", "Serve at most N requests at once", "by the number of CPUs"),
     Setting("control_gid", "GROUP", "Its members may give commands and read MOUNTPOINT/.chainfs",
             ""),
+    Setting("qmp", "PATH", "Serve QEMU's control protocol on a UNIX socket there", ""),
     Switch("list_xattrs", "Show the status attributes to listxattr"),
     Kernel("noexec"),
     Kernel("noatime"),

@@ -37,7 +37,7 @@ void EventLog::Publish(std::string_view event, const std::vector<EventField>& fi
   for (const EventField& field : fields) {
     fmt::format_to(std::back_inserter(tail), ",{}:{}", Quoted(field.key), field.json);
   }
-  std::function<void()> callback;
+  std::vector<Listener> listeners;
   {
     MutexLock lock(mu_);
     // The time is taken under the lock, so that it grows with the sequence number.
@@ -45,14 +45,19 @@ void EventLog::Publish(std::string_view event, const std::vector<EventField>& fi
                                  FormatUtc(std::chrono::system_clock::now()), tail));
     ++next_sequence_;
     if (lines_.size() > kRetained) lines_.pop_front();
-    callback = callback_;
+    listeners = listeners_;
   }
-  if (callback) callback();
+  for (const Listener& listener : listeners) listener.callback();
 }
 
 uint64_t EventLog::OldestSequence() const {
   MutexLock lock(mu_);
   return next_sequence_ - lines_.size();
+}
+
+uint64_t EventLog::NextSequence() const {
+  MutexLock lock(mu_);
+  return next_sequence_;
 }
 
 bool EventLog::HasNews(uint64_t cursor) const {
@@ -85,9 +90,16 @@ std::string EventLog::Read(uint64_t* cursor, size_t max_bytes, bool* too_small) 
   return out;
 }
 
-void EventLog::SetNewsCallback(std::function<void()> callback) {
+uint64_t EventLog::AddNewsCallback(NewsCallback callback) {
   MutexLock lock(mu_);
-  callback_ = std::move(callback);
+  listeners_.push_back({.number = next_listener_, .callback = std::move(callback)});
+  return next_listener_++;
+}
+
+void EventLog::RemoveNewsCallback(uint64_t number) {
+  MutexLock lock(mu_);
+  std::erase_if(listeners_,
+                [number](const Listener& listener) { return listener.number == number; });
 }
 
 }  // namespace chainfs::jobs

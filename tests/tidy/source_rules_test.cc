@@ -68,7 +68,8 @@ const std::vector<Rule>& DependencyRules() {
       {"jobs/mirror/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/", {"jobs/", "ctl/verbs/", "blocklayer/"}},
       {"ctl/control/", {"ctl/verbs/", "jobs/", "blocklayer/"}},
-      {"fusefs/", {"ctl/control/", "ctl/verbs/", "jobs/", "blocklayer/"}},
+      {"ctl/qmp/", {"ctl/control/", "ctl/verbs/", "jobs/", "blocklayer/"}},
+      {"fusefs/", {"ctl/control/", "ctl/qmp/", "ctl/verbs/", "jobs/", "blocklayer/"}},
       // `create` works on files that no daemon has open, so it links the format itself.
       {"ctl/chainctl/cmd_create",
        {"ctl/verbs/", "ctl/chainctl/", "blocklayer/base/", "blocklayer/io/", "blocklayer/image/",

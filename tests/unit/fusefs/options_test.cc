@@ -76,7 +76,7 @@ TEST(Options, OurOwnOptions) {
       Parse({"/img", "/mnt", "-o",
              "backing_dir=bases,backing_dir=/b\\,2,assume_backing_format=raw,index_memory=8M,"
              "metadata_memory=1G,writeback_cache,direct_io,threads=3,control_gid=7,list_xattrs,"
-             "max_depth=12,uid=5,gid=6,umask=007,noexec"});
+             "max_depth=12,uid=5,gid=6,umask=007,qmp=run/q.sock,noexec"});
   ASSERT_TRUE(options) << options.error().message;
   EXPECT_EQ(options->catalog.backing_dirs, (Words{"/work/bases", "/b,2"}));
   EXPECT_EQ(options->catalog.assume_backing_format, ImageFormat::kRaw);
@@ -91,6 +91,7 @@ TEST(Options, OurOwnOptions) {
   EXPECT_EQ(options->uid, 5u);
   EXPECT_EQ(options->gid, 6u);
   EXPECT_EQ(options->umask, 007u);
+  EXPECT_EQ(options->qmp, "/work/run/q.sock");
   EXPECT_EQ(options->mount_words, Words{"noexec"});
 }
 

@@ -84,10 +84,33 @@ TEST(EventLog, ANoticeOfLossThatDoesNotFitIsNotLost) {
   EXPECT_EQ(Lines(log.Read(&cursor, kPlenty, &too_small))[0]["event"], "LOST");
 }
 
+TEST(EventLog, EveryListenerIsToldUntilItIsRemoved) {
+  EventLog log;
+  int first = 0;
+  int second = 0;
+  const uint64_t number = log.AddNewsCallback([&] { ++first; });
+  log.AddNewsCallback([&] { ++second; });
+  log.Publish("E", {});
+  log.RemoveNewsCallback(number);
+  log.Publish("E", {});
+  EXPECT_EQ(first, 1);
+  EXPECT_EQ(second, 2);
+}
+
+TEST(EventLog, WhoStartsAtTheNextSequenceSeesWhatComesFromThen) {
+  EventLog log;
+  log.Publish("OLD", {});
+  uint64_t cursor = log.NextSequence();
+  EXPECT_FALSE(log.HasNews(cursor));
+  log.Publish("NEW", {});
+  bool too_small = false;
+  EXPECT_EQ(Lines(log.Read(&cursor, kPlenty, &too_small))[0]["event"], "NEW");
+}
+
 TEST(EventLog, ConcurrentPublishersAndReaderSeeEveryEventInOrder) {
   EventLog log;
   std::atomic<int> news = 0;
-  log.SetNewsCallback([&] { ++news; });
+  log.AddNewsCallback([&] { ++news; });
   constexpr int kThreads = 4;
   constexpr int kEach = 200;
   std::vector<std::thread> threads;

@@ -278,7 +278,7 @@ TEST_F(ToyJobTest, OneThatCannotBeginLeavesNothing) {
 TEST_F(ToyJobTest, ItsPlanHoldsNothingOnceItIsAnnounced) {
   std::atomic<long> most = 0;
   std::atomic<int> told = 0;
-  events_.SetNewsCallback([&] {
+  const uint64_t number = events_.AddNewsCallback([&] {
     most = std::max(most.load(), polished_.layers.use_count());
     ++told;
   });
@@ -290,7 +290,7 @@ TEST_F(ToyJobTest, ItsPlanHoldsNothingOnceItIsAnnounced) {
   jobs_->ResumeRecorded();
   Wait("p", JobStatus::kReady);
   Close();
-  events_.SetNewsCallback({});
+  events_.RemoveNewsCallback(number);
   EXPECT_GT(told, 0);
   EXPECT_EQ(most, 1);
 }
