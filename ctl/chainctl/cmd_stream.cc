@@ -17,7 +17,7 @@ VerbRow StreamVerb() {
               "chainctl stream vm1.raw --dry-run\n",
           .sends = true,
           .remarks = true,
-          .declare = [](CLI::App& verb) { return DeclareJobVerb(verb, "stream", {"compress"}); }};
+          .declare = [](CLI::App& verb) { return DeclareJobVerb(verb, "stream", {}); }};
 }
 
 }  // namespace chainfs::chainctl

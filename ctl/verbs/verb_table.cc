@@ -12,6 +12,7 @@ using enum KeyType;
 constexpr std::array<std::string_view, 4> kOnError = {"report", "ignore", "stop", "enospc"};
 constexpr std::array<std::string_view, 4> kCompat = {"1.1", "v3", "0.10", "v2"};
 constexpr std::array<std::string_view, 2> kCompression = {"zlib", "zstd"};
+constexpr std::array<std::string_view, 3> kCompressWords = {"none", "zlib", "zstd"};
 constexpr std::array<std::string_view, 3> kThen = {"pivot", "keep", "hold"};
 constexpr std::array<std::string_view, 2> kCopyMode = {"background", "write-blocking"};
 
@@ -31,6 +32,10 @@ constexpr Key kLazyRefcounts = {"lazy_refcounts",
                                 {},
                                 false};
 
+constexpr Key kCompress = {
+    "compress", kWord,          "How to compress what is copied; as the image that is written says",
+    "none",     kCompressWords, false};
+
 constexpr std::array kStreamKeys = {
     Key{"base", kLayer, "Layer that stays below", "none, merge all", {}, false},
     Key{"top", kLayer, "Layer to merge into", "the active layer", {}, false},
@@ -40,7 +45,7 @@ constexpr std::array kStreamKeys = {
         "no limit",
         {},
         false},
-    Key{"compress", kText, "Must be none: this release does not compress", "none", {}, false},
+    kCompress,
     Key{"on-error", kWord,
         "What an error does: end the job, fail at the end, pause, or pause if space is short",
         "report", kOnError, false},

@@ -13,28 +13,11 @@
 #include <thread>
 
 #include "blocklayer/base/sync.h"
+#include "jobs/engine/task_handover.h"
 
-// oneTBB is not built for ThreadSanitizer, which therefore does not see that handing over a task
-// orders memory. Two calls say so; reports from within oneTBB's own inline functions are left out.
-#if defined(__SANITIZE_THREAD__)
-#define CHAINFS_UNDER_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define CHAINFS_UNDER_TSAN 1
-#endif
-#endif
 #ifdef CHAINFS_UNDER_TSAN
-#include <sanitizer/tsan_interface.h>
 extern "C" const char* __tsan_default_suppressions();  // NOLINT: a name of the sanitizer's
 extern "C" const char* __tsan_default_suppressions() { return "race_top:tbb::detail::\n"; }
-#define CHAINFS_TASK_HANDED_OVER(address) __tsan_release(address)
-#define CHAINFS_TASK_TAKEN_OVER(address) __tsan_acquire(address)
-// What a task carries itself is written and read by oneTBB's inline functions and here only.
-#define CHAINFS_TASK_BODY __attribute__((no_sanitize("thread"), noinline))
-#else
-#define CHAINFS_TASK_HANDED_OVER(address) static_cast<void>(address)
-#define CHAINFS_TASK_TAKEN_OVER(address) static_cast<void>(address)
-#define CHAINFS_TASK_BODY
 #endif
 
 namespace chainfs::jobs {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/stream/stream_copier.h"
 
+#include "jobs/copy/compress_key.h"
+#include "jobs/copy/populate_sink.h"
+
 namespace chainfs::jobs {
 namespace {
 
@@ -13,7 +16,9 @@ CopySelection WhatIsBetween(const LayerStack& below, uint32_t between) {
 }  // namespace
 
 StreamCopier::StreamCopier(WritableImage& top, std::shared_ptr<const LayerStack> below,
-                           uint32_t between)
-    : source_(below), sink_(top), ranges_(source_, sink_, WhatIsBetween(*below, between)) {}
+                           uint32_t between, std::optional<ImageCompression> compression)
+    : source_(below),
+      sink_(WithCompression(std::make_unique<PopulateSink>(top), top, compression)),
+      ranges_(source_, *sink_, WhatIsBetween(*below, between)) {}
 
 }  // namespace chainfs::jobs

@@ -18,8 +18,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
-#include "jobs/copy/populate_sink.h"
+#include "jobs/copy/copy_sink.h"
 #include "jobs/copy/range_copier.h"
 #include "jobs/copy/stack_source.h"
 
@@ -28,14 +29,16 @@ namespace chainfs::jobs {
 class StreamCopier {
  public:
   // `below` is everything beneath `top`, of which the first `between` layers are to be left out;
-  // its next layer, if there is one, is the base. `top` outlives the copier.
-  StreamCopier(WritableImage& top, std::shared_ptr<const LayerStack> below, uint32_t between);
+  // its next layer, if there is one, is the base. `top` outlives the copier; it can hold what is to
+  // be compressed.
+  StreamCopier(WritableImage& top, std::shared_ptr<const LayerStack> below, uint32_t between,
+               std::optional<ImageCompression> compression);
 
   RangeCopier& ranges() { return ranges_; }
 
  private:
   StackSource source_;
-  PopulateSink sink_;
+  const std::unique_ptr<CopySink> sink_;
   RangeCopier ranges_;
 };
 

@@ -16,7 +16,7 @@ StreamEstimate::StreamEstimate(DiskPtr disk, StreamPlan plan, LeftOutLayers left
       left_out_(std::move(left_out)),
       source_(plan_.length()) {
   if (!plan_.nothing_to_do())
-    copier_.emplace(*plan_.top->image->writer(), plan_.below, plan_.dropped());
+    copier_.emplace(*plan_.top->image->writer(), plan_.below, plan_.dropped(), plan_.compression);
 }
 
 uint64_t StreamEstimate::chunk_size() const { return kLookChunk; }

@@ -19,6 +19,8 @@ struct StreamPlan {
   LayerPtr base;   // stays; null: nothing does
   Layers between;  // strictly between top and base; all below top when there is no base
   std::shared_ptr<const LayerStack> below;  // all below top; null when nothing is
+  // Of what is copied; one that top can hold.
+  std::optional<ImageCompression> compression;
 
   // Nothing is to be left out.
   bool nothing_to_do() const { return between.empty(); }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/stream/stream_type.h"
 
-#include <fmt/format.h>
-
 #include <utility>
 
 #include "ctl/verbs/verb_table.h"
+#include "jobs/copy/compress_key.h"
 #include "jobs/stream/space_check.h"
 #include "jobs/stream/stream_estimate.h"
 #include "jobs/stream/stream_plan.h"
@@ -16,28 +15,22 @@ namespace {
 
 constexpr std::string_view kStream = "stream";
 
-// Compression of what is merged is not offered; only its absence may be asked for.
-Status RefuseCompression(const verbs::Arguments& arguments) {
-  const std::string word = arguments.Text("compress").value_or("none");
-  if (word == "none" || word == "no" || word == "off") return {};
-  return Fail(ErrorKind::kUnsupported,
-              fmt::format("compress={}: this release does not compress; leave it out", word));
-}
-
 verbs::Arguments CommandOf(const StreamPlan& plan, bool remove) {
   verbs::Arguments command;
   command.Set("top", plan.top->path);
   if (plan.base) command.Set("base", plan.base->path);
   if (remove) command.Set("delete", "yes");
+  if (plan.compression) command.Set("compress", CompressionName(*plan.compression));
   return command;
 }
 
 Result<JobPlan> PlanStreamJob(Catalog& catalog, const JobCommand& command) {
   const verbs::Arguments& arguments = command.arguments;
-  CHAINFS_TRY(RefuseCompression(arguments));
   CHAINFS_ASSIGN(const bool removes, arguments.Switch("delete", false));
   CHAINFS_ASSIGN(StreamPlan plan,
                  PlanStream(catalog, *command.disk, arguments.Text("top"), arguments.Text("base")));
+  CHAINFS_ASSIGN(plan.compression, CompressionWanted(arguments));
+  CHAINFS_TRY(CheckCompression(*plan.top, plan.compression));
   const RemoveLayers remove = !removes             ? RemoveLayers::kNo
                               : command.privileged ? RemoveLayers::kAnywhere
                                                    : RemoveLayers::kInSources;

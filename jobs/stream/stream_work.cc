@@ -24,7 +24,8 @@ StreamWork::StreamWork(Catalog& catalog, DiskPtr disk, StreamPlan plan, RemoveLa
       cluster_size_(top_.cluster_size()),
       length_(plan_.length()),
       source_(length_) {
-  if (!plan_.nothing_to_do()) copier_.emplace(top_, plan_.below, plan_.dropped());
+  if (!plan_.nothing_to_do())
+    copier_.emplace(top_, plan_.below, plan_.dropped(), plan_.compression);
 }
 
 Result<std::optional<BackingReference>> StreamWork::NewBacking() const {

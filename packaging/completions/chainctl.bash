@@ -32,8 +32,8 @@ _chainctl() {
     local verb='' disk='' index=1 count=0
     for ((; index < cword; index++)); do
         case ${words[index]} in
-            --base | --top | --speed | --on-error | --id | --generation | --timeout | --progress | \
-                --target | --svg | --width | --size | --backing | --backing-format | -o | --then | \
+            --base | --top | --speed | --compress | --on-error | --id | --generation | --timeout | \
+                --progress | --target | --svg | --width | --size | --backing | --backing-format | -o | --then | \
                 --copy-mode)
                 ((index++))
                 ;;
@@ -67,6 +67,10 @@ _chainctl() {
             ;;
         --backing-format)
             _chainctl_reply -W $'qcow2\nraw'
+            return
+            ;;
+        --compress)
+            _chainctl_reply -W $'none\nzlib\nzstd'
             return
             ;;
         --on-error)
@@ -105,7 +109,7 @@ _chainctl() {
         esac
         case $verb in
             map) options+=' --svg --width --lanes --bar' ;;
-            stream) options+=" --base --top --speed --on-error --id --generation --dry-run
+            stream) options+=" --base --top --speed --compress --on-error --id --generation --dry-run
                 --delete --background $waiting" ;;
             snapshot) options+=' --target -o --id --generation --dry-run' ;;
             wait) options+=" $waiting" ;;

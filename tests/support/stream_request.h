@@ -20,6 +20,7 @@ struct StreamRequest {
   uint64_t speed = 0;  // bytes per second
   OnError on_error = OnError::kReport;
   RemoveLayers remove = RemoveLayers::kNo;
+  std::optional<std::string> compress = {};
   std::optional<uint64_t> generation = {};
   bool dry_run = false;
 };
@@ -28,6 +29,7 @@ struct StreamRequest {
 inline verbs::Arguments ArgumentsOf(const StreamRequest& request) {
   verbs::Arguments arguments;
   arguments.SetIf("top", request.top).SetIf("base", request.base);
+  arguments.SetIf("compress", request.compress);
   if (!request.id.empty()) arguments.Set("id", request.id);
   if (request.speed != 0) arguments.Set("speed", std::to_string(request.speed));
   arguments.Set("on-error", OnErrorName(request.on_error));
