@@ -80,6 +80,12 @@ int OpenDisk(MountContext& mount, fuse_req_t req, const NodePtr& node, int flags
     file->ticket = *std::move(ticket);
   } else {
     file->ticket = disk.access().CountReader();
+    if (disk.access().closed()) {
+      return mount.control.errors.OperationRefused(
+          node->served.get(), "open", ENOENT,
+          fmt::format("{} is just going away: the job that held this point in time has ended",
+                      disk.name()));
+    }
   }
   if (mount.options.direct_io) {
     file->way = WayIn::kDirect;

@@ -80,10 +80,26 @@ CatalogEntry CandidateMatcher::MatchOne(Candidate candidate, ChainOpener& opener
   // A record's names, too, count by the files that they lead to.
   for (const std::string& kept : candidate.keeps) {
     const Result<FileId> id = roots_.Follow(*sources_.directory(candidate.source), kept);
-    if (id) entry.also_below.push_back(*id);
+    if (id) entry.kept_below.push_back(*id);
   }
   entry.candidate = std::move(candidate);
   return entry;
+}
+
+void CandidateMatcher::ShutOut(CatalogEntry& entry) {
+  const LeftOutMarks::Mark* const mark = marks_.ShutOut(entry);
+  if (mark == nullptr) return;
+  chains_.Retire(entry, mark->contents.kind == MarkKind::kChanged);
+  entry.shut_out = true;
+  entry.failed_to_open = false;
+  entry.error =
+      Error{.kind = ErrorKind::kBusy,
+            .message = EscapeText(fmt::format("{}: {}", entry.candidate.path, mark->Reason()))};
+  if (mark->contents.kind != MarkKind::kChanged) return;
+  // What it was made for is not there any more, so it keeps nothing from being written.
+  entry.also_below.clear();
+  entry.walked.leads_to.clear();
+  if (entry.walked.files.size() > 1) entry.walked.files.resize(1);
 }
 
 CatalogEntries CandidateMatcher::Match(std::vector<Candidate> candidates, ChainOpener& opener,
@@ -92,6 +108,7 @@ CatalogEntries CandidateMatcher::Match(std::vector<Candidate> candidates, ChainO
   std::map<FileId, std::pair<std::string, bool>> tops;  // path, and whether the user named it
   for (Candidate& candidate : candidates) {
     CatalogEntry entry = MatchOne(std::move(candidate), opener, old);
+    ShutOut(entry);
     const std::string path = entry.candidate.path;
     if (entry.stat) {
       const auto [first, is_new] =

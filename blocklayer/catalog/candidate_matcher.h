@@ -7,14 +7,15 @@
 #pragma once
 
 #include "blocklayer/catalog/chain_set.h"
+#include "blocklayer/catalog/left_out_marks.h"
 
 namespace chainfs {
 
 class CandidateMatcher {
  public:
   // The references outlive this.
-  CandidateMatcher(Roots& roots, Sources& sources, ChainSet& chains)
-      : roots_(roots), sources_(sources), chains_(chains) {}
+  CandidateMatcher(Roots& roots, Sources& sources, ChainSet& chains, const LeftOutMarks& marks)
+      : roots_(roots), sources_(sources), chains_(chains), marks_(marks) {}
 
   // The entries of the candidates: those of `old` that are still the same, taken from there, and
   // new ones, walked but not opened yet.
@@ -26,9 +27,13 @@ class CandidateMatcher {
   CatalogEntry NewEntry(const Candidate& candidate, const Result<FileStat>& stat,
                         ChainOpener& opener, CatalogEntry* before);
 
+  // Its disk goes, if a mark says that it must have none.
+  void ShutOut(CatalogEntry& entry);
+
   Roots& roots_;
   Sources& sources_;
   ChainSet& chains_;
+  const LeftOutMarks& marks_;
 };
 
 }  // namespace chainfs

@@ -18,7 +18,8 @@ Catalog::Catalog(CatalogOptions options)
       parts_(std::make_unique<CatalogParts>(std::move(options), *this, [this] { (void)Rescan(); })),
       records_(parts_->records),
       leases_(parts_->leases),
-      new_images_(parts_->new_images) {
+      new_images_(parts_->new_images),
+      moves_(*parts_) {
   SetRepairs(&parts_->repairs);
 }
 
@@ -163,7 +164,8 @@ Status Catalog::AllowWriting(const DiskPtr& disk) {
     const Turn turn(parts_->mu);
     if (options().read_only) return Fail(ErrorKind::kReadOnly, std::string(kMountReadOnly));
     const CatalogEntry* const entry = parts_->chains.EntryOf(disk.get());
-    if (entry == nullptr || parts_->marks.Of(*entry) == nullptr) {
+    const LeftOutMarks::Mark* const mark = entry == nullptr ? nullptr : parts_->marks.Of(*entry);
+    if (mark == nullptr || mark->contents.kind != MarkKind::kMerged) {
       return Fail(
           ErrorKind::kInvalidArgument,
           fmt::format("{}: no stream has left it out, so there is nothing to thaw", disk->name()));

@@ -31,6 +31,7 @@
 
 #include "blocklayer/catalog/catalog_observer.h"
 #include "blocklayer/catalog/catalog_types.h"
+#include "blocklayer/catalog/chain_moves.h"
 #include "blocklayer/catalog/layer_leases.h"
 #include "blocklayer/catalog/new_image.h"
 #include "blocklayer/catalog/record_store.h"
@@ -72,6 +73,8 @@ class Catalog final : public ShownLists {
   Result<LayerPtr> FindLayer(const Disk& disk, std::string_view name) const;
   // For a job that writes to a layer below the active one.
   LayerLeases& leases() { return leases_; }
+  // For a job that changes which layers the chain of a disk has.
+  ChainMoves& moves() { return moves_; }
   // For a job that makes an image.
   NewImages& new_images() { return new_images_; }
   // How the header of `overlay`, a layer of `disk`, should name `backing`, one below it: in the
@@ -122,6 +125,7 @@ class Catalog final : public ShownLists {
   RecordStore& records_;
   LayerLeases& leases_;
   NewImages& new_images_;
+  ChainMoves moves_;
 };
 
 }  // namespace chainfs

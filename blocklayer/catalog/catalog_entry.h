@@ -37,6 +37,7 @@ struct CatalogEntry {
   DiskPtr disk;                  // null: `error` says why, or it was not tried yet
   std::optional<Error> error;
   bool failed_to_open = false;      // the error came after the walk
+  bool shut_out = false;            // the error is a job's mark: nobody expects a disk
   std::vector<FileStat> opened_as;  // the files of the chain when that happened
   Backoff opening;                  // when to try again, if the reason may pass
   Backoff thawing;                  // the same of making it writable
@@ -48,6 +49,7 @@ struct CatalogEntry {
   std::string hint;            // for people; constant once it has a disk
   // What it is built on, or may be, beside the layers of its disk or what was walked.
   std::vector<FileId> also_below;
+  std::vector<FileId> kept_below;  // what its record names, as long as it has no disk
 
   FileId id() const { return stat ? stat->id : FileId{}; }
   bool IsTriedAgain() const { return error && IsPassing(*error) && opening.next(); }

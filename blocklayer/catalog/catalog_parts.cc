@@ -30,7 +30,7 @@ CatalogParts::CatalogParts(CatalogOptions given, ShownLists& lists, std::functio
       marks(roots, sources, options.read_only),
       roles(chains, hidden, marks, pool, events, options.read_only),
       publisher(chains, hidden, records, events, lists, options.read_only),
-      matcher(roots, sources, chains),
+      matcher(roots, sources, chains, marks),
       opener(context, pool, repairs, marks, lists, events, options.read_only),
       dropped(roots, marks),
       recovery(roots, sources, chains, dropped, *context, pool.formats()),
@@ -59,6 +59,10 @@ CatalogParts::CatalogParts(CatalogOptions given, ShownLists& lists, std::functio
       needs(roots, sources, records, chains, hidden),
       removal(roots, chain_records, needs, marks, hidden, pauses, scanner),
       reverter(roots, sources, pool, chains, chain_records, hidden, marks, needs, roles, dropped,
-               scanner, events) {}
+               scanner, events),
+      mover(roots, sources, pool, chains, chain_records, hidden, marks, needs, dropped, scanner,
+            events, options.read_only),
+      targets(roots, pool, chains, marks, needs, target, names, scanner,
+              OpenersOf(roots, pool, options), options.read_only) {}
 
 }  // namespace chainfs

@@ -2,7 +2,7 @@
 //
 // CatalogParts: what a catalog is made of, and which lock guards what.
 //
-// Its invariants, CAT-1 to CAT-8, are in README.md.
+// Its invariants, CAT-1 to CAT-10, are in README.md.
 //
 // Locks: scan_mu, held by Rescan, so that one scan goes on at a time although it lets others in;
 // below it mu, held across the I/O of scans and changes (through Turn by all but scans); below it
@@ -16,6 +16,7 @@
 
 #include "blocklayer/catalog/backing_names.h"
 #include "blocklayer/catalog/catalog_types.h"
+#include "blocklayer/catalog/chain_mover.h"
 #include "blocklayer/catalog/layer_leases.h"
 #include "blocklayer/catalog/layer_removal.h"
 #include "blocklayer/catalog/new_image.h"
@@ -23,6 +24,7 @@
 #include "blocklayer/catalog/reverter.h"
 #include "blocklayer/catalog/scanner.h"
 #include "blocklayer/catalog/snapshotter.h"
+#include "blocklayer/catalog/target_images.h"
 
 namespace chainfs {
 
@@ -64,6 +66,8 @@ struct CatalogParts {
   LayerNeeds needs GUARDED_BY(mu);
   LayerRemoval removal GUARDED_BY(mu);
   Reverter reverter GUARDED_BY(mu);
+  ChainMover mover GUARDED_BY(mu);
+  TargetImages targets GUARDED_BY(mu);
 };
 
 }  // namespace chainfs

@@ -44,8 +44,8 @@ uint64_t HashOf(std::string_view text) {
 std::string_view SetField(ChainRecord& record, std::string_view key, const std::string& value,
                           std::string_view source) {
   if (key == "name") record.name = value;
-  if (key == "drop") {
-    ChainRecord::Dropped& dropped = record.drops.emplace_back();
+  if (key == "drop" || key == "stale") {
+    ChainRecord::Dropped& dropped = (key == "drop" ? record.drops : record.stale).emplace_back();
     const char* const end = value.data() + value.size();
     const char* const blank = std::from_chars(value.data(), end, dropped.inode).ptr;
     if (dropped.inode == 0 || end - blank < 2 || *blank != ' ') return "has no inode and path";
@@ -53,11 +53,12 @@ std::string_view SetField(ChainRecord& record, std::string_view key, const std::
     if (HasDotDot(path)) return "has \"..\" in a path";
     dropped.path = AbsolutePath(path, source);
   }
-  if (key == "format") {
+  if (key == "format" || key == "backing-format") {
     const std::optional<ImageFormat> format = ParseImageFormat(value);
     if (!format) return "has an unknown format";
-    record.format = *format;
+    (key == "format" ? record.format : record.backing_format) = *format;
   }
+  if (key == "held-for") record.held_for = value;
   std::string* path = nullptr;
   if (key == "active") path = &record.active;
   if (key == "origin") path = &record.origin;
@@ -86,9 +87,14 @@ RecordFields FieldsOf(const ChainRecord& record, std::string_view source) {
   add("format", std::string(record.format.name()));
   add("origin", StoredPath(record.origin, source));
   add("backing", StoredPath(record.backing, source));
+  add("held-for", record.held_for);
+  if (!record.held_for.empty()) add("backing-format", std::string(record.backing_format.name()));
   add("next", StoredPath(record.next, source));
   for (const ChainRecord::Dropped& dropped : record.drops) {
     add("drop", fmt::format("{} {}", dropped.inode, StoredPath(dropped.path, source)));
+  }
+  for (const ChainRecord::Dropped& stale : record.stale) {
+    add("stale", fmt::format("{} {}", stale.inode, StoredPath(stale.path, source)));
   }
   for (const std::string& root : record.roots) add("root", root);
   return fields;

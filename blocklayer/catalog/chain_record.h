@@ -29,6 +29,10 @@ struct ChainRecord {
   ImageFormat format = ImageFormat::kQcow2;  // of the active layer
   std::string origin;                        // what was active before the first snapshot
   std::string backing;                       // what the last snapshot froze
+  // The job that the last snapshot was for: what it froze is a point in time that the job holds,
+  // and the active layer is to be merged into it again. Else empty.
+  std::string held_for = {};
+  ImageFormat backing_format = ImageFormat::kQcow2;  // of `backing`, while it is held
   // The overlay that a snapshot is making: nothing was written to it yet, so it is no overlay that
   // counts. Empty when no snapshot is under way.
   std::string next;
@@ -40,6 +44,9 @@ struct ChainRecord {
     bool operator==(const Dropped&) const = default;
   };
   std::vector<Dropped> drops = {};
+  // Layers that the chain left when it went on with one below, top first: what they are built on
+  // changes. They are to be marked so (left_out.h).
+  std::vector<Dropped> stale = {};
   // Directories outside the sources that hold layers of the chain.
   std::vector<std::string> roots;
   bool operator==(const ChainRecord&) const = default;

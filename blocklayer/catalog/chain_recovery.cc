@@ -19,7 +19,7 @@ void ChainRecovery::Finish(const std::vector<InterruptedChange>& interrupted) {
           &sources_.records(entry.candidate.source) == &sources_.records(snapshot.source);
       if (!owns) continue;
       if (Status finished = FinishOne(entry, snapshot); !finished) {
-        entry.hint = fmt::format("an interrupted snapshot could not be cleaned up: {}",
+        entry.hint = fmt::format("an interrupted change of its layers could not be cleaned up: {}",
                                  finished.error().message);
       }
     }
@@ -29,7 +29,10 @@ void ChainRecovery::Finish(const std::vector<InterruptedChange>& interrupted) {
 Status ChainRecovery::FinishOne(const CatalogEntry& entry, const InterruptedChange& snapshot) {
   ChainRecord record = snapshot.contents;
   RecordDirectory& store = sources_.records(snapshot.source);
-  if (!record.drops.empty()) CHAINFS_TRY(dropped_.Remove(store, snapshot.record, record, nullptr));
+  if (!record.drops.empty() || !record.stale.empty()) {
+    CHAINFS_TRY(dropped_.Mark(snapshot.source, entry.id(), record));
+    CHAINFS_TRY(dropped_.Remove(store, snapshot.record, record, nullptr));
+  }
   if (record.next.empty()) return {};
   CHAINFS_ASSIGN(const FileLocation location, roots_.Find(record.next, record.roots));
   const Result<std::optional<FileId>> unused = UnusedOverlay(entry, location, record);

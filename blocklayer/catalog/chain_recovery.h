@@ -4,7 +4,8 @@
 // second. The overlay that it was making holds nothing, and the old active layer is still the
 // active one. The overlay is removed, but only if it still is empty and built on that layer, or has
 // no header yet, and only while we hold the locks for writing that layer, so that no other daemon
-// can be in the midst of this snapshot. A revert that was interrupted is ended in the same way.
+// can be in the midst of this snapshot. A revert that was interrupted is ended in the same way, and
+// so is what follows once a chain went on with a layer below.
 //
 // Threads: all methods need CatalogParts::mu.
 #pragma once

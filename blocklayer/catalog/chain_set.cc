@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
@@ -31,12 +32,30 @@ Status ChainSet::Move(CatalogEntry& entry, Candidate to) {
               EscapeText(fmt::format("{}: it is in view already; choose another target", to.path)));
 }
 
-void ChainSet::Retire(CatalogEntry& entry) {
+CatalogEntry& ChainSet::TakePlace(CatalogEntry& entry, const std::set<FileId>& replaced,
+                                  Candidate to, const FileId& id) {
+  for (auto other = entries_.begin(); other != entries_.end();) {
+    if (&other->second == &entry || !replaced.contains(other->second.id())) {
+      ++other;
+      continue;
+    }
+    Retire(other->second, true);
+    other = entries_.erase(other);
+  }
+  const std::string path = to.path;
+  if (!Move(entry, std::move(to))) std::abort();
+  CatalogEntry& moved = entries_.at(path);
+  moved.stat = FileStat{.id = id};
+  moved.hint.clear();
+  return moved;
+}
+
+void ChainSet::Retire(CatalogEntry& entry, bool outdated) {
   if (entry.disk == nullptr) return;
   // Whoever has it open keeps it; nobody else may start to write.
   (void)entry.disk->StopWriting();
   entry.disk->access().SetReason("its image was renamed, removed or replaced");
-  ghosts_.push_back(entry.disk);
+  ghosts_.push_back({.disk = entry.disk, .outdated = outdated});
   events_.Add(
       [disk = std::move(entry.disk)](CatalogObserver& observer) { observer.DiskRemoved(disk); });
   entry.disk = nullptr;
@@ -65,14 +84,15 @@ std::vector<DiskPtr> ChainSet::DropLayersBetween(const LayerPtr& top, const Laye
 
 std::vector<DiskPtr> ChainSet::Ghosts() const {
   std::vector<DiskPtr> disks;
-  for (const std::weak_ptr<Disk>& ghost : ghosts_) {
-    if (DiskPtr disk = ghost.lock()) disks.push_back(std::move(disk));
+  for (const Ghost& ghost : ghosts_) {
+    if (ghost.outdated) continue;
+    if (DiskPtr disk = ghost.disk.lock()) disks.push_back(std::move(disk));
   }
   return disks;
 }
 
 void ChainSet::ForgetGhosts() {
-  std::erase_if(ghosts_, [](const std::weak_ptr<Disk>& ghost) { return ghost.expired(); });
+  std::erase_if(ghosts_, [](const Ghost& ghost) { return ghost.disk.expired(); });
 }
 
 }  // namespace chainfs

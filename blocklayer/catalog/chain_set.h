@@ -28,25 +28,37 @@ class ChainSet {
   CatalogEntry* EntryOf(const Disk* disk);
   // Gives the entry another path; kExists, and nothing has changed, when that is somebody's.
   Status Move(CatalogEntry& entry, Candidate to);
-  // The disk of the entry, if it has one, leaves the view.
-  void Retire(CatalogEntry& entry);
+  // The entry takes the path of `to`, the file `id`; the entries of the files `replaced`, `id`
+  // among them, leave the view. The entry as it is now. Whoever has that path must be one of these.
+  CatalogEntry& TakePlace(CatalogEntry& entry, const std::set<FileId>& replaced, Candidate to,
+                          const FileId& id);
+  // The disk of the entry, if it has one, leaves the view. `outdated`: what it is built on is not
+  // what it was made for any more, and it keeps nobody from writing that.
+  void Retire(CatalogEntry& entry, bool outdated = false);
   // Publishes a list of layers without those between `top` and `base` (null: nothing is below
   // `top`) to every disk whose chain contains both, ghosts, too. The disks in view that changed.
   std::vector<DiskPtr> DropLayersBetween(const LayerPtr& top, const LayerPtr& base);
 
+  // Those that are not outdated.
   std::vector<DiskPtr> Ghosts() const;
   size_t ghosts() const { return ghosts_.size(); }
   // Lets go of those that nobody has open.
   void ForgetGhosts();
 
-  // Files that reverts dropped, and that are still there.
+  // Files that are there, but count as built on nothing: what reverts dropped, and what chains have
+  // left that went on with a layer beneath.
   const std::set<FileId>& condemned() const { return condemned_; }
   void SetCondemned(std::set<FileId> condemned) { condemned_ = std::move(condemned); }
 
  private:
+  struct Ghost {
+    std::weak_ptr<Disk> disk;
+    bool outdated = false;
+  };
+
   EventQueue& events_;
   CatalogEntries entries_;
-  std::vector<std::weak_ptr<Disk>> ghosts_;
+  std::vector<Ghost> ghosts_;
   std::set<FileId> condemned_;
 };
 

@@ -29,6 +29,25 @@ Status DroppedLayers::RemoveOne(const ChainRecord::Dropped& dropped, const Chain
   return {};
 }
 
+Status DroppedLayers::Mark(size_t source, const FileId& active, ChainRecord& record) {
+  CHAINFS_TRY(marks_.Remove(active));
+  for (const ChainRecord::Dropped& stale : record.stale) {
+    CHAINFS_ASSIGN(const FileLocation location, roots_.Find(stale.path, record.roots));
+    const Result<FileId> id = location.directory->WhereLeads(location.name);
+    const bool gone = !id && id.error().kind == ErrorKind::kNotFound;
+    if (gone || (id && id->inode != stale.inode)) continue;
+    CHAINFS_TRY(id);
+    CHAINFS_TRY(marks_.AddOne(source,
+                              {.path = stale.path,
+                               .inode = stale.inode,
+                               .into = record.active,
+                               .kind = MarkKind::kChanged},
+                              *id));
+  }
+  record.stale.clear();
+  return {};
+}
+
 Status DroppedLayers::Remove(RecordDirectory& store, const std::string& file, ChainRecord& record,
                              std::vector<std::string>* removed) {
   while (!record.drops.empty()) {
@@ -42,6 +61,7 @@ Status DroppedLayers::Remove(RecordDirectory& store, const std::string& file, Ch
   }
   // Without the record the chain would be what the record says now.
   const bool says_nothing = record.active == record.origin && record.next.empty() &&
+                            record.stale.empty() &&
                             StemOf(FileNameOf(record.origin)) == record.name;
   return says_nothing ? store.Remove(file)
                       : store.Write(file, FormatChainRecord(record, store.source_path()));

@@ -39,8 +39,16 @@ bool EntryOpener::IsWorthOpening(CatalogEntry& entry) {
   return asked || entry.opening.IsDue();
 }
 
-Status EntryOpener::CheckOpenable(const CatalogEntry& entry, const LayerUsers& written) {
+Status EntryOpener::CheckOpenable(const CatalogEntry& entry, const LayerUsers& written) const {
   CHAINFS_TRY(CheckChainName(entry.name));
+  if (const LeftOutMarks::Mark* const mark = marks_.Uncovered(entry.walked.files)) {
+    return Fail(ErrorKind::kBusy,
+                EscapeText(fmt::format("{}: {} writes to {}, which it is built on, or has not "
+                                       "finished doing so; only {} and what is built on it are "
+                                       "whole",
+                                       entry.candidate.path, mark->contents.job,
+                                       mark->contents.path, mark->contents.into)));
+  }
   for (const LayerFile& file : entry.walked.files) {
     const auto writer = written.find(file.stat.id);
     if (writer == written.end()) continue;
@@ -133,7 +141,9 @@ Status EntryOpener::MakeDisk(CatalogEntry& entry, Layers layers, const LayerUser
   const auto backed_by = backed.find(entry.id());
   const LeftOutMarks::Mark* const mark = marks_.Of(entry);
   entry.frozen = read_only_ || backed_by != backed.end() || mark != nullptr || !image.writable();
-  if (backed_by != backed.end()) {
+  if (const LeftOutMarks::Mark* const changing = marks_.Changing(entry); changing && !read_only_) {
+    entry.frozen_because = changing->Reason();
+  } else if (backed_by != backed.end()) {
     entry.frozen_because = fmt::format("read-only: {}", BuiltOn(backed_by->second));
   } else if (mark != nullptr && !read_only_) {
     entry.frozen_because = mark->Reason();

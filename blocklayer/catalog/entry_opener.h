@@ -37,7 +37,7 @@ class EntryOpener {
  private:
   // Whether a broken one is worth another attempt at opening it.
   bool IsWorthOpening(CatalogEntry& entry);
-  static Status CheckOpenable(const CatalogEntry& entry, const LayerUsers& written);
+  Status CheckOpenable(const CatalogEntry& entry, const LayerUsers& written) const;
   Result<Layers> OpenLayers(const CatalogEntry& entry, ChainOpener& opener,
                             const LayerUsers& backed, const std::optional<Error>& before);
   Status MakeDisk(CatalogEntry& entry, Layers layers, const LayerUsers& backed);

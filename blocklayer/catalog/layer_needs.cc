@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <algorithm>
+#include <utility>
 
 #include "blocklayer/base/percent_text.h"
 #include "blocklayer/catalog/name_rules.h"
@@ -48,32 +49,68 @@ std::string LayerNeeds::Because(const FileId& id, const std::string& path, const
   return BecauseOfRecords(id, path, sight);
 }
 
+std::string LayerNeeds::BecauseOfEntry(const CatalogEntry& entry, const FileId& id,
+                                       const std::string& path, const Sight& sight) {
+  std::vector<FileId> chain;
+  if (entry.disk != nullptr) chain = ChainOf(*entry.disk);
+  for (const FileId& below : entry.walked.Below()) chain.push_back(below);
+  chain.insert(chain.end(), entry.also_below.begin(), entry.also_below.end());
+  if (entry.disk == nullptr) {
+    chain.insert(chain.end(), entry.kept_below.begin(), entry.kept_below.end());
+  }
+  const std::vector<std::string>& kept = entry.candidate.keeps;
+  const bool needs = Needs(chain, id, sight) ||
+                     (entry.disk == nullptr && std::ranges::find(kept, path) != kept.end());
+  return needs ? fmt::format("{} is built on it", entry.name) : "";
+}
+
+std::string LayerNeeds::BecauseOfGhost(const Disk& ghost, const FileId& id, const Sight& sight) {
+  if (sight.gone.contains(ghost.chain()->active->id)) return {};
+  if (!Needs(ChainOf(ghost), id, sight)) return {};
+  return fmt::format("{}, which is still open, is built on it", ghost.name());
+}
+
 std::string LayerNeeds::BecauseOfChains(const FileId& id, const std::string& path,
                                         const Sight& sight) {
   for (const auto& [top, entry] : chains_.entries()) {
     if (sight.gone.contains(entry.id())) continue;
-    if (entry.id() == id) {
-      std::string why = BecauseOfItself(entry);
-      if (!why.empty()) return why;
-      continue;
-    }
-    std::vector<FileId> chain;
-    if (entry.disk != nullptr) chain = ChainOf(*entry.disk);
-    for (const FileId& below : entry.walked.Below()) chain.push_back(below);
-    chain.insert(chain.end(), entry.also_below.begin(), entry.also_below.end());
-    if (Needs(chain, id, sight)) return fmt::format("{} is built on it", entry.name);
-    const std::vector<std::string>& kept = entry.candidate.keeps;
-    if (entry.disk == nullptr && std::ranges::find(kept, path) != kept.end()) {
-      return fmt::format("{} is built on it", entry.name);
-    }
+    std::string why =
+        entry.id() == id ? BecauseOfItself(entry) : BecauseOfEntry(entry, id, path, sight);
+    if (!why.empty()) return why;
   }
   for (const DiskPtr& ghost : chains_.Ghosts()) {
-    if (sight.gone.contains(ghost->chain()->active->id)) continue;
-    if (Needs(ChainOf(*ghost), id, sight)) {
-      return fmt::format("{}, which is still open, is built on it", ghost->name());
-    }
+    if (std::string why = BecauseOfGhost(*ghost, id, sight); !why.empty()) return why;
   }
   return {};
+}
+
+std::vector<std::string> LayerNeeds::UsersOf(const Layer& layer, const Sight& sight) {
+  std::vector<std::string> users;
+  const auto add = [&](std::string why) {
+    if (!why.empty()) users.push_back(std::move(why));
+  };
+  for (const auto& [top, entry] : chains_.entries()) {
+    if (sight.gone.contains(entry.id())) continue;
+    if (entry.id() != layer.id) {
+      add(BecauseOfEntry(entry, layer.id, layer.path, sight));
+      continue;
+    }
+    if (!entry.candidate.record.empty()) add("it is the active layer of " + entry.name);
+    if (entry.disk != nullptr && entry.disk->access().writers() > 0) add("it is open for writing");
+  }
+  for (const DiskPtr& ghost : chains_.Ghosts()) add(BecauseOfGhost(*ghost, layer.id, sight));
+  // Those in view were asked.
+  HiddenUsers::Around unseen;
+  for (const HiddenOverlays::Overlay& overlay : *sight.around) {
+    const auto shown = chains_.entries().find(overlay.file.location.path);
+    if (shown == chains_.entries().end()) unseen.push_back(overlay);
+  }
+  Sight rest = sight;
+  rest.around = &unseen;
+  add(BecauseOfHidden(layer.id, rest));
+  add(BecauseOfRecords(layer.id, layer.path, sight));
+  if (layer.image->file().LockedByOthers()) add("another process uses it");
+  return users;
 }
 
 std::string LayerNeeds::BecauseOfHidden(const FileId& id, const Sight& sight) {
@@ -85,6 +122,7 @@ std::string LayerNeeds::BecauseOfHidden(const FileId& id, const Sight& sight) {
   if (sight.around == nullptr) return {};
   for (const HiddenOverlays::Overlay& overlay : *sight.around) {
     const FileId& top = overlay.file.stat.id;
+    if (chains_.condemned().contains(top)) continue;
     if (top == sight.skipped || sight.gone.contains(top) || !Needs(overlay.below, id, sight)) {
       continue;
     }
@@ -120,6 +158,7 @@ std::string LayerNeeds::BecauseOfRecords(const FileId& id, const std::string& pa
   const Result<std::vector<RecordStore::Record>> jobs = records_.ReadAll("job-");
   if (!jobs) return "the records cannot be read";
   for (const RecordStore::Record& job : *jobs) {
+    if (!sight.own_job.empty() && job.name == "job-" + sight.own_job) continue;
     if (NamesAsValue(job.contents, path)) return fmt::format("the record {} names it", job.name);
   }
   return {};

@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "blocklayer/catalog/chain_set.h"
 #include "blocklayer/catalog/hidden_users.h"
@@ -27,6 +28,7 @@ class LayerNeeds {
     std::set<FileId> gone = {};          // tops of chains that are as good as removed
     std::optional<FileId> skipped = {};  // a chain that contains this one does not need the layer
     std::string own_record = {};         // the record of the chain with this active layer
+    std::string own_job = {};            // the record of the job with this id
     const HiddenUsers::Around* around = nullptr;  // overlays that were just seen; these count
   };
 
@@ -38,6 +40,9 @@ class LayerNeeds {
   // Why somebody needs the file; empty when nobody does.
   std::string Because(const FileId& id, const std::string& path, const Sight& sight);
   std::string BecauseOfRecords(const FileId& id, const std::string& path, const Sight& sight);
+  // Everybody who is built on the layer, or else would find it changed: one phrase each. That its
+  // own disk is being read is no matter. With `around`.
+  std::vector<std::string> UsersOf(const Layer& layer, const Sight& sight);
   // As a disk of its own.
   static std::string BecauseOfItself(const CatalogEntry& entry);
   // The layers of `left_out`, which a stream leaves out beneath `top`, that nobody needs, top
@@ -45,6 +50,9 @@ class LayerNeeds {
   Layers UnneededOf(const Layer& top, const Layers& left_out, const HiddenUsers::Around& around);
 
  private:
+  std::string BecauseOfEntry(const CatalogEntry& entry, const FileId& id, const std::string& path,
+                             const Sight& sight);
+  std::string BecauseOfGhost(const Disk& ghost, const FileId& id, const Sight& sight);
   std::string BecauseOfChains(const FileId& id, const std::string& path, const Sight& sight);
   std::string BecauseOfHidden(const FileId& id, const Sight& sight);
 

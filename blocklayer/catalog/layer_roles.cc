@@ -26,6 +26,7 @@ LayerUsers LayerRoles::Backed() {
       add_disk(*entry.disk);
       continue;
     }
+    for (const FileId& id : entry.kept_below) add(id, entry.name);
     for (const FileId& id : entry.walked.Below()) {
       if (id != entry.id()) add(id, entry.name);
     }
@@ -65,7 +66,7 @@ bool LayerRoles::Freeze(CatalogEntry& entry, const LayerUser& user) {
   // Fewer locks cannot conflict.
   (void)pool_.SetRole(entry.disk->chain()->active, LayerRole::kBacking);
   entry.frozen = true;
-  entry.frozen_because = fmt::format("read-only: {}", BuiltOn(user));
+  entry.frozen_because = ReasonOf(entry, user);
   events_.Add([disk = entry.disk](CatalogObserver& observer) { observer.AccessChanged(disk); });
   return true;
 }
@@ -97,6 +98,12 @@ void LayerRoles::Thaw(CatalogEntry& entry) {
   events_.Add([disk = entry.disk](CatalogObserver& observer) { observer.AccessChanged(disk); });
 }
 
+std::string LayerRoles::ReasonOf(const CatalogEntry& entry, const LayerUser& user) const {
+  // That is the news.
+  const LeftOutMarks::Mark* const mark = marks_.Changing(entry);
+  return mark != nullptr ? mark->Reason() : fmt::format("read-only: {}", BuiltOn(user));
+}
+
 void LayerRoles::Update(const LayerUsers& backed) {
   for (auto& [path, entry] : chains_.entries()) {
     if (entry.disk == nullptr || read_only_) continue;
@@ -105,7 +112,7 @@ void LayerRoles::Update(const LayerUsers& backed) {
       (void)Freeze(entry, user->second);
     } else if (user != backed.end()) {
       entry.thawing.Reset();
-      entry.frozen_because = fmt::format("read-only: {}", BuiltOn(user->second));
+      entry.frozen_because = ReasonOf(entry, user->second);
     } else if (const LeftOutMarks::Mark* const mark = marks_.Of(entry); mark != nullptr) {
       entry.thawing.Reset();
       if (entry.frozen || Freeze(entry, {})) entry.frozen_because = mark->Reason();

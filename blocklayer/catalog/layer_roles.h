@@ -36,6 +36,8 @@ class LayerRoles {
   void Thaw(CatalogEntry& entry);
 
  private:
+  // Why an entry with such a user is read-only.
+  std::string ReasonOf(const CatalogEntry& entry, const LayerUser& user) const;
   // False while somebody has it open for writing.
   bool Freeze(CatalogEntry& entry, const LayerUser& user);
 

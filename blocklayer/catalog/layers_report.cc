@@ -53,6 +53,9 @@ std::vector<LayerReport> ReportLayers(ChainSet& chains, LayerRoles& roles,
     const LeftOutMarks::Mark* const mark = top == tops.end() ? nullptr : marks.Of(*top->second);
     if (user != backed.end()) {
       report.reason = BuiltOn(user->second);
+    } else if (mark != nullptr && (mark->contents.kind == MarkKind::kChanging ||
+                                   mark->contents.kind == MarkKind::kTarget)) {
+      report.reason = mark->Reason();
     } else if (mark != nullptr) {
       report.reason = LayerNeeds::BecauseOfItself(*top->second);
       if (report.reason.empty()) report.reason = needs.BecauseOfRecords(id, report.path, {});

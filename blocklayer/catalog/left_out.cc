@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "blocklayer/catalog/chain_record.h"
@@ -12,6 +13,9 @@ namespace chainfs {
 namespace {
 
 constexpr std::string_view kInodeKey = "inode";
+constexpr std::string_view kStateKey = "state";  // without it, merged: all that older daemons knew
+constexpr std::string_view kJobKey = "job";
+constexpr std::array<std::string_view, 4> kStates = {"", "changing", "changed", "target"};
 
 }  // namespace
 
@@ -20,7 +24,7 @@ std::string LeftOutName(const LeftOut& mark) {
   return fmt::format("{}{}-{}", kLeftOutPrefix, name.substr(0, kMaxNameInFileName), mark.inode);
 }
 
-// The record of a chain that consists of this file, with one key more.
+// The record of a chain that consists of this file, with some keys more.
 std::string FormatLeftOut(const LeftOut& mark, std::string_view source) {
   const ChainRecord record{.name = "merged",
                            .active = mark.path,
@@ -31,6 +35,10 @@ std::string FormatLeftOut(const LeftOut& mark, std::string_view source) {
                            .roots = {}};
   RecordFields fields = FieldsOf(record, source);
   fields.push_back({.key = std::string(kInodeKey), .value = fmt::format("{}", mark.inode)});
+  const std::string_view state = kStates[static_cast<size_t>(mark.kind)];
+  if (!state.empty())
+    fields.push_back({.key = std::string(kStateKey), .value = std::string(state)});
+  if (!mark.job.empty()) fields.push_back({.key = std::string(kJobKey), .value = mark.job});
   return FormatRecord(fields);
 }
 
@@ -38,6 +46,15 @@ Result<LeftOut> ParseLeftOut(std::string_view text, std::string_view source) {
   CHAINFS_ASSIGN(const RecordFields fields, ParseRecord(text));
   CHAINFS_ASSIGN(ChainRecord record, ChainRecordOf(fields, source));
   LeftOut mark{.path = std::move(record.active), .inode = 0, .into = std::move(record.backing)};
+  for (const RecordField& field : fields) {
+    if (field.key == kJobKey) mark.job = field.value;
+    if (field.key != kStateKey) continue;
+    const auto state = std::ranges::find(kStates, field.value);
+    if (state == kStates.end()) {
+      return Fail(ErrorKind::kUnsupported, fmt::format("\"{}\" is no state", field.value));
+    }
+    mark.kind = static_cast<MarkKind>(state - kStates.begin());
+  }
   const auto inode = std::ranges::find(fields, kInodeKey, &RecordField::key);
   if (inode != fields.end()) {
     const std::string& digits = inode->value;

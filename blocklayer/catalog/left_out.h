@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LeftOut: the durable mark of a layer that a stream has merged into another one and left out of
-// its chain. Such a file holds what once was part of a disk; it must not turn up as a disk that can
-// be written, just because nothing is built on it any more, until somebody says so. A mark is a
-// record, "merged-FILE-INODE"; its keys are in README.md.
+// LeftOut: the durable mark of a file that must not turn up as a disk that can be written, just
+// because nothing is built on it (any more):
+//   merged    a job has merged it into another layer and left it out of its chain; it shows what it
+//             showed then, and somebody may say that it may be written
+//   changing  a commit writes to it, or to what it is built on, or had not finished doing so: what
+//             it shows is a mixture. Written before the first change.
+//   changed   it was between the two ends of such a commit, or above the layer that its chain went
+//             on with: what it is built on is not what it was made for any more
+//   target    a job fills it, from before the first write until it has all
+// A mark is a record, "merged-FILE-INODE"; its keys are in README.md.
 //
 // A mark means one file: a path and the inode number that it had. It is written before the header
 // that leaves the layer out, so a crash may leave one for a layer that is still needed, which does
@@ -20,10 +26,16 @@ namespace chainfs {
 
 inline constexpr std::string_view kLeftOutPrefix = "merged-";
 
+enum class MarkKind : uint8_t { kMerged, kChanging, kChanged, kTarget };
+
 struct LeftOut {
   std::string path;  // absolute here; relative to the source on disk where it lies beneath it
   uint64_t inode = 0;
-  std::string into;  // the path of the layer that holds its contents now
+  // The path of the layer that holds its contents now; of a layer that is changing, the one from
+  // which on upwards everything is right; of a target, what it is a copy of.
+  std::string into;
+  MarkKind kind = MarkKind::kMerged;
+  std::string job = {};  // the id of who changes or fills it
   bool operator==(const LeftOut&) const = default;
 };
 

@@ -2,6 +2,7 @@
 #include "blocklayer/catalog/left_out_marks.h"
 
 #include <fmt/format.h>
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -10,6 +11,25 @@
 namespace chainfs {
 
 std::string LeftOutMarks::Mark::Reason() const {
+  switch (contents.kind) {
+    case MarkKind::kMerged:
+      if (contents.job.empty()) break;
+      return fmt::format(
+          "read-only: {} has copied it into {}, which its disk goes on with; delete it, or, to "
+          "have it as a disk of its own, run: chainctl thaw",
+          contents.job, contents.into);
+    case MarkKind::kChanging:
+      return fmt::format(
+          "read-only: {} writes to what it shows, or has not finished doing so; only {} and what "
+          "is built on it show it whole",
+          contents.job, contents.into);
+    case MarkKind::kChanged:
+      return fmt::format(
+          "read-only: it was merged into {}, and what it is built on has changed since; delete it",
+          contents.into);
+    case MarkKind::kTarget:
+      return fmt::format("read-only: {} fills it, and has not finished", contents.job);
+  }
   if (lost) {
     return fmt::format(
         "read-only: a stream has merged it into {}, which is gone; to have it as a disk of its "
@@ -52,10 +72,13 @@ void LeftOutMarks::LoadFrom(size_t source, std::map<FileId, Mark>& marks) {
     if (!location) continue;
     const Result<FileId> id = location->directory->WhereLeads(location->name);
     if (id && id->inode == mark->inode) {
+      const Result<FileId> into = At(mark->into);
       marks.insert_or_assign(*id, Mark{.source = source,
                                        .record = found.name,
                                        .contents = *mark,
-                                       .lost = IsGone(mark->into)});
+                                       .lost = mark->kind == MarkKind::kMerged && !into &&
+                                               into.error().kind == ErrorKind::kNotFound,
+                                       .into = into ? std::optional(*into) : std::nullopt});
       continue;
     }
     // The next file of that name is somebody's new image.
@@ -64,34 +87,123 @@ void LeftOutMarks::LoadFrom(size_t source, std::map<FileId, Mark>& marks) {
   }
 }
 
-bool LeftOutMarks::IsGone(const std::string& path) {
-  const Result<FileLocation> location = roots_.Find(path);
-  if (!location) return location.error().kind == ErrorKind::kNotFound;
-  const Result<FileStat> stat = location->directory->StatAt(location->name);
-  return !stat && stat.error().kind == ErrorKind::kNotFound;
+Result<FileId> LeftOutMarks::At(const std::string& path) {
+  CHAINFS_ASSIGN(const FileLocation location, roots_.Find(path));
+  return location.directory->WhereLeads(location.name);
 }
 
 const LeftOutMarks::Mark* LeftOutMarks::Of(const CatalogEntry& entry) const {
-  // The user's own words, and those of a snapshot, go before a stream's.
+  // The user's own words, and those of a snapshot, go before a job's.
   if (entry.candidate.named_by_user || !entry.candidate.record.empty()) return nullptr;
-  const auto found = marks_.find(entry.id());
+  return Find(entry.id());
+}
+
+const LeftOutMarks::Mark* LeftOutMarks::ShutOut(const CatalogEntry& entry) const {
+  if (!entry.candidate.record.empty()) return nullptr;
+  const Mark* const mark = Find(entry.id());
+  if (mark == nullptr) return nullptr;
+  const MarkKind kind = mark->contents.kind;
+  return kind == MarkKind::kChanged || kind == MarkKind::kTarget ? mark : nullptr;
+}
+
+const LeftOutMarks::Mark* LeftOutMarks::Changing(const CatalogEntry& entry) const {
+  if (!entry.candidate.record.empty()) return nullptr;
+  const Mark* const mark = Find(entry.id());
+  return mark != nullptr && mark->contents.kind == MarkKind::kChanging ? mark : nullptr;
+}
+
+const LeftOutMarks::Mark* LeftOutMarks::Uncovered(const std::vector<LayerFile>& chain) const {
+  // Its own disk says so itself.
+  const Mark* const own = chain.empty() ? nullptr : Find(chain.front().stat.id);
+  if (own != nullptr && own->contents.kind == MarkKind::kChanging) return nullptr;
+  for (size_t i = 1; i < chain.size(); ++i) {
+    const Mark* const mark = Find(chain[i].stat.id);
+    if (mark == nullptr || mark->contents.kind != MarkKind::kChanging || !mark->into) continue;
+    const auto covers = [&](const LayerFile& file) { return file.stat.id == *mark->into; };
+    if (std::none_of(chain.begin(), chain.begin() + static_cast<ptrdiff_t>(i), covers)) return mark;
+  }
+  return nullptr;
+}
+
+const LeftOutMarks::Mark* LeftOutMarks::Find(const FileId& id) const {
+  const auto found = marks_.find(id);
   return found == marks_.end() ? nullptr : &found->second;
 }
 
-Status LeftOutMarks::Add(size_t source, const Layer& top, const Layers& layers) {
+std::set<FileId> LeftOutMarks::Changed() const {
+  std::set<FileId> changed;
+  for (const auto& [id, mark] : marks_) {
+    if (mark.contents.kind == MarkKind::kChanged) changed.insert(id);
+  }
+  return changed;
+}
+
+Status LeftOutMarks::Write(size_t source, LeftOut contents, const FileId& id,
+                           std::map<FileId, std::optional<Mark>>& before) {
   RecordDirectory& store = sources_.records(source);
+  const Mark* const known = Find(id);
+  before.try_emplace(id, known == nullptr ? std::nullopt : std::optional(*known));
+  const Result<FileId> into = At(contents.into);
+  Mark mark{.source = source,
+            .record = {},
+            .contents = std::move(contents),
+            .lost = false,
+            .into = into ? std::optional(*into) : std::nullopt};
+  mark.record = LeftOutName(mark.contents);
+  Status written = store.Write(mark.record, FormatLeftOut(mark.contents, store.source_path()));
+  // It may be there, even if that failed.
+  marks_.insert_or_assign(id, std::move(mark));
+  return written;
+}
+
+void LeftOutMarks::PutBack(const std::map<FileId, std::optional<Mark>>& before) {
+  for (const auto& [id, mark] : before) {
+    if (!mark) {
+      (void)Remove(id);
+      continue;
+    }
+    RecordDirectory& store = sources_.records(mark->source);
+    (void)store.Write(mark->record, FormatLeftOut(mark->contents, store.source_path()));
+    marks_.insert_or_assign(id, *mark);
+  }
+}
+
+Status LeftOutMarks::AddOne(size_t source, LeftOut contents, const FileId& id) {
+  std::map<FileId, std::optional<Mark>> before;
+  Status written = Write(source, std::move(contents), id, before);
+  if (!written) PutBack(before);
+  return written;
+}
+
+Status LeftOutMarks::AddLike(size_t source, const LeftOut& like, const Layers& layers) {
+  std::map<FileId, std::optional<Mark>> before;
   for (const LayerPtr& layer : layers) {
-    Mark mark{.source = source,
-              .record = {},
-              .contents = {.path = layer->path, .inode = layer->id.inode, .into = top.path},
-              .lost = false};
-    mark.record = LeftOutName(mark.contents);
-    const Status written =
-        store.Write(mark.record, FormatLeftOut(mark.contents, store.source_path()));
-    marks_.insert_or_assign(layer->id, std::move(mark));
+    LeftOut contents = like;
+    contents.path = layer->path;
+    contents.inode = layer->id.inode;
+    Status written = Write(source, std::move(contents), layer->id, before);
     if (written) continue;
     // They stay where they are.
-    for (const LayerPtr& marked : layers) (void)Remove(marked->id);
+    PutBack(before);
+    return written;
+  }
+  return {};
+}
+
+Status LeftOutMarks::Add(size_t source, const Layer& top, const Layers& layers) {
+  std::map<FileId, std::optional<Mark>> before;
+  for (const LayerPtr& layer : layers) {
+    const Mark* const known = Find(layer->id);
+    const bool changed = known != nullptr && (known->contents.kind == MarkKind::kChanging ||
+                                              known->contents.kind == MarkKind::kChanged);
+    Status written = Write(source,
+                           {.path = layer->path,
+                            .inode = layer->id.inode,
+                            .into = top.path,
+                            .kind = changed ? MarkKind::kChanged : MarkKind::kMerged},
+                           layer->id, before);
+    if (written) continue;
+    PutBack(before);
     return written;
   }
   return {};

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// LeftOutMarks: what streams have left out: layers that no chain needs for what it shows any more.
-// They stay read-only until somebody deletes them, says that they may be written, or names them as
-// a source.
+// LeftOutMarks: which files must not turn up as disks that can be written (left_out.h): what jobs
+// have left out, until somebody deletes it, says that it may be written, or names it as a source;
+// what jobs change or fill, until they have finished.
 //
 // Threads: all methods need CatalogParts::mu.
 #pragma once
 
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "blocklayer/catalog/catalog_entry.h"
 #include "blocklayer/catalog/left_out.h"
@@ -21,7 +24,8 @@ class LeftOutMarks {
     size_t source = 0;
     std::string record;  // file name
     LeftOut contents;
-    bool lost = false;  // what it was merged into is not there any more
+    bool lost = false;                // what it was merged into is not there any more
+    std::optional<FileId> into = {};  // contents.into, where that is there
 
     // Why its layer is read-only, for people.
     std::string Reason() const;
@@ -35,16 +39,36 @@ class LeftOutMarks {
   void Load();
   // The mark that keeps the entry from being written, or null.
   const Mark* Of(const CatalogEntry& entry) const;
-  // Marks the layers, which a stream is about to leave out beneath `top`; all of them or none.
-  // Durable on return, in the records of that source.
+  // The mark that keeps the entry from being opened at all, or null: it shows nothing that makes
+  // sense.
+  const Mark* ShutOut(const CatalogEntry& entry) const;
+  // The mark that says that what the entry shows is changing, or null.
+  const Mark* Changing(const CatalogEntry& entry) const;
+  // The mark of a file that is changing, when nothing of `chain`, top to base, covers that; or
+  // null.
+  const Mark* Uncovered(const std::vector<LayerFile>& chain) const;
+  // The mark of a file, whoever names it, or null.
+  const Mark* Find(const FileId& id) const;
+  // Files that count as built on nothing.
+  std::set<FileId> Changed() const;
+  // Marks the layers, which a job is about to leave out beneath `top`; all of them or none. One
+  // that was marked as changing has changed. Durable on return, in the records of that source.
   Status Add(size_t source, const Layer& top, const Layers& layers);
+  // The same of marks of any kind: `like` says all but path and inode.
+  Status AddLike(size_t source, const LeftOut& like, const Layers& layers);
+  // The same of one file.
+  Status AddOne(size_t source, LeftOut contents, const FileId& id);
   Status Remove(const FileId& id);
   // What was merged into `from`, which has been merged itself, is in `into` now.
   void MergedFurther(const std::string& from, const std::string& into);
 
  private:
-  // Whether there is nothing of that name.
-  bool IsGone(const std::string& path);
+  // Which file of that name there is; kNotFound when there is none.
+  Result<FileId> At(const std::string& path);
+  // Durable; what was there of the file is in `before`, for PutBack.
+  Status Write(size_t source, LeftOut contents, const FileId& id,
+               std::map<FileId, std::optional<Mark>>& before);
+  void PutBack(const std::map<FileId, std::optional<Mark>>& before);
   // What the records of one source say.
   void LoadFrom(size_t source, std::map<FileId, Mark>& marks);
 

@@ -68,7 +68,7 @@ void ListPublisher::Publish() {
     lists.broken_uses.emplace_back(image.name, entry.id());
     for (const FileId& id : entry.walked.Below()) lists.broken_uses.emplace_back(image.name, id);
     // Without an error it was only not tried yet.
-    if (entry.error) lists.broken.push_back(std::move(image));
+    if (entry.error && !entry.shut_out) lists.broken.push_back(std::move(image));
   }
   std::ranges::sort(lists.broken, {}, &BrokenImage::name);
   for (const auto& [id, user] : hidden_.users()) lists.broken_uses.emplace_back(user.name, id);

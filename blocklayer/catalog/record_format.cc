@@ -23,7 +23,7 @@ constexpr uint64_t kRecordVersion = 2;
 constexpr std::string_view kVersionKey = "version";
 
 // Whether a key may have any number of values.
-bool IsListKey(std::string_view key) { return key == "root" || key == "drop"; }
+bool IsListKey(std::string_view key) { return key == "root" || key == "drop" || key == "stale"; }
 
 std::unexpected<Error> MakesNoSense(std::string_view where, std::string_view why) {
   return Fail(ErrorKind::kInvalidFormat, fmt::format("{} {}", where, why));

@@ -3,7 +3,6 @@
 
 #include <fmt/format.h>
 #include <algorithm>
-#include <cstdlib>
 #include <set>
 #include <utility>
 
@@ -109,14 +108,6 @@ CatalogEntry& Reverter::TakePlaceOf(CatalogEntry& entry, const RevertPlan& plan,
                                     const ChainRecords::Known& known, const ChainRecord& record) {
   std::set<FileId> replaced{plan.to->id};
   for (const LayerPtr& layer : plan.dropped) replaced.insert(layer->id);
-  for (auto other = chains_.entries().begin(); other != chains_.entries().end();) {
-    if (&other->second == &entry || !replaced.contains(other->second.id())) {
-      ++other;
-      continue;
-    }
-    chains_.Retire(other->second);
-    other = chains_.entries().erase(other);
-  }
   Candidate candidate = entry.candidate;
   candidate.path = plan.location.path;
   candidate.location = plan.location;
@@ -124,11 +115,7 @@ CatalogEntry& Reverter::TakePlaceOf(CatalogEntry& entry, const RevertPlan& plan,
   candidate.file_name = plan.location.name;
   candidate.record = known.file;
   candidate.extra_roots = record.roots;
-  // Whoever had that path has gone (PlanRevert).
-  if (!chains_.Move(entry, std::move(candidate))) std::abort();
-  CatalogEntry& moved = chains_.entries().at(plan.location.path);
-  moved.stat = FileStat{.id = plan.to->id};
-  moved.hint.clear();
+  CatalogEntry& moved = chains_.TakePlace(entry, replaced, std::move(candidate), plan.to->id);
   moved.frozen = true;
   moved.frozen_because = kStillBacked;
   return moved;
@@ -146,6 +133,12 @@ Result<LeftOutLayers> Reverter::Revert(const DiskPtr& disk, const Layer& to, boo
   CatalogEntry& entry = *found;
   CHAINFS_ASSIGN(const RevertPlan plan, Plan(entry, to, around, anywhere));
   CHAINFS_ASSIGN(const ChainRecords::Known known, chain_records_.Of(entry));
+  if (const std::string& job = known.contents.held_for; !job.empty()) {
+    return Fail(ErrorKind::kBusy,
+                fmt::format("{}: {} holds a point in time of it; wait until it has ended, or "
+                            "cancel it",
+                            entry.name, job));
+  }
   LeftOutLayers result;
   for (const LayerPtr& layer : plan.dropped) result.unneeded.push_back(layer->path);
   if (dry_run) return result;

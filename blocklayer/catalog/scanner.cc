@@ -51,14 +51,16 @@ void Scanner::UpdateRoles() {
 
 bool Scanner::Reconcile(Inventory inventory, Kind kind) {
   ChainOpener opener = openers_.New();
-  p_.chains.SetCondemned(std::move(inventory.condemned));
+  p_.marks.Load();
+  std::set<FileId> condemned = p_.marks.Changed();
+  condemned.merge(inventory.condemned);
+  p_.chains.SetCondemned(std::move(condemned));
   CatalogEntries& entries = p_.chains.entries();
   CatalogEntries old = std::move(entries);
   entries = p_.matcher.Match(std::move(inventory.candidates), opener, old);
   for (auto& [path, entry] : old) p_.chains.Retire(entry);
   NameEntries(entries);
   p_.hidden.Update();
-  p_.marks.Load();
   p_.roles.Update(p_.roles.Backed());
   return OpenEntries(opener, kind);
 }
@@ -71,24 +73,35 @@ bool Scanner::IsQuicklyOpened(const CatalogEntry& entry) const {
 
 bool Scanner::OpenEntries(ChainOpener& opener, Kind kind) {
   CatalogEntries& entries = p_.chains.entries();
+  // First those that follow a record: once they are open, what else their record names is history.
   std::vector<std::string> paths;
-  for (const auto& [path, entry] : entries) {
-    if (entry.disk == nullptr) paths.push_back(path);
+  for (const bool by_record : {true, false}) {
+    for (const auto& [path, entry] : entries) {
+      const bool follows = !entry.candidate.record.empty();
+      if (entry.disk == nullptr && follows == by_record) paths.push_back(path);
+    }
   }
   LayerUsers backed = p_.roles.Backed();
   LayerUsers written = p_.roles.Written();
   bool opened = false;
+  bool follower_opened = false;
   for (const std::string& path : paths) {
     if (p_.pauses.closing()) break;
-    if (kind == Kind::kFull && p_.pauses.LetOthersIn()) {
+    const bool others_were_in = kind == Kind::kFull && p_.pauses.LetOthersIn();
+    const auto found = entries.find(path);
+    const bool followers_done =
+        follower_opened && found != entries.end() && found->second.candidate.record.empty();
+    if (others_were_in || followers_done) {
       backed = p_.roles.Backed();
       written = p_.roles.Written();
+      follower_opened = false;
     }
-    const auto found = entries.find(path);
     if (found == entries.end() || found->second.disk != nullptr) continue;
     if (kind == Kind::kQuick && !IsQuicklyOpened(found->second)) continue;
     p_.opener.Open(found->second, opener, backed, written);
-    opened = opened || found->second.disk != nullptr;
+    if (found->second.disk == nullptr) continue;
+    opened = true;
+    follower_opened = follower_opened || !found->second.candidate.record.empty();
   }
   return opened;
 }

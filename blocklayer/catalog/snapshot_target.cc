@@ -131,8 +131,12 @@ Status SnapshotTarget::CheckNamedByNobody(const FileLocation& location,
       if (same(path)) return refuse(fmt::format("the record of the chain {}", record.name));
     }
     // What is to be removed has its inode number, too, which the next file of that name may get.
-    for (const ChainRecord::Dropped& dropped : record.drops) {
-      if (same(dropped.path)) return refuse(fmt::format("the record of the chain {}", record.name));
+    for (const std::vector<ChainRecord::Dropped>* const left : {&record.drops, &record.stale}) {
+      for (const ChainRecord::Dropped& dropped : *left) {
+        if (same(dropped.path)) {
+          return refuse(fmt::format("the record of the chain {}", record.name));
+        }
+      }
     }
   }
   return {};

@@ -52,6 +52,13 @@ Result<Snapshotter::SnapshotPlan> Snapshotter::Plan(const DiskPtr& disk,
     return Fail(ErrorKind::kUnsupported,
                 fmt::format("this chainfs makes no {} images", kOverlayFormat.name()));
   }
+  CHAINFS_ASSIGN(ChainRecords::Known known, chain_records_.Of(entry));
+  if (const std::string& job = known.contents.held_for; !job.empty()) {
+    return Fail(ErrorKind::kBusy,
+                fmt::format("{}: {} holds a point in time of it; wait until it has ended, or "
+                            "cancel it",
+                            entry.name, job));
+  }
   CHAINFS_ASSIGN(FileLocation target, target_.Choose(entry, request));
   const LayerPtr active = disk->chain()->active;
   CHAINFS_ASSIGN(BackingReference backing,
@@ -59,7 +66,8 @@ Result<Snapshotter::SnapshotPlan> Snapshotter::Plan(const DiskPtr& disk,
   return SnapshotPlan{.entry = &entry,
                       .target = std::move(target),
                       .backing = std::move(backing),
-                      .create = format->create};
+                      .create = format->create,
+                      .known = std::move(known)};
 }
 
 Result<std::string> Snapshotter::PlanTarget(const DiskPtr& disk, const SnapshotRequest& request) {
@@ -128,12 +136,13 @@ Result<LayerPtr> Snapshotter::MakeOverlay(const SnapshotPlan& plan,
   return overlay;
 }
 
-Result<LayerPtr> Snapshotter::Take(const DiskPtr& disk, const SnapshotRequest& request) {
+Result<LayerPtr> Snapshotter::Take(const DiskPtr& disk, const SnapshotRequest& request,
+                                   const std::string& held_for) {
   CHAINFS_ASSIGN(const SnapshotPlan plan, Plan(disk, request));
   CatalogEntry& entry = *plan.entry;
   const FileLocation& target = plan.target;
   const LayerPtr frozen = disk->chain()->active;
-  CHAINFS_ASSIGN(const ChainRecords::Known known, chain_records_.Of(entry));
+  const ChainRecords::Known& known = plan.known;
 
   CHAINFS_ASSIGN(ChainRecord record, Announce(plan, known));
   Result<LayerPtr> overlay = MakeOverlay(plan, request);
@@ -144,6 +153,8 @@ Result<LayerPtr> Snapshotter::Take(const DiskPtr& disk, const SnapshotRequest& r
   record.active = target.path;
   record.format = kOverlayFormat;
   record.backing = entry.candidate.path;
+  record.backing_format = frozen->image->format();
+  record.held_for = held_for;
   record.next.clear();
   // First in the tables, where it can still be refused.
   const Candidate before = entry.candidate;
@@ -166,6 +177,35 @@ Result<LayerPtr> Snapshotter::Take(const DiskPtr& disk, const SnapshotRequest& r
   scanner_.ShowChanges();
   events_.Add([disk](CatalogObserver& observer) { observer.ChainChanged(disk); });
   return overlay;
+}
+
+Result<std::optional<FrozenPoint>> Snapshotter::Held(const DiskPtr& disk, std::string_view id) {
+  const CatalogEntry* const entry = chains_.EntryOf(disk.get());
+  if (entry == nullptr) {
+    return Fail(ErrorKind::kNotFound,
+                fmt::format("{}: the disk is gone; it was renamed or removed", disk->name()));
+  }
+  CHAINFS_ASSIGN(const ChainRecords::Known known, chain_records_.Of(*entry));
+  if (known.contents.held_for != id) return std::nullopt;
+  const Layers layers = disk->chain()->AllLayers();
+  if (layers.size() < 2) {
+    return Fail(ErrorKind::kStale,
+                fmt::format("{}: nothing is below the layer that {} was to be merged into",
+                            entry->name, known.contents.backing));
+  }
+  return FrozenPoint{.frozen = layers[1], .overlay = layers[0]};
+}
+
+Result<FrozenPoint> Snapshotter::FreezeFor(const DiskPtr& disk, const FreezeRequest& request) {
+  CHAINFS_ASSIGN(const std::optional<FrozenPoint> held, Held(disk, request.id));
+  if (held) return *held;
+  const LayerPtr frozen = disk->chain()->active;
+  SnapshotRequest snapshot{.target = request.target, .anywhere = request.anywhere};
+  if (snapshot.target.empty()) {
+    snapshot.target = fmt::format("{}.{}.qcow2", disk->name(), request.id);
+  }
+  CHAINFS_ASSIGN(LayerPtr overlay, Take(disk, snapshot, request.id));
+  return FrozenPoint{.frozen = frozen, .overlay = std::move(overlay)};
 }
 
 void Snapshotter::Undo(CatalogEntry& entry, const FileLocation& target, const FileId& made,

@@ -17,6 +17,7 @@
 #include <string>
 
 #include "blocklayer/catalog/backing_names.h"
+#include "blocklayer/catalog/chain_moves.h"
 #include "blocklayer/catalog/chain_records.h"
 #include "blocklayer/catalog/scanner.h"
 #include "blocklayer/catalog/snapshot_target.h"
@@ -41,8 +42,15 @@ class Snapshotter {
         events_(events),
         read_only_(read_only) {}
 
-  // The layer that is active afterwards.
-  Result<LayerPtr> Take(const DiskPtr& disk, const SnapshotRequest& request);
+  // The layer that is active afterwards. kBusy while a job holds a point in time of the disk.
+  // `held_for`: the job that is to hold this one.
+  Result<LayerPtr> Take(const DiskPtr& disk, const SnapshotRequest& request,
+                        const std::string& held_for = {});
+  // The point in time that the job holds; holds it from now on where nobody does. As of
+  // ChainMoves::FreezeFor.
+  Result<FrozenPoint> FreezeFor(const DiskPtr& disk, const FreezeRequest& request);
+  // The point in time that the job holds, if it does.
+  Result<std::optional<FrozenPoint>> Held(const DiskPtr& disk, std::string_view id);
   // The path of the overlay that the above would make.
   Result<std::string> PlanTarget(const DiskPtr& disk, const SnapshotRequest& request);
 
@@ -52,6 +60,7 @@ class Snapshotter {
     FileLocation target;
     BackingReference backing;  // how the overlay names what was active
     FormatRow::Create create = nullptr;
+    ChainRecords::Known known;  // the record as it is
   };
 
   Result<SnapshotPlan> Plan(const DiskPtr& disk, const SnapshotRequest& request);

@@ -224,6 +224,24 @@ Candidate Sources::RecordCandidate(size_t index, const LoadedRecord& record) {
   return candidate;
 }
 
+std::optional<Candidate> Sources::HeldCandidate(size_t index, const LoadedRecord& record,
+                                                const std::string& name) {
+  if (!record.contents || record.contents->held_for.empty()) return std::nullopt;
+  const ChainRecord& contents = *record.contents;
+  Result<FileLocation> location = roots_.Find(contents.backing, contents.roots);
+  // Then the chain itself says what is missing.
+  if (!location) return std::nullopt;
+  Candidate candidate;
+  candidate.source = index;
+  candidate.path = location->path;
+  candidate.file_name = location->name;
+  candidate.location = *std::move(location);
+  candidate.format = contents.backing_format;
+  candidate.fixed_name = fmt::format("{}@{}", name, contents.held_for);
+  candidate.extra_roots = contents.roots;
+  return candidate;
+}
+
 Candidate Sources::ImageCandidate(size_t index, const std::vector<LoadedRecord>& records) {
   const Source& source = sources_[index];
   Candidate candidate;
@@ -306,14 +324,16 @@ Result<Inventory> Sources::Collect() {
   for (const LoadedRecord& record : records) {
     if (!record.contents) continue;
     const ChainRecord& contents = *record.contents;
-    for (const ChainRecord::Dropped& dropped : contents.drops) {
-      const std::optional<FileId> id = StillThere(dropped, contents.roots);
-      if (!id) continue;
-      known.insert(AsListed(contents, dropped.path));
-      inventory.condemned.insert(*id);
+    for (const std::vector<ChainRecord::Dropped>* const left : {&contents.drops, &contents.stale}) {
+      for (const ChainRecord::Dropped& dropped : *left) {
+        const std::optional<FileId> id = StillThere(dropped, contents.roots);
+        if (!id) continue;
+        known.insert(AsListed(contents, dropped.path));
+        inventory.condemned.insert(*id);
+      }
     }
     if (!contents.next.empty()) known.insert(AsListed(contents, contents.next));
-    if (contents.next.empty() && contents.drops.empty()) continue;
+    if (contents.next.empty() && contents.drops.empty() && contents.stale.empty()) continue;
     inventory.interrupted.push_back(
         {.source = record.source, .record = record.file, .contents = *record.contents});
   }
@@ -325,12 +345,20 @@ Result<Inventory> Sources::Collect() {
       const auto name = remembered.find(candidate.file_name);
       if (name != remembered.end()) candidate.fixed_name = name->second;
     }
+    const LoadedRecord* const record = RecordOf(sources_[i], records);
+    const std::string chain = candidate.fixed_name.value_or("");
     add(std::move(candidate));
+    if (record == nullptr) continue;
+    if (std::optional<Candidate> held = HeldCandidate(i, *record, chain)) add(*std::move(held));
   }
   for (size_t i = 0; i < sources_.size(); ++i) {
     if (!sources_[i].image.empty()) continue;
     for (const LoadedRecord& record : records) {
-      if (sources_[record.source].records == sources_[i].records) add(RecordCandidate(i, record));
+      if (sources_[record.source].records != sources_[i].records) continue;
+      Candidate candidate = RecordCandidate(i, record);
+      const std::string chain = candidate.fixed_name.value_or("");
+      add(std::move(candidate));
+      if (std::optional<Candidate> held = HeldCandidate(i, record, chain)) add(*std::move(held));
     }
   }
   for (size_t i = 0; i < sources_.size(); ++i) {

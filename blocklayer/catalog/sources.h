@@ -6,7 +6,8 @@
 //
 // Terms: a *candidate* is such an image before anybody has opened it. An *interrupted* snapshot is
 // one whose record still says `next`: the overlay it was making holds nothing and is not shown. The
-// same of a revert, whose record still says `drop`: what it removes is not shown either.
+// same of a revert, whose record still says `drop`: what it removes is not shown either; nor what a
+// chain has left (`stale`).
 //
 // Threads: Collect and Add need CatalogParts::mu; the rest is constant after the last Add.
 #pragma once
@@ -50,7 +51,7 @@ struct InterruptedChange {
 struct Inventory {
   std::vector<Candidate> candidates;
   std::vector<InterruptedChange> interrupted;
-  std::set<FileId> condemned;  // files that a revert dropped, and that are still there
+  std::set<FileId> condemned;  // files that chains dropped or left, and that are still there
   std::string record_texts;    // to see whether records have changed meanwhile
 };
 
@@ -115,6 +116,9 @@ class Sources {
   std::string AsListed(const ChainRecord& record, const std::string& path);
   Candidate ImageCandidate(size_t index, const std::vector<LoadedRecord>& records);
   Candidate RecordCandidate(size_t index, const LoadedRecord& record);
+  // The point in time that a job holds of the chain called `name`; nothing where none does.
+  std::optional<Candidate> HeldCandidate(size_t index, const LoadedRecord& record,
+                                         const std::string& name);
 
   Roots& roots_;
   ShownNames shown_;

@@ -21,6 +21,13 @@ bool DiskAccess::Stop() {
   return true;
 }
 
+bool DiskAccess::CloseToReaders() {
+  const bool was_closed = closed_.exchange(true);
+  if (readers_.load() == 0) return true;
+  closed_.store(was_closed);
+  return false;
+}
+
 void DiskAccess::Return(bool writes) {
   if (!writes) {
     readers_.fetch_sub(1);

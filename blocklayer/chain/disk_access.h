@@ -65,6 +65,12 @@ class DiskAccess {
   void SetStopped(bool stopped) { stopped_.store(stopped); }
   // False, and nothing changes, while there are writers; the last of them calls the wake-up.
   bool Stop();
+  // False, and nothing changes, while somebody has it open to read. Who opens it counts first and
+  // asks then, who closes it forbids first and looks at the count then.
+  bool CloseToReaders();
+  void OpenToReaders() { closed_.store(false); }
+  // Nobody may open it any more: it is about to go.
+  bool closed() const { return closed_.load(); }
   // Nothing is written any more, whoever has it open, until the disk is opened anew.
   void Forbid(std::string why) EXCLUDES(mu_);
   // Why it is stopped, one phrase for people ("mid is built on it").
@@ -81,6 +87,7 @@ class DiskAccess {
   std::atomic<uint32_t> writers_ = 0;
   std::atomic<uint32_t> readers_ = 0;
   std::atomic<bool> close_awaited_ = false;  // Stop was refused
+  std::atomic<bool> closed_ = false;         // to readers
 
   mutable Mutex mu_;
   std::string reason_ GUARDED_BY(mu_);

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/catalog/chain_moves.h"
+
+#include <utility>
+
+#include "blocklayer/catalog/catalog_parts.h"
+
+namespace chainfs {
+
+Result<LeftOutLayers> ChainMoves::ContinueOn(const DiskPtr& disk, const ContinueRequest& request) {
+  Result<LeftOutLayers> moved = [&]() -> Result<LeftOutLayers> {
+    const Turn turn(parts_.mu);
+    CHAINFS_TRY(parts_.pauses.CheckOpen());
+    return parts_.mover.ContinueOn(disk, request);
+  }();
+  parts_.events.Deliver();
+  return moved;
+}
+
+Result<std::vector<std::string>> ChainMoves::UsersOf(const DiskPtr& disk, const Layer& layer,
+                                                     const Layer& whole, const std::string& job) {
+  Result<std::vector<std::string>> users = [&]() -> Result<std::vector<std::string>> {
+    const Turn turn(parts_.mu);
+    CHAINFS_TRY(parts_.pauses.CheckOpen());
+    return parts_.mover.UsersOf(disk, layer, whole, job);
+  }();
+  // It has looked at the sources.
+  parts_.events.Deliver();
+  return users;
+}
+
+Status ChainMoves::MarkChanging(const Disk& disk, const Layers& layers, const Layer& whole,
+                                const std::string& job) {
+  CHAINFS_ASSIGN(const size_t source, parts_.records.WritableSourceOf(disk));
+  Status marked = [&]() -> Status {
+    const Turn turn(parts_.mu);
+    CHAINFS_TRY(parts_.marks.AddLike(
+        source,
+        {.path = {}, .inode = 0, .into = whole.path, .kind = MarkKind::kChanging, .job = job},
+        layers));
+    parts_.scanner.UpdateRoles();
+    return {};
+  }();
+  parts_.events.Deliver();
+  return marked;
+}
+
+Status ChainMoves::UnmarkChanging(const Layers& layers) {
+  Status unmarked = [&]() -> Status {
+    const Turn turn(parts_.mu);
+    for (const LayerPtr& layer : layers) {
+      const LeftOutMarks::Mark* const mark = parts_.marks.Find(layer->id);
+      if (mark == nullptr || mark->contents.kind != MarkKind::kChanging) continue;
+      CHAINFS_TRY(parts_.marks.Remove(layer->id));
+    }
+    parts_.scanner.UpdateRoles();
+    return {};
+  }();
+  parts_.events.Deliver();
+  return unmarked;
+}
+
+Result<FrozenPoint> ChainMoves::FreezeFor(const DiskPtr& disk, const FreezeRequest& request) {
+  Result<FrozenPoint> point = [&]() -> Result<FrozenPoint> {
+    const Turn turn(parts_.mu);
+    CHAINFS_TRY(parts_.pauses.CheckOpen());
+    return parts_.snapshotter.FreezeFor(disk, request);
+  }();
+  parts_.events.Deliver();
+  return point;
+}
+
+Result<std::optional<FrozenPoint>> ChainMoves::FrozenFor(const DiskPtr& disk, std::string_view id) {
+  const Turn turn(parts_.mu);
+  CHAINFS_TRY(parts_.pauses.CheckOpen());
+  return parts_.snapshotter.Held(disk, id);
+}
+
+Result<TargetImagePtr> ChainMoves::OpenTarget(const DiskPtr& disk, const TargetRequest& request) {
+  Result<Layers> layers = [&]() -> Result<Layers> {
+    const Turn turn(parts_.mu);
+    CHAINFS_TRY(parts_.pauses.CheckOpen());
+    return parts_.targets.Open(disk, request);
+  }();
+  parts_.events.Deliver();
+  if (!layers) return std::unexpected(std::move(layers).error());
+  const auto give_back = [&parts = parts_](const LayerPtr& image, TargetImage::End end) {
+    Status given_back = [&]() -> Status {
+      const Turn turn(parts.mu);
+      return parts.targets.GiveBack(image, end);
+    }();
+    parts.events.Deliver();
+    return given_back;
+  };
+  return std::make_shared<TargetImage>(*std::move(layers), give_back);
+}
+
+}  // namespace chainfs

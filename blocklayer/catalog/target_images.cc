@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blocklayer/catalog/target_images.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "blocklayer/catalog/name_rules.h"
+
+namespace chainfs {
+
+Status TargetImages::Make(const CatalogEntry& entry, const FileLocation& location,
+                          const TargetRequest& request) {
+  const FormatRow* const format = pool_.formats().Find(request.format);
+  if (format == nullptr || format->create == nullptr) {
+    return Fail(ErrorKind::kUnsupported,
+                fmt::format("this chainfs makes no {} images", request.format.name()));
+  }
+  CHAINFS_TRY(target_.CheckUnused(location));
+  const TargetRequest::Create& create = *request.create;
+  ImageCreateOptions options;
+  options.virtual_size = create.virtual_size;
+  options.cluster_bits = create.cluster_bits;
+  options.lazy_refcounts = create.lazy_refcounts;
+  // Whoever may read the disk's images may read this; nobody else.
+  CHAINFS_ASSIGN(const FileStat owner, entry.disk->chain()->active->image->file().StatAccess());
+  options.permissions = owner.permissions & 0600;
+  if (create.backing != nullptr) {
+    const Layer& backing = *create.backing;
+    const FileLocation there{
+        .directory = backing.directory, .name = backing.name, .path = backing.path};
+    CHAINFS_ASSIGN(options.backing,
+                   names_.For(location, there, backing.id, backing.image->format()));
+  }
+  CHAINFS_TRY(format->create(*location.directory, location.name, options));
+  return {};
+}
+
+Status TargetImages::CheckFree(const CatalogEntry& entry, const LayerFile& file,
+                               const std::string& job) {
+  const std::string& path = file.location.path;
+  const auto refuse = [&](std::string_view why) {
+    return Fail(ErrorKind::kBusy, EscapeText(fmt::format("{}: cannot be a target: {}", path, why)));
+  };
+  if (file.stat.id == entry.id()) {
+    return refuse(fmt::format("it is the active layer of {} itself", entry.name));
+  }
+  const LayerNeeds::Sight sight{
+      .gone = {}, .skipped = std::nullopt, .own_record = {}, .own_job = job, .around = nullptr};
+  const std::string why = needs_.Because(file.stat.id, path, sight);
+  return why.empty() ? Status() : refuse(why);
+}
+
+Result<Layers> TargetImages::OpenMarked(const CatalogEntry& entry, const WalkedChain& walked,
+                                        ChainOpener& opener, const std::string& job) {
+  const LayerFile& file = walked.files.front();
+  // A file outside all sources is not shown anyway.
+  const bool may_be_shown = roots_.Contains(file.location.path);
+  if (may_be_shown) {
+    CHAINFS_TRY(marks_.AddOne(entry.candidate.source,
+                              {.path = file.location.path,
+                               .inode = file.stat.id.inode,
+                               .into = entry.candidate.path,
+                               .kind = MarkKind::kTarget,
+                               .job = job},
+                              file.stat.id));
+  }
+  for (auto& [path, other] : chains_.entries()) {
+    if (other.id() == file.stat.id) chains_.Retire(other);
+  }
+  // What it is built on keeps its role: the disk's own active layer may be among it.
+  const auto role_of = [&](const FileId& id) {
+    if (id == file.stat.id) return LayerRole::kActive;
+    const LayerPtr open = pool_.Find(id);
+    return open == nullptr ? LayerRole::kBacking : pool_.RoleOf(open);
+  };
+  Result<Layers> layers = opener.Open(walked, role_of);
+  if (layers && !layers->front()->image->writable()) {
+    layers = Fail(ErrorKind::kReadOnly,
+                  EscapeText(fmt::format("{}: cannot be written: {}", file.location.path,
+                                         layers->front()->ReadOnlyReason())));
+  }
+  if (!layers && may_be_shown) (void)marks_.Remove(file.stat.id);
+  scanner_.ShowChanges();
+  return layers;
+}
+
+Result<Layers> TargetImages::Open(const DiskPtr& disk, const TargetRequest& request) {
+  if (read_only_) return Fail(ErrorKind::kReadOnly, std::string(kMountReadOnly));
+  CHAINFS_TRY(scanner_.Scan(Scanner::Kind::kQuick));
+  const CatalogEntry* const entry = chains_.EntryOf(disk.get());
+  if (entry == nullptr) {
+    return Fail(ErrorKind::kNotFound,
+                fmt::format("{}: the disk is gone; it was renamed or removed", disk->name()));
+  }
+  CHAINFS_ASSIGN(const FileLocation location,
+                 target_.Named(*entry, request.path, request.format, request.anywhere));
+  if (request.create) CHAINFS_TRY(Make(*entry, location, request));
+  ChainOpener opener = openers_.New();
+  const WalkedChain walked = opener.Walk(location, request.format, entry->candidate.extra_roots);
+  Result<Layers> layers = [&]() -> Result<Layers> {
+    if (walked.error) return std::unexpected(*walked.error);
+    CHAINFS_TRY(CheckFree(*entry, walked.files.front(), request.job));
+    return OpenMarked(*entry, walked, opener, request.job);
+  }();
+  if (layers || !request.create || walked.files.empty()) return layers;
+  (void)location.directory->RemoveFile(location.name, walked.files.front().stat.id);
+  return layers;
+}
+
+Status TargetImages::GiveBack(const LayerPtr& image, TargetImage::End end) {
+  const bool shown = std::ranges::any_of(chains_.entries(), [&](const auto& item) {
+    return item.second.disk != nullptr && item.second.id() == image->id;
+  });
+  if (shown && end != TargetImage::End::kRemoved) return {};
+  if (shown) {
+    return Fail(ErrorKind::kBusy,
+                EscapeText(fmt::format("{}: a disk stands on it by now", image->path)));
+  }
+  if (end == TargetImage::End::kRemoved) {
+    CHAINFS_TRY(image->directory->RemoveFile(image->name, image->id));
+    CHAINFS_TRY(image->directory->Sync());
+  }
+  if (end != TargetImage::End::kLeft) CHAINFS_TRY(marks_.Remove(image->id));
+  // Fewer locks cannot conflict.
+  (void)pool_.SetRole(image, LayerRole::kBacking);
+  if (end != TargetImage::End::kLeft) scanner_.ShowChanges();
+  return {};
+}
+
+}  // namespace chainfs
