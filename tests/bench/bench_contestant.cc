@@ -84,7 +84,7 @@ class StorageDaemon : public Contestant {
   }
   std::string_view name() const override { return kRival; }
   const std::string& file() const override { return file_; }
-  void Stream() override { Qmp(SocketOf(file_)).Stream("disk"); }
+  void Run(const BenchJob& job) override { Qmp(SocketOf(file_)).Run(job, "disk"); }
   uint64_t ResidentBytes() const override { return server_.ResidentBytes(); }
 
  private:
@@ -102,7 +102,7 @@ class StorageDaemon : public Contestant {
             "chardev=qmp",
             "--export",
             fmt::format("type=fuse,id=flat,node-name=disk,writable={},mountpoint={}{}",
-                        use == Use::kStream ? "off" : "on", file, programs.qsd_export)};
+                        use == Use::kJobs ? "off" : "on", file, programs.qsd_export)};
   }
 
   const std::string file_;
@@ -122,16 +122,18 @@ class Chainfs : public Contestant {
   uint64_t ResidentBytes() const override { return server_.ResidentBytes(); }
 
   // The command is accepted with the call; the job tells its end through its attribute.
-  void Stream() override {
-    if (setxattr(file_.c_str(), "user.chainfs.stream", "", 0, 0) != 0) {
-      Fail(fmt::format("chainfs refused to stream: {}; {}", std::strerror(errno),
+  void Run(const BenchJob& wanted) override {
+    const std::string attribute = "user.chainfs." + wanted.verb;
+    const std::string value = Arguments(wanted);
+    if (setxattr(file_.c_str(), attribute.c_str(), value.data(), value.size(), 0) != 0) {
+      Fail(fmt::format("chainfs refused {} {}: {}; {}", wanted.verb, value, std::strerror(errno),
                        Attribute("user.chainfs.error")));
     }
     for (;;) {
       const auto job = nlohmann::json::parse(Attribute("user.chainfs.job"), nullptr, false);
       const std::string status = job.is_object() ? job.value("status", "") : "";
       if (status == "concluded" || status == "null") {
-        if (job.contains("error")) Fail("chainfs' stream failed: " + job.dump());
+        if (job.contains("error")) Fail("chainfs failed: " + job.dump());
         return;
       }
       usleep(1000);
@@ -149,6 +151,13 @@ class Chainfs : public Contestant {
             "backing_dir=" + dir + programs.chainfs_args,
             "disk=" + image,
             mount};
+  }
+
+  static std::string Arguments(const BenchJob& job) {
+    if (job.verb == "commit") return fmt::format("top={},base={}", job.top, job.base);
+    if (job.verb == "mirror") return fmt::format("target={},then=keep", job.target);
+    if (job.verb == "backup") return fmt::format("target={}", job.target);
+    return "";
   }
 
   std::string Attribute(const char* name) const {
@@ -173,7 +182,7 @@ int CountDisks(const std::string& mount) {
 
 }  // namespace
 
-void Contestant::Stream() { Fail(fmt::format("{} cannot stream", name())); }
+void Contestant::Run(const BenchJob& job) { Fail(fmt::format("{} has no {}", name(), job.verb)); }
 
 uint64_t Contestant::ResidentBytes() const { Fail(fmt::format("{} has no daemon", name())); }
 

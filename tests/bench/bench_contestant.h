@@ -24,20 +24,29 @@ struct Programs {
   std::string run_dir;       // mount points, logs, sockets
 };
 
+// What is done to the chain while it is shown.
+struct BenchJob {
+  std::string verb;    // stream (everything into the top), commit, mirror (and keep), backup
+  std::string top;     // of a commit: the image whose contents go down into `base`
+  std::string base;    // of a commit
+  std::string target;  // of a mirror or a backup: a qcow2 image to be made
+  uint64_t size = 0;   // of the disk, for a target
+};
+
 class Contestant {
  public:
   virtual ~Contestant() = default;
   virtual std::string_view name() const = 0;
   // The flat file.
   virtual const std::string& file() const = 0;
-  // Merges the whole chain into its top image; returns when that is complete and durable.
-  virtual void Stream();
+  // Does it; returns when it is complete and durable.
+  virtual void Run(const BenchJob& job);
   virtual uint64_t ResidentBytes() const;
 };
 
-// For a stream the rival's export is read-only: it refuses to stream what it exports writable
+// For jobs the rival's export is read-only: it refuses to stream what it exports writable
 // ("permissions 'resize' are both required ... and unshared").
-enum class Use { kReadWrite, kStream };
+enum class Use { kReadWrite, kJobs };
 
 // Starts a contestant on an image (the native one: shows the file itself).
 std::unique_ptr<Contestant> StartContestant(const Programs& programs, std::string_view name,

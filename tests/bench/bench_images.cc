@@ -99,6 +99,11 @@ std::string CopyBeside(const std::string& image, const std::string& name) {
   return copy;
 }
 
+void CopyDirectory(const std::string& from, const std::string& to) {
+  std::filesystem::remove_all(to);
+  RunOrFail({"cp", "-r", "--reflink=auto", from, to});
+}
+
 std::string MakeOverlay(const std::string& base, const std::string& name) {
   std::string path = std::filesystem::path(base).replace_filename(name);
   std::filesystem::remove(path);

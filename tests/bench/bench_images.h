@@ -26,6 +26,10 @@ std::string MakeChain(const std::string& dir, uint64_t depth, uint64_t size,
 // A copy of a top image beside it under another name, so that two contestants can have one each.
 std::string CopyBeside(const std::string& image, const std::string& name);
 
+// A copy of a directory with all its images, which shares their blocks where the host can. What was
+// there is replaced.
+void CopyDirectory(const std::string& from, const std::string& to);
+
 // A new empty overlay beside `base`, replacing one of that name.
 std::string MakeOverlay(const std::string& base, const std::string& name);
 

@@ -25,14 +25,11 @@ struct Phase {
 };
 
 const std::vector<Phase>& Phases() {
-  static const std::vector<Phase> phases = {{"io", RunIoRows},
-                                            {"depth", RunDepthRows},
-                                            {"first-write", RunFirstWriteRow},
-                                            {"stream", RunStreamRow},
-                                            {"stream-xfs", RunXfsStreamRow},
-                                            {"latency", RunLatencyRows},
-                                            {"memory", RunAllocatedRow},
-                                            {"mount", RunMountRow}};
+  static const std::vector<Phase> phases = {
+      {"io", RunIoRows},           {"depth", RunDepthRows},    {"first-write", RunFirstWriteRow},
+      {"stream", RunStreamRow},    {"commit", RunCommitRow},   {"mirror", RunMirrorRow},
+      {"backup", RunBackupRow},    {"stream-xfs", RunXfsRows}, {"latency", RunLatencyRows},
+      {"memory", RunAllocatedRow}, {"mount", RunMountRow}};
   return phases;
 }
 

@@ -29,11 +29,29 @@ Qmp::Qmp(const std::string& socket_path) : fd_(socket(AF_UNIX, SOCK_STREAM | SOC
 
 Qmp::~Qmp() { close(fd_); }
 
-void Qmp::Stream(const std::string& node) {
+void Qmp::AddTarget(const BenchJob& job) {
+  RunOrFail({"qemu-img", "create", "-q", "-f", "qcow2", job.target, std::to_string(job.size)});
   Execute(fmt::format(
-      R"({{"execute":"block-stream","arguments":{{"job-id":"stream","device":"{}"}}}})", node));
+      R"({{"execute":"blockdev-add","arguments":{{"driver":"qcow2","node-name":"target",)"
+      R"("file":{{"driver":"file","filename":"{}"}}}}}})",
+      job.target));
+}
+
+void Qmp::Run(const BenchJob& job, const std::string& node) {
+  const bool copies = job.verb == "mirror" || job.verb == "backup";
+  if (copies) AddTarget(job);
+  const std::string more = copies ? R"(,"target":"target","sync":"full")"
+                           : job.verb == "commit"
+                               ? fmt::format(R"(,"top":"{}","base":"{}")", job.top, job.base)
+                               : "";
+  Execute(fmt::format(R"({{"execute":"{}-{}","arguments":{{"job-id":"job","device":"{}"{}}}}})",
+                      copies ? "blockdev" : "block", job.verb, node, more));
+  if (job.verb == "mirror") {
+    WaitForEvent("\"BLOCK_JOB_READY\"");
+    Execute(R"({"execute":"job-complete","arguments":{"id":"job"}})");
+  }
   const std::string line = WaitForEvent("\"BLOCK_JOB_COMPLETED\"");
-  if (line.find("\"error\"") != std::string::npos) Fail("the rival's stream failed: " + line);
+  if (line.find("\"error\"") != std::string::npos) Fail("the rival failed: " + line);
 }
 
 void Qmp::Execute(const std::string& command) {

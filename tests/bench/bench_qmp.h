@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Qmp: the few words of QEMU's control protocol that a stream needs, over its UNIX socket.
+// Qmp: the few words of QEMU's control protocol that jobs need, over its UNIX socket.
 #pragma once
 
 #include <deque>
 #include <string>
 #include <string_view>
+
+#include "tests/bench/bench_contestant.h"
 
 namespace chainfs::bench {
 
@@ -17,10 +19,12 @@ class Qmp {
   Qmp(const Qmp&) = delete;
   Qmp& operator=(const Qmp&) = delete;
 
-  // Runs a block-stream job on a node to its end.
-  void Stream(const std::string& node);
+  // Runs a job on a node to its end.
+  void Run(const BenchJob& job, const std::string& node);
 
  private:
+  // Makes the target of a job and opens it as the node "target".
+  void AddTarget(const BenchJob& job);
   // Events that arrive before the answer are kept for WaitForEvent.
   void Execute(const std::string& command);
   std::string WaitForEvent(std::string_view name);

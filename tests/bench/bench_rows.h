@@ -23,7 +23,7 @@ struct Settings {
   Programs programs;
   std::string work;        // an empty directory
   uint64_t size = 0;       // bytes of a disk
-  uint64_t large = 0;      // bytes of a disk that is streamed
+  uint64_t large = 0;      // bytes of a disk that jobs copy
   uint64_t allocated = 0;  // bytes of the image for the memory row
   int rounds = 5;
   int seconds = 4;  // of one run of one load
@@ -39,7 +39,10 @@ void RunIoRows(const Settings& settings, Report& report);         // "io"
 void RunDepthRows(const Settings& settings, Report& report);      // "depth"
 void RunFirstWriteRow(const Settings& settings, Report& report);  // "first-write"
 void RunStreamRow(const Settings& settings, Report& report);      // "stream"
-void RunXfsStreamRow(const Settings& settings, Report& report);   // "stream-xfs"
+void RunCommitRow(const Settings& settings, Report& report);      // "commit"
+void RunMirrorRow(const Settings& settings, Report& report);      // "mirror"
+void RunBackupRow(const Settings& settings, Report& report);      // "backup"
+void RunXfsRows(const Settings& settings, Report& report);        // "stream-xfs"
 void RunLatencyRows(const Settings& settings, Report& report);    // "latency"
 void RunAllocatedRow(const Settings& settings, Report& report);   // "memory"
 void RunMountRow(const Settings& settings, Report& report);       // "mount"
