@@ -17,6 +17,7 @@
 #include "blocklayer/catalog/backing_names.h"
 #include "blocklayer/catalog/catalog_types.h"
 #include "blocklayer/catalog/chain_mover.h"
+#include "blocklayer/catalog/group_snapshotter.h"
 #include "blocklayer/catalog/layer_leases.h"
 #include "blocklayer/catalog/layer_removal.h"
 #include "blocklayer/catalog/new_image.h"
@@ -62,7 +63,9 @@ struct CatalogParts {
   BackingNames names GUARDED_BY(mu);
   SnapshotTarget target GUARDED_BY(mu);
   NewImages new_images;
+  SnapshotSteps snapshot_steps GUARDED_BY(mu);
   Snapshotter snapshotter GUARDED_BY(mu);
+  GroupSnapshotter group_snapshotter GUARDED_BY(mu);
   LayerNeeds needs GUARDED_BY(mu);
   LayerRemoval removal GUARDED_BY(mu);
   Reverter reverter GUARDED_BY(mu);

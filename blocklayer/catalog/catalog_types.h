@@ -16,6 +16,8 @@
 
 namespace chainfs {
 
+class Disk;
+
 struct SourceSpec {
   std::string path;                        // a directory, or an image
   std::optional<std::string> name = {};    // image only: the chain's name
@@ -65,6 +67,12 @@ struct SnapshotRequest {
   bool anywhere = false;  // the caller may name targets outside the sources (root)
   uint32_t cluster_bits = 16;
   bool lazy_refcounts = false;
+};
+
+// One of several disks whose snapshots are taken together.
+struct GroupMember {
+  std::shared_ptr<Disk> disk;
+  SnapshotRequest request = {};
 };
 
 // An image file, and whether anybody needs it.

@@ -76,6 +76,22 @@ Result<std::optional<FrozenPoint>> ChainMoves::FrozenFor(const DiskPtr& disk, st
   return parts_.snapshotter.Held(disk, id);
 }
 
+Result<Layers> ChainMoves::SnapshotTogether(const std::vector<GroupMember>& members) {
+  Result<Layers> overlays = [&]() -> Result<Layers> {
+    const Turn turn(parts_.mu);
+    CHAINFS_TRY(parts_.pauses.CheckOpen());
+    return parts_.group_snapshotter.Take(members);
+  }();
+  parts_.events.Deliver();
+  return overlays;
+}
+
+Result<std::vector<std::string>> ChainMoves::PlanTogether(const std::vector<GroupMember>& members) {
+  const Turn turn(parts_.mu);
+  CHAINFS_TRY(parts_.pauses.CheckOpen());
+  return parts_.group_snapshotter.PlanTargets(members);
+}
+
 Result<TargetImagePtr> ChainMoves::OpenTarget(const DiskPtr& disk, const TargetRequest& request) {
   Result<Layers> layers = [&]() -> Result<Layers> {
     const Turn turn(parts_.mu);

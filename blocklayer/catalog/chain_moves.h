@@ -92,6 +92,12 @@ class ChainMoves {
   // The point in time that the job holds; nothing when it holds none.
   Result<std::optional<FrozenPoint>> FrozenFor(const DiskPtr& disk, std::string_view id);
 
+  // Snapshots of several disks at one point in time: all of them or none, also after a crash. Their
+  // records must lie in one directory (kUnsupported). The layers that are active afterwards.
+  Result<Layers> SnapshotTogether(const std::vector<GroupMember>& members);
+  // What that would make, without doing it: absolute paths.
+  Result<std::vector<std::string>> PlanTogether(const std::vector<GroupMember>& members);
+
   // Opens an image for a job that fills it, or makes it. Never a file that anybody uses: kBusy;
   // kExists, kNotFound, kAccess as its request says. It is not shown as a disk until it was given
   // back as complete.

@@ -59,6 +59,7 @@ std::string_view SetField(ChainRecord& record, std::string_view key, const std::
     (key == "format" ? record.format : record.backing_format) = *format;
   }
   if (key == "held-for") record.held_for = value;
+  if (key == "group") record.group = value;
   std::string* path = nullptr;
   if (key == "active") path = &record.active;
   if (key == "origin") path = &record.origin;
@@ -90,6 +91,7 @@ RecordFields FieldsOf(const ChainRecord& record, std::string_view source) {
   add("held-for", record.held_for);
   if (!record.held_for.empty()) add("backing-format", std::string(record.backing_format.name()));
   add("next", StoredPath(record.next, source));
+  add("group", record.group);
   for (const ChainRecord::Dropped& dropped : record.drops) {
     add("drop", fmt::format("{} {}", dropped.inode, StoredPath(dropped.path, source)));
   }

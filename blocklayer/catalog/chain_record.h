@@ -36,6 +36,7 @@ struct ChainRecord {
   // The overlay that a snapshot is making: nothing was written to it yet, so it is no overlay that
   // counts. Empty when no snapshot is under way.
   std::string next;
+  std::string group = {};  // which group decides about `next`, while one does (group_record.h)
   // Newer layers that the chain was reverted from, top first: they are not shown any more, and are
   // to be removed.
   struct Dropped {

@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
+#include "blocklayer/catalog/group_record.h"
 #include "blocklayer/catalog/name_rules.h"
 
 namespace chainfs {
@@ -34,6 +37,11 @@ Result<ChainRecords::Known> ChainRecords::Of(const CatalogEntry& entry) {
     }
     CHAINFS_ASSIGN(known.text, std::move(found.contents));
     CHAINFS_ASSIGN(known.contents, ParseChainRecord(*known.text, store.source_path()));
+    if (known.contents.group.empty()) continue;
+    CHAINFS_ASSIGN(const std::set<std::string> decided, DecidedGroups(store));
+    if (!SettleGroup(known.contents, decided)) continue;
+    // What counts is what it means.
+    known.text = FormatChainRecord(known.contents, store.source_path());
   }
   return known;
 }

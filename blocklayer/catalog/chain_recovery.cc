@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "blocklayer/cache/metadata_cache.h"
+#include "blocklayer/catalog/group_record.h"
 
 namespace chainfs {
 
@@ -33,6 +34,10 @@ Status ChainRecovery::FinishOne(const CatalogEntry& entry, const InterruptedChan
     CHAINFS_TRY(dropped_.Mark(snapshot.source, entry.id(), record));
     CHAINFS_TRY(dropped_.Remove(store, snapshot.record, record, nullptr));
   }
+  if (snapshot.settled) {
+    CHAINFS_TRY(store.Write(snapshot.record, FormatChainRecord(record, store.source_path())));
+    return ForgetGroups(store);
+  }
   if (record.next.empty()) return {};
   CHAINFS_ASSIGN(const FileLocation location, roots_.Find(record.next, record.roots));
   const Result<std::optional<FileId>> unused = UnusedOverlay(entry, location, record);
@@ -46,6 +51,7 @@ Status ChainRecovery::FinishOne(const CatalogEntry& entry, const InterruptedChan
   // Anything else there is somebody's image, and is shown from the next scan on.
   if (record.active == record.origin) return store.Remove(snapshot.record);
   record.next.clear();
+  record.group.clear();
   return store.Write(snapshot.record, FormatChainRecord(record, store.source_path()));
 }
 

@@ -14,33 +14,26 @@
 // Threads: all methods need CatalogParts::mu.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 
-#include "blocklayer/catalog/backing_names.h"
 #include "blocklayer/catalog/chain_moves.h"
-#include "blocklayer/catalog/chain_records.h"
 #include "blocklayer/catalog/scanner.h"
-#include "blocklayer/catalog/snapshot_target.h"
+#include "blocklayer/catalog/snapshot_steps.h"
 
 namespace chainfs {
 
 class Snapshotter {
  public:
-  // The references outlive this. `read_only`: of the mount.
-  Snapshotter(Roots& roots, Sources& sources, LayerPool& pool, ChainSet& chains,
-              ChainRecords& chain_records, BackingNames& names, SnapshotTarget& target,
-              Scanner& scanner, ListPublisher& publisher, EventQueue& events, bool read_only)
-      : roots_(roots),
-        sources_(sources),
-        pool_(pool),
+  // The references outlive this.
+  Snapshotter(SnapshotSteps& steps, ChainSet& chains, ChainRecords& chain_records, Scanner& scanner,
+              EventQueue& events)
+      : steps_(steps),
         chains_(chains),
         chain_records_(chain_records),
-        names_(names),
-        target_(target),
         scanner_(scanner),
-        publisher_(publisher),
-        events_(events),
-        read_only_(read_only) {}
+        events_(events) {}
 
   // The layer that is active afterwards. kBusy while a job holds a point in time of the disk.
   // `held_for`: the job that is to hold this one.
@@ -55,32 +48,11 @@ class Snapshotter {
   Result<std::string> PlanTarget(const DiskPtr& disk, const SnapshotRequest& request);
 
  private:
-  struct SnapshotPlan {
-    CatalogEntry* entry = nullptr;
-    FileLocation target;
-    BackingReference backing;  // how the overlay names what was active
-    FormatRow::Create create = nullptr;
-    ChainRecords::Known known;  // the record as it is
-  };
-
-  Result<SnapshotPlan> Plan(const DiskPtr& disk, const SnapshotRequest& request);
-  // The record of step 1.
-  Result<ChainRecord> Announce(const SnapshotPlan& plan, const ChainRecords::Known& known);
-  Result<LayerPtr> MakeOverlay(const SnapshotPlan& plan, const SnapshotRequest& request);
-  void Undo(CatalogEntry& entry, const FileLocation& target, const FileId& made,
-            const ChainRecords::Known& known);
-
-  Roots& roots_;
-  Sources& sources_;
-  LayerPool& pool_;
+  SnapshotSteps& steps_;
   ChainSet& chains_;
   ChainRecords& chain_records_;
-  BackingNames& names_;
-  SnapshotTarget& target_;
   Scanner& scanner_;
-  ListPublisher& publisher_;
   EventQueue& events_;
-  const bool read_only_;
 };
 
 }  // namespace chainfs

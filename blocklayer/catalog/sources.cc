@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "blocklayer/catalog/group_record.h"
 #include "blocklayer/catalog/name_records.h"
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/formats/registry/format_registry.h"
@@ -100,6 +101,32 @@ Status Sources::AddImage(const SourceSpec& spec) {
   return {};
 }
 
+Result<ChainRecord> Sources::Interpret(RecordDirectory& store, const RecordDirectory::Found& found,
+                                       bool& settled) {
+  Result<ChainRecord> contents = found.contents
+                                     ? ParseChainRecord(*found.contents, store.source_path())
+                                     : std::unexpected(found.contents.error());
+  if (!contents && contents.error().kind == ErrorKind::kPermission) return contents;
+  if (!contents) {
+    return std::unexpected(
+        WithContext(std::move(contents).error(),
+                    fmt::format("{}: a record that makes no sense; restore or remove it",
+                                EscapeText(RecordPath(store, found.name)))));
+  }
+  CHAINFS_TRY(store.CheckTrusted(*contents));
+  // Somebody renamed it: then it speaks of another chain than it seems.
+  if (ChainRecordName(contents->name) != found.name) {
+    return Fail(ErrorKind::kInvalidFormat,
+                fmt::format("{}: a record of the chain {}, under a wrong name; rename it back or "
+                            "remove it",
+                            EscapeText(RecordPath(store, found.name)), contents->name));
+  }
+  if (contents->group.empty()) return contents;
+  CHAINFS_ASSIGN(const std::set<std::string> decided, DecidedGroups(store));
+  settled = SettleGroup(*contents, decided);
+  return contents;
+}
+
 Result<std::vector<Sources::LoadedRecord>> Sources::LoadRecords(std::string& texts) {
   std::vector<LoadedRecord> loaded;
   std::set<const RecordDirectory*> done;
@@ -117,27 +144,10 @@ Result<std::vector<Sources::LoadedRecord>> Sources::LoadRecords(std::string& tex
     for (RecordDirectory::Found& found : *all) {
       texts += fmt::format("{}\n{}\n", found.name,
                            found.contents ? *found.contents : found.contents.error().message);
-      Result<ChainRecord> contents = found.contents
-                                         ? ParseChainRecord(*found.contents, store.source_path())
-                                         : std::unexpected(std::move(found.contents).error());
-      if (!contents && contents.error().kind != ErrorKind::kPermission) {
-        contents = std::unexpected(
-            WithContext(std::move(contents).error(),
-                        fmt::format("{}: a record that makes no sense; restore or remove it",
-                                    EscapeText(RecordPath(store, found.name)))));
-      }
-      if (contents) {
-        Status trusted = store.CheckTrusted(*contents);
-        if (!trusted) contents = std::unexpected(std::move(trusted).error());
-      }
-      // Somebody renamed it: then it speaks of another chain than it seems.
-      if (contents && ChainRecordName(contents->name) != found.name) {
-        contents = Fail(ErrorKind::kInvalidFormat,
-                        fmt::format("{}: a record of the chain {}, under a wrong name; rename it "
-                                    "back or remove it",
-                                    EscapeText(RecordPath(store, found.name)), contents->name));
-      }
-      loaded.push_back({.source = i, .file = found.name, .contents = std::move(contents)});
+      bool settled = false;
+      Result<ChainRecord> contents = Interpret(store, found, settled);
+      loaded.push_back(
+          {.source = i, .file = found.name, .contents = std::move(contents), .settled = settled});
     }
   }
   return loaded;
@@ -333,9 +343,12 @@ Result<Inventory> Sources::Collect() {
       }
     }
     if (!contents.next.empty()) known.insert(AsListed(contents, contents.next));
-    if (contents.next.empty() && contents.drops.empty() && contents.stale.empty()) continue;
-    inventory.interrupted.push_back(
-        {.source = record.source, .record = record.file, .contents = *record.contents});
+    const bool whole = contents.next.empty() && contents.drops.empty() && contents.stale.empty();
+    if (whole && !record.settled) continue;
+    inventory.interrupted.push_back({.source = record.source,
+                                     .record = record.file,
+                                     .contents = *record.contents,
+                                     .settled = record.settled});
   }
   for (size_t i = 0; i < sources_.size(); ++i) {
     if (sources_[i].image.empty()) continue;

@@ -46,6 +46,7 @@ struct InterruptedChange {
   size_t source = 0;
   std::string record;  // file name
   ChainRecord contents;
+  bool settled = false;  // by its group: the record does not say so itself yet
 };
 
 struct Inventory {
@@ -97,10 +98,14 @@ class Sources {
     size_t source = 0;  // the first one of its directory
     std::string file;
     Result<ChainRecord> contents;
+    bool settled = false;  // as of InterruptedChange
   };
 
   Status AddImage(const SourceSpec& spec);
   void AddSource(Source source);
+  // What the record means, if it makes sense and counts.
+  static Result<ChainRecord> Interpret(RecordDirectory& store, const RecordDirectory::Found& found,
+                                       bool& settled);
   // The sources whose records cannot be told are in untold_ afterwards.
   // The file, if its name still leads to the very one.
   std::optional<FileId> StillThere(const ChainRecord::Dropped& dropped,
