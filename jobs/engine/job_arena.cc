@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <tbb/global_control.h>
 #include <tbb/task_arena.h>
+#include <tbb/task_scheduler_observer.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,6 +32,16 @@ void LowerPriorityOnce() {
   if (std::exchange(lowered, true)) return;
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kBackgroundNice);
 }
+
+// Also of a thread that comes only to help with what a task has spread over the arena.
+class PriorityOfEntrants final : public tbb::task_scheduler_observer {
+ public:
+  explicit PriorityOfEntrants(tbb::task_arena& arena) : task_scheduler_observer(arena) {
+    observe(true);
+  }
+  ~PriorityOfEntrants() override { observe(false); }
+  void on_scheduler_entry(bool /*is_worker*/) override { LowerPriorityOnce(); }
+};
 
 int ThreadsFor(int wanted) {
   if (wanted > 0) return wanted;
@@ -116,7 +127,6 @@ class JobArena::Impl {
   };
 
   void RunOne() EXCLUDES(mu_) {
-    LowerPriorityOnce();
     Task task;
     {
       MutexLock lock(mu_);
@@ -160,6 +170,7 @@ class JobArena::Impl {
   bool stopping_ GUARDED_BY(mu_) = false;
   tbb::global_control parallelism_;
   tbb::task_arena arena_;
+  PriorityOfEntrants priority_{arena_};
   std::thread timer_;
 };
 

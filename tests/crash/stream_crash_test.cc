@@ -34,6 +34,7 @@ struct Case {
   std::string top = "vm.qcow2";   // file names
   std::string base = {};          // empty: none stays
   uint64_t max_size = 32 * kKiB;  // the guest's disk may grow up to it
+  bool compress = false;
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
@@ -88,12 +89,14 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
   void StreamByHand() {
     auto plan = jobs::PlanStream(*catalog_, *disk_, "/mem/" + GetParam().top, BasePath());
     ASSERT_TRUE(plan) << plan.error().message;
+    if (GetParam().compress) plan->compression = ImageCompression::kZlib;
     auto made = std::make_unique<jobs::StreamWork>(*catalog_, disk_, *std::move(plan),
                                                    jobs::RemoveLayers::kNo);
     const Status prepared = made->Prepare();
     ASSERT_TRUE(prepared) << prepared.error().message;
     verbs::Arguments command;
     command.Set("top", "/mem/" + GetParam().top).SetIf("base", BasePath());
+    if (GetParam().compress) command.Set("compress", "zlib");
     auto record = std::make_unique<jobs::RecordFile>(
         catalog_->records(), disk_,
         jobs::JobRecord{.id = "s1", .type = "stream", .disk = "vm", .command = command});
@@ -109,6 +112,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     }
     const Status settled = work.Settle();
     ASSERT_TRUE(settled) << settled.error().message;
+    compressed_ += HasCompressed() ? 1 : 0;
     GuestOperations(2);
     // Also in its midst, where the work takes no lock of the image's: at the record of the phase,
     // and where the layers are marked.
@@ -131,6 +135,16 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     GuestOperations(4);
   }
 
+  bool HasCompressed() const {
+    for (uint64_t at = 0; at < disk_->size();) {
+      const auto extent = disk_->Map(GuestOffset(at), disk_->size() - at, MapDetail::kFast);
+      if (!extent) return false;
+      if (extent->kind == ExtentKind::kCompressed) return true;
+      at += extent->length;
+    }
+    return false;
+  }
+
   // The same by the job manager, on its own threads.
   void StreamWithThreads() {
     jobs::EventLog events;
@@ -139,6 +153,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     request.disk = "vm";
     request.top = "/mem/" + GetParam().top;
     request.base = BasePath();
+    if (GetParam().compress) request.compress = "zlib";
     const auto id = jobs::StartStream(jobs, *catalog_, request);
     ASSERT_TRUE(id) << id.error().message;
     std::vector<std::thread> threads;
@@ -307,6 +322,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
   std::optional<BackingReference> new_backing_;
   uint64_t completed_ = UINT64_MAX;  // index of the mark
   uint64_t states_ = 0;
+  uint64_t compressed_ = 0;  // rounds that left something compressed
 };
 
 TEST_P(StreamCrash, EveryStateIsOldOrNew) {
@@ -323,6 +339,7 @@ TEST_P(StreamCrash, EveryStateIsOldOrNew) {
     if (HasFatalFailure()) return;
     CheckAllStates();
   }
+  EXPECT_EQ(compressed_ > 0, GetParam().compress);
   Report();
 }
 
@@ -396,7 +413,24 @@ INSTANTIATE_TEST_SUITE_P(
               {.file = "a.qcow2", .below = "base.qcow2", .size = 20 * kKiB, .cluster_bits = 10},
               {.file = "b.qcow2", .below = "a.qcow2", .size = 24 * kKiB, .cluster_bits = 12},
               {.file = "vm.qcow2", .below = "b.qcow2", .size = 24 * kKiB}},
-             "b.qcow2"}),
+             "b.qcow2"},
+        Case{"compressed_c512",
+             {{.file = "base.raw", .size = 24 * kKiB},
+              {.file = "a.qcow2", .below = "base.raw", .size = 24 * kKiB},
+              {.file = "b.qcow2", .below = "a.qcow2", .size = 24 * kKiB},
+              {.file = "vm.qcow2", .below = "b.qcow2", .size = 24 * kKiB}},
+             "vm.qcow2",
+             {},
+             32 * kKiB,
+             true},
+        Case{"compressed_c1k_with_base",
+             {{.file = "base.raw", .size = 32 * kKiB},
+              {.file = "a.qcow2", .below = "base.raw", .size = 30 * kKiB, .cluster_bits = 12},
+              {.file = "vm.qcow2", .below = "a.qcow2", .size = 32 * kKiB, .cluster_bits = 10}},
+             "vm.qcow2",
+             "base.raw",
+             32 * kKiB,
+             true}),
     [](const auto& param) { return param.param.name; });
 
 }  // namespace
