@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -38,6 +39,12 @@ Status CheckCompression(const Layer& target, std::optional<ImageCompression> wan
                                      "compression_type={}",
                                      target.path, CompressionName(*kind), word,
                                      CompressionName(*kind), word)));
+}
+
+uint64_t ChunkUnit(uint64_t cluster_size, std::optional<ImageCompression> wanted) {
+  // Some 20 ms of one core by zlib, so that a pause is still quick.
+  constexpr uint64_t kPacked = 512 << 10;
+  return wanted ? std::max(cluster_size, kPacked) : cluster_size;
 }
 
 std::unique_ptr<CopySink> WithCompression(std::unique_ptr<CopySink> plain, WritableImage& image,

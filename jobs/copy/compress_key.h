@@ -6,6 +6,7 @@
 // Threads: values.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 
@@ -20,6 +21,9 @@ namespace chainfs::jobs {
 Result<std::optional<ImageCompression>> CompressionWanted(const verbs::Arguments& arguments);
 // Whether `target` can hold what is wanted; kUnsupported says why not, and what to do.
 Status CheckCompression(const Layer& target, std::optional<ImageCompression> wanted);
+// The smallest chunk, in bytes, of a job that writes to an image with such clusters: one cluster,
+// or, if it compresses, enough of them to be packed closely, also when chunks shrink.
+uint64_t ChunkUnit(uint64_t cluster_size, std::optional<ImageCompression> wanted);
 // `plain`, which writes to `image`, or a sink over it that compresses.
 std::unique_ptr<CopySink> WithCompression(std::unique_ptr<CopySink> plain, WritableImage& image,
                                           std::optional<ImageCompression> wanted);

@@ -26,6 +26,7 @@
 #include <optional>
 
 #include "blocklayer/catalog/catalog.h"
+#include "jobs/copy/compress_key.h"
 #include "jobs/engine/chunk_work.h"
 #include "jobs/engine/cursor_source.h"
 #include "jobs/stream/stream_copier.h"
@@ -48,7 +49,7 @@ class StreamWork final : public ChunkWork {
   // Takes the locks and makes sure that the end will be possible.
   Status Prepare() override;
   WorkSource& source() override { return source_; }
-  uint64_t unit() const override { return cluster_size_; }
+  uint64_t unit() const override { return ChunkUnit(cluster_size_, plan_.compression); }
   uint64_t chunk_size() const override;
   bool UsersWait() const override { return disk_->load().UsersWait(DiskLoad::Clock::now()); }
   ChunkResult Process(uint64_t offset, uint64_t length) override;

@@ -24,6 +24,12 @@ TEST(CompressKeyTest, Words) {
   EXPECT_EQ(Wanted("lz4").error().kind, ErrorKind::kInvalidArgument);
 }
 
+TEST(CompressKeyTest, WhatIsCompressedComesInChunksOfSeveralClusters) {
+  EXPECT_EQ(ChunkUnit(65536, std::nullopt), 65536u);
+  EXPECT_EQ(ChunkUnit(65536, ImageCompression::kZlib), 8u * 65536);
+  EXPECT_EQ(ChunkUnit(2 << 20, ImageCompression::kZstd), 2u << 20);
+}
+
 TEST(CompressKeyTest, AnImageTakesItsOwnKindOnly) {
   const auto host = MemHost::Create();
   BlockContext context{MemoryLimits{}};
