@@ -60,10 +60,7 @@ void MergeSource::WaitBeforeChange() const {
 }
 
 std::optional<ChunkRange> MergeSource::Take(uint64_t most) {
-  return Close() ? std::nullopt : TakeAny(most);
-}
-
-std::optional<ChunkRange> MergeSource::TakeAny(uint64_t most) {
+  if (Close()) return std::nullopt;
   const std::optional<ChunkRange> chunk = dirty_.Take(most);
   if (chunk) taken_.fetch_add(chunk->length);
   return chunk;

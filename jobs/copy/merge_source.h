@@ -51,8 +51,8 @@ class MergeSource final : public WorkSource {
   uint64_t total() const override;
   void SetNews(const std::function<void()>& news) override { dirty_.SetNews(news); }
 
-  // What is dirty, however little.
-  std::optional<ChunkRange> TakeAny(uint64_t most);
+  // For the last round: what is dirty, however little.
+  std::optional<ChunkRange> TakeAny(uint64_t most) { return dirty_.Take(most); }
   // Whether the last round would be quick.
   bool Close() const;
 
