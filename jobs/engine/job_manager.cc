@@ -33,8 +33,11 @@ Result<std::string> JobManager::Start(const JobCommand& command) { return starte
 Result<Reservation> JobManager::ReserveDisk(const Disk& disk, std::string_view type,
                                             std::string_view id, bool alone) {
   if (!id.empty()) CHAINFS_TRY(CheckNewJobId(id));
-  return registry_.Reserve(
-      {.disk = disk.name(), .id = std::string(id), .type = std::string(type), .alone = alone});
+  return registry_.Reserve({.disk = disk.name(),
+                            .id = std::string(id),
+                            .type = std::string(type),
+                            .freezes = disk.chain()->active,
+                            .alone = alone});
 }
 
 void JobManager::ShowConcluded(Reservation command) {

@@ -50,8 +50,8 @@ class JobManager {
 
   // For a short command that changes the chain of a disk and is no job: held while it is carried
   // out, it has the id, so that no job gets it. kInvalidArgument and kExists (id), kShutdown; kBusy
-  // when it wants to be `alone` and an unfinished or waiting job of the disk is there; no job is
-  // accepted beside it then.
+  // when it wants to be `alone` and an unfinished or waiting job of the disk is there (no job is
+  // accepted beside it then), or a job merges the active layer into another one.
   Result<Reservation> ReserveDisk(const Disk& disk, std::string_view type, std::string_view id,
                                   bool alone);
   // The command was carried out: the history shows it as a concluded job of its id.

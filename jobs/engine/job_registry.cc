@@ -17,6 +17,10 @@ std::unexpected<Error> ShuttingDown() {
   return Fail(ErrorKind::kShutdown, "the mount is shutting down");
 }
 
+bool Drops(const LayerClaims& claims, const LayerPtr& layer) {
+  return std::ranges::find(claims.drops, layer) != claims.drops.end();
+}
+
 std::unexpected<Error> Busy(const std::string& message) {
   return Fail(ErrorKind::kBusy, EscapeText(message));
 }
@@ -51,9 +55,14 @@ Status JobRegistry::CheckAlone(const Admission& wanted) const {
 }
 
 Status JobRegistry::CheckClaims(const Admission& wanted) const {
-  if (!wanted.claims) return {};
   for (const auto& entry : list_.entries()) {
-    if (!entry->claims || !Conflict(*wanted.claims, *entry->claims)) continue;
+    if (!entry->claims) continue;
+    if (wanted.freezes && Drops(*entry->claims, wanted.freezes)) {
+      return Busy(fmt::format("job {} of disk {} merges its active layer into another one; wait "
+                              "for it or cancel it",
+                              entry->id, entry->disk));
+    }
+    if (!wanted.claims || !Conflict(*wanted.claims, *entry->claims)) continue;
     return Busy(
         fmt::format("job {} of disk {} already uses a layer that this {} would write or drop; "
                     "wait for it or cancel it",
