@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "jobs/commit/commit_type.h"
 #include "jobs/stream/stream_type.h"
 
 namespace chainfs::jobs {
@@ -10,6 +11,7 @@ namespace chainfs::jobs {
 std::span<const JobType> JobTypes() {
   static const std::array types = {
       StreamType(),
+      CommitType(),
   };
   return types;
 }

@@ -4,6 +4,7 @@
 #include "ctl/chainctl/cmd_cancel.h"
 #include "ctl/chainctl/cmd_chain.h"
 #include "ctl/chainctl/cmd_change.h"
+#include "ctl/chainctl/cmd_commit.h"
 #include "ctl/chainctl/cmd_complete.h"
 #include "ctl/chainctl/cmd_create.h"
 #include "ctl/chainctl/cmd_dismiss.h"
@@ -27,10 +28,10 @@
 namespace chainfs::chainctl {
 
 std::vector<VerbRow> VerbRows() {
-  return {ListVerb(),     InfoVerb(),   ChainVerb(),  MapVerb(),   LayersVerb(),   StreamVerb(),
-          SnapshotVerb(), RevertVerb(), ThawVerb(),   FlushVerb(), JobsVerb(),     WaitVerb(),
-          CancelVerb(),   PauseVerb(),  ResumeVerb(), SpeedVerb(), CompleteVerb(), ChangeVerb(),
-          DismissVerb(),  EventsVerb(), CreateVerb(), UmountVerb()};
+  return {ListVerb(),   InfoVerb(),     ChainVerb(),  MapVerb(),    LayersVerb(), StreamVerb(),
+          CommitVerb(), SnapshotVerb(), RevertVerb(), ThawVerb(),   FlushVerb(),  JobsVerb(),
+          WaitVerb(),   CancelVerb(),   PauseVerb(),  ResumeVerb(), SpeedVerb(),  CompleteVerb(),
+          ChangeVerb(), DismissVerb(),  EventsVerb(), CreateVerb(), UmountVerb()};
 }
 
 }  // namespace chainfs::chainctl

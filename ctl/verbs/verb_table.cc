@@ -13,6 +13,7 @@ constexpr std::array<std::string_view, 4> kOnError = {"report", "ignore", "stop"
 constexpr std::array<std::string_view, 4> kCompat = {"1.1", "v3", "0.10", "v2"};
 constexpr std::array<std::string_view, 2> kCompression = {"zlib", "zstd"};
 constexpr std::array<std::string_view, 3> kCompressWords = {"none", "zlib", "zstd"};
+constexpr std::array<std::string_view, 3> kMergedLayers = {"no", "empty", "yes"};
 constexpr std::array<std::string_view, 3> kThen = {"pivot", "keep", "hold"};
 constexpr std::array<std::string_view, 2> kCopyMode = {"background", "write-blocking"};
 
@@ -35,21 +36,41 @@ constexpr Key kLazyRefcounts = {"lazy_refcounts",
 constexpr Key kCompress = {
     "compress", kWord,          "How to compress what is copied; as the image that is written says",
     "none",     kCompressWords, false};
+constexpr Key kSpeed = {"speed",    kRate, "Limit in bytes per second (k, M, G: powers of 1024)",
+                        "no limit", {},    false};
+constexpr Key kErrorPolicy = {
+    "on-error",
+    kWord,
+    "What an error does: end the job, fail at the end, pause, or pause if space is short",
+    "report",
+    kOnError,
+    false};
 
 constexpr std::array kStreamKeys = {
     Key{"base", kLayer, "Layer that stays below", "none, merge all", {}, false},
     Key{"top", kLayer, "Layer to merge into", "the active layer", {}, false},
-    Key{"speed",
-        kRate,
-        "Limit in bytes per second (k, M, G: powers of 1024)",
-        "no limit",
+    kSpeed,
+    kCompress,
+    kErrorPolicy,
+    Key{"delete", kSwitch, "Then delete the layers that nobody needs any more", "no", {}, false},
+    kNewJob,
+    kGeneration,
+    kDryRun,
+};
+
+constexpr std::array kCommitKeys = {
+    Key{"base", kLayer, "Layer to merge into", "", {}, true},
+    Key{"top", kLayer, "Uppermost layer that is merged", "the active layer", {}, false},
+    kSpeed,
+    kErrorPolicy,
+    Key{"delete", kWord, "What becomes of merged layers that nobody needs: kept, emptied, deleted",
+        "no", kMergedLayers, false},
+    Key{"reclaim",
+        kSwitch,
+        "Give back what has been merged while the job goes on",
+        "no",
         {},
         false},
-    kCompress,
-    Key{"on-error", kWord,
-        "What an error does: end the job, fail at the end, pause, or pause if space is short",
-        "report", kOnError, false},
-    Key{"delete", kSwitch, "Then delete the layers that nobody needs any more", "no", {}, false},
     kNewJob,
     kGeneration,
     kDryRun,
@@ -109,6 +130,9 @@ constexpr std::array kFormatKeys = {
 constexpr std::array kVerbs = {
     Verb{"stream", "Merge the layers between base and top into top", "base=base.qcow2,speed=50M",
          Scope::kDisk, DryRun::kEstimates, Caller::kController, false, kStreamKeys},
+    Verb{"commit", "Merge the layers from top down to base into base",
+         "top=mid.qcow2,base=base.qcow2", Scope::kDisk, DryRun::kEstimates, Caller::kController,
+         false, kCommitKeys},
     Verb{"snapshot", "Freeze the active layer and go on in a new one", "target=/fast/vm1.qcow2",
          Scope::kBoth, DryRun::kEstimates, Caller::kController, false, kSnapshotKeys},
     Verb{"revert", "Undo snapshots: go back to an older layer, drop the newer ones",

@@ -25,7 +25,7 @@ _chainctl() {
         cword=$COMP_CWORD
     }
     local verbs='list info chain map stream snapshot jobs wait cancel pause resume speed dismiss
-        flush events create umount layers revert thaw complete change'
+        flush events create umount layers revert thaw complete change commit'
     local common='--help --json'
     local waiting='--timeout --progress'
 
@@ -101,7 +101,7 @@ _chainctl() {
         local options=$common
         case $verb in
             stream | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | \
-                thaw | complete | change)
+                thaw | complete | change | commit)
                 options+=' --verbose --quiet'
                 ;;
             info | chain | map | events | layers) ;;
@@ -111,6 +111,8 @@ _chainctl() {
             map) options+=' --svg --width --lanes --bar' ;;
             stream) options+=" --base --top --speed --compress --on-error --id --generation --dry-run
                 --delete --background $waiting" ;;
+            commit) options+=" --base --top --speed --on-error --id --generation --dry-run
+                --delete --reclaim --background $waiting" ;;
             snapshot) options+=' --target -o --id --generation --dry-run' ;;
             wait) options+=" $waiting" ;;
             cancel) options+=" --background $waiting" ;;

@@ -64,6 +64,7 @@ const std::vector<Rule>& DependencyRules() {
       {"jobs/engine/", {"ctl/verbs/", "blocklayer/"}},
       {"jobs/copy/", {"jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/backup/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
+      {"jobs/commit/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/stream/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/mirror/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/", {"jobs/", "ctl/verbs/", "blocklayer/"}},

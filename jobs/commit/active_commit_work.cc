@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "jobs/commit/active_commit_work.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace chainfs::jobs {
+namespace {
+
+constexpr uint64_t kActiveCommitChunk = 1 << 20;
+
+}  // namespace
+
+ActiveCommitWork::ActiveCommitWork(Catalog& catalog, DiskPtr disk, const std::string& id,
+                                   CommitPlan plan, MergedFate fate)
+    : catalog_(catalog),
+      disk_(std::move(disk)),
+      plan_(std::move(plan)),
+      fate_(fate),
+      marks_(catalog_, disk_, plan_, id) {}
+
+Status ActiveCommitWork::Prepare() {
+  CHAINFS_ASSIGN(std::unique_ptr<MergeDown> merge, MergeDown::Make(catalog_, disk_, plan_.base));
+  std::vector<LayerLease> leases;
+  for (const LayerPtr& layer : plan_.merged) {
+    if (layer == plan_.top) continue;
+    CHAINFS_ASSIGN(LayerLease lease, catalog_.leases().Take(layer, LeaseKind::kCommitMiddle));
+    leases.push_back(std::move(lease));
+  }
+  CHAINFS_TRY(merge->Prepare());
+  merge_ = std::move(merge);
+  leases_ = std::move(leases);
+  return {};
+}
+
+Status ActiveCommitWork::Begin() {
+  CHAINFS_TRY(marks_.Set());
+  return merge_->Begin();
+}
+
+uint64_t ActiveCommitWork::chunk_size() const {
+  return std::max(kActiveCommitChunk, merge_->unit());
+}
+
+ChunkResult ActiveCommitWork::Process(uint64_t offset, uint64_t length) {
+  marks_.BaseIsWritten();
+  return merge_->Process(offset, length);
+}
+
+Status ActiveCommitWork::Pivot() {
+  marks_.BaseIsWritten();
+  const bool removes =
+      fate_ == MergedFate::kRemoveInSources || fate_ == MergedFate::kRemoveAnywhere;
+  CHAINFS_ASSIGN(left_out_,
+                 merge_->Finish(marks_.id(), removes, fate_ == MergedFate::kRemoveAnywhere));
+  if (fate_ == MergedFate::kEmpty) MergedLayers(catalog_, plan_.merged).Empty(left_out_);
+  if (const Status cleared = marks_.Clear(); !cleared && left_out_.problem.empty()) {
+    left_out_.problem = cleared.error().message;
+  }
+  return {};
+}
+
+void ActiveCommitWork::Release() {
+  if (merge_ != nullptr) merge_->Release();
+  marks_.GiveUp();
+  leases_.clear();
+}
+
+}  // namespace chainfs::jobs
