@@ -58,9 +58,10 @@ Status JobRegistry::CheckClaims(const Admission& wanted) const {
   for (const auto& entry : list_.entries()) {
     if (!entry->claims) continue;
     if (wanted.freezes && Drops(*entry->claims, wanted.freezes)) {
-      return Busy(fmt::format("job {} of disk {} merges its active layer into another one; wait "
-                              "for it or cancel it",
-                              entry->id, entry->disk));
+      return Busy(
+          fmt::format("job {} of disk {} merges its active layer into another one; wait "
+                      "for it or cancel it",
+                      entry->id, entry->disk));
     }
     if (!wanted.claims || !Conflict(*wanted.claims, *entry->claims)) continue;
     return Busy(
