@@ -3,7 +3,6 @@
 // The table of commands, by QEMU's names.
 #pragma once
 
-#include <span>
 #include <string_view>
 
 #include "ctl/qmp/client.h"
@@ -14,10 +13,9 @@ namespace chainfs::qmp {
 struct Command {
   std::string_view name;
   Answer (*run)(Client& client, Parameters& parameters);
+  std::string_view verb = {};  // that it orders and without which there is no such command
 };
 
-// Sorted by idea.
-std::span<const Command> Commands();
 // Null: none is called so.
 const Command* FindCommand(std::string_view name);
 

@@ -55,7 +55,10 @@ std::string_view RefusalOf(JobVerb verb) {
 Answer Give(Client& client, const std::string& id, Family family, JobVerb verb) {
   CHAINFS_ASSIGN(const JobInfo job, Find(client, id, family));
   CHAINFS_TRY(CheckVerb(job, verb));
-  const Status done = client.Order(WordOf(verb), verbs::Arguments().Set("id", id), nullptr);
+  verbs::Arguments arguments;
+  arguments.Set("id", id);
+  if (verb == JobVerb::kComplete && job.type == "mirror") arguments.Set("then", "pivot");
+  const Status done = client.Order(WordOf(verb), arguments, nullptr);
   if (!done) {
     const std::string_view said = RefusalOf(verb);
     if (done.error().kind == ErrorKind::kInvalidArgument && !said.empty()) {
@@ -186,6 +189,12 @@ Answer BlockJobCancel(Client& client, Parameters& parameters) {
   CHAINFS_ASSIGN(const JobInfo job, Find(client, id, Family::kBlockJob));
   if (IsPaused(job) && !force) {
     return Refuse(fmt::format("The block job for device '{}' is currently paused", id));
+  }
+  // To end a copy that is ready is to keep it, as it is at that moment.
+  if (job.type == "mirror" && job.status == JobStatus::kReady && !force) {
+    CHAINFS_TRY(
+        client.Order("complete", verbs::Arguments().Set("id", id).Set("then", "keep"), nullptr));
+    return Json::object();
   }
   return Give(client, id, Family::kBlockJob, JobVerb::kCancel);
 }

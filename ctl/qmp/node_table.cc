@@ -47,7 +47,17 @@ void NodeTable::LookAgain() {
   const MutexLock lock(mu_);
   std::erase_if(layers_, [](const auto& entry) { return entry.second.expired(); });
   std::erase_if(names_, [](const auto& entry) { return entry.first.expired(); });
-  for (const auto& [name, layer] : active) Give(name, layer);
+  for (const auto& [name, layer] : active) {
+    // A disk that has gone on with a target has its node, too.
+    const auto target = std::ranges::find_if(
+        targets_, [&](const auto& entry) { return entry.second.path == layer->path; });
+    if (target != targets_.end() && !names_.contains(layer)) {
+      const std::string taken = target->first;
+      targets_.erase(target);
+      Give(taken, layer);
+    }
+    Give(name, layer);
+  }
 }
 
 bool NodeTable::IsTaken(std::string_view name) const {

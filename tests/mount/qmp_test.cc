@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One script, two daemons: what a program written for QEMU says to qemu-storage-daemon it says to
+// chainfs, and gets the same answers, the same events and the same images. Both transcripts are
+// compared line by line; only times, paths and how far a cancelled job got are left out.
+#include <gtest/gtest.h>
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/mount/control.h"
+#include "tests/support/qmp_client.h"
+
+namespace chainfs {
+namespace {
+
+using Words = std::vector<std::string>;
+
+// base <- mid <- vm1 in a directory of their own.
+class QmpScriptTest : public testing::Test {
+ protected:
+  void MakeChain(const TempDir& dir) {
+    CreateQcow2(dir / "base.qcow2", {.size = "16M"});
+    QemuIo(dir / "base.qcow2", "qcow2", {"write -P 1 0 16M"});
+    CreateQcow2(dir / "mid.qcow2", {.backing = "base.qcow2"});
+    QemuIo(dir / "mid.qcow2", "qcow2", {"write -P 2 1M 4M"});
+    CreateQcow2(dir / "vm1.qcow2", {.backing = "mid.qcow2"});
+    QemuIo(dir / "vm1.qcow2", "qcow2", {"write -P 3 2M 1M"});
+  }
+};
+
+// What a client says and hears, written down.
+class Script {
+ public:
+  Script(QmpClient& client, std::string directory)
+      : client_(client), directory_(std::move(directory)) {}
+
+  std::string File(const std::string& name) const { return directory_ + "/" + name; }
+
+  void Say(const std::string& command, const Json& arguments = Json::object()) {
+    const Json answer = client_.Ask(command, arguments);
+    Note(fmt::format("{} {} -> {}", command, arguments.dump(), answer.dump()));
+  }
+  // Of an error the class alone: its sentence names what the other one has not.
+  void SayAndNoteClass(const std::string& command, const Json& arguments) {
+    Note(fmt::format("{} {} -> {}", command, arguments.dump(),
+                     client_.ErrorClass(command, arguments)));
+  }
+  // Events of the job until it has that status.
+  void Hear(const std::string& job, const std::string& last) {
+    for (; !gone_;) {
+      const Json event = client_.WaitForAny(job);
+      gone_ = event.is_null();
+      ASSERT_FALSE(gone_) << last << " never comes:\n" << Text();
+      Json data = event["data"];
+      const std::string status = data.value("status", "");
+      if (event["event"] == "BLOCK_JOB_CANCELLED") data.erase("offset");
+      Note(fmt::format("{} {}", event.value("event", ""), data.dump()));
+      if (status == last) return;
+    }
+  }
+  // Of each job all but how far it has come.
+  void NoteJobs() {
+    for (const char* const command : {"query-jobs", "query-block-jobs"}) {
+      Json jobs = client_.Return(command);
+      for (Json& job : jobs) {
+        for (const char* const moving : {"current-progress", "offset", "busy"}) job.erase(moving);
+      }
+      Note(fmt::format("{} {}", command, jobs.dump()));
+    }
+  }
+  // Of the named nodes what both have.
+  void NoteNodes(const Words& names) {
+    const Json nodes = client_.Return("query-named-block-nodes");
+    for (const std::string& name : names) {
+      for (const Json& node : nodes) {
+        if (node["node-name"] != name) continue;
+        const Json& image = node["image"];
+        Note(fmt::format("node {}: {} ro={} size={} {} format={}", name, node["drv"].dump(),
+                         node["ro"].dump(), image["virtual-size"].dump(), image["filename"].dump(),
+                         image["format"].dump()));
+      }
+    }
+  }
+
+  std::string Text() const {
+    std::string text;
+    for (const std::string& line : lines_) text += line + "\n";
+    return text;
+  }
+
+ private:
+  void Note(std::string line) {
+    for (size_t at = line.find(directory_); at != std::string::npos; at = line.find(directory_)) {
+      line.replace(at, directory_.size(), "DIR");
+    }
+    lines_.push_back(std::move(line));
+  }
+
+  QmpClient& client_;
+  const std::string directory_;
+  bool gone_ = false;  // it was waited for in vain
+  Words lines_;
+};
+
+// What is wrong in what is said, with QEMU's sentences.
+void SayWhatIsWrong(Script& script) {
+  script.Say("query-jobs");
+  script.Say("qmp_capabilities");
+  script.Say("qmp_capabilities");
+  script.Say("no-such-command");
+  script.Say("block-stream");
+  script.Say("block-stream", {{"device", "no"}, {"job-id", "j"}});
+  script.Say("block-stream", {{"device", 5}});
+  script.Say("block-stream", {{"device", "vm1"}, {"job-id", "1x"}});
+  script.Say("block-stream", {{"device", "vm1"}, {"job-id", "j"}, {"base", "no"}});
+  script.Say("block-stream", {{"device", "vm1"}, {"job-id", "j"}, {"base-node", "no"}});
+  script.Say("block-stream", {{"device", "vm1"}, {"job-id", "j"}, {"base-node", "vm1"}});
+  script.Say("block-stream", {{"device", "vm1"}, {"job-id", "j"}, {"on-error", "no"}});
+  script.Say("block-stream", {{"device", "vm1"}, {"job-id", "j"}, {"speed", "fast"}});
+  script.Say("block-stream", {{"device", "vm1"}, {"no", "j"}});
+  for (const char* const verb : {"pause", "resume", "cancel", "complete", "dismiss", "finalize"}) {
+    script.Say(std::string("job-") + verb, {{"id", "no"}});
+  }
+  for (const char* const verb : {"pause", "resume", "cancel", "complete"}) {
+    script.Say(std::string("block-job-") + verb, {{"device", "no"}});
+  }
+  script.Say("block-job-dismiss", {{"id", "no"}});
+  script.Say("block-job-set-speed", {{"device", "no"}, {"speed", 1}});
+  script.Say("blockdev-snapshot-sync", {{"node-name", "no"}, {"snapshot-file", "x"}});
+  script.Say("blockdev-snapshot-sync",
+             {{"node-name", "vm1"}, {"snapshot-file", script.File("d.qcow2")}});
+  script.Say("blockdev-snapshot-sync", {{"node-name", "vm1"},
+                                        {"snapshot-file", script.File("d.qcow2")},
+                                        {"snapshot-node-name", "vm1"}});
+  script.Say("blockdev-snapshot-sync", {{"node-name", "vm1"},
+                                        {"snapshot-file", script.File("d.raw")},
+                                        {"snapshot-node-name", "d"},
+                                        {"format", "raw"}});
+  script.NoteJobs();
+}
+
+// A job that is paused, looked at, told what it does not take, and cancelled.
+void SayVerbs(Script& script) {
+  script.Say("block-stream",
+             {{"device", "vm1"}, {"job-id", "j"}, {"speed", 65536}, {"auto-dismiss", false}});
+  script.Hear("j", "running");
+  script.SayAndNoteClass("block-stream", {{"device", "vm1"}, {"job-id", "k"}});
+  script.Say("job-complete", {{"id", "j"}});
+  script.Say("job-finalize", {{"id", "j"}});
+  script.Say("job-dismiss", {{"id", "j"}});
+  script.Say("job-resume", {{"id", "j"}});
+  script.NoteJobs();
+  script.Say("job-pause", {{"id", "j"}});
+  script.Hear("j", "paused");
+  script.NoteJobs();
+  script.Say("job-pause", {{"id", "j"}});
+  script.Say("block-job-cancel", {{"device", "j"}});
+  script.Say("block-job-set-speed", {{"device", "j"}, {"speed", -1}});
+  script.Say("block-job-set-speed", {{"device", "j"}, {"speed", 131072}});
+  script.Say("block-job-resume", {{"device", "j"}});
+  script.Hear("j", "running");
+  script.Say("job-cancel", {{"id", "j"}});
+  script.Hear("j", "concluded");
+  script.NoteJobs();
+  script.Say("job-cancel", {{"id", "j"}});
+  script.Say("job-dismiss", {{"id", "j"}});
+  script.Hear("j", "null");
+  script.NoteJobs();
+}
+
+// A snapshot, and two streams under one id.
+void SayJobs(Script& script) {
+  script.Say("blockdev-snapshot-sync", {{"node-name", "vm1"},
+                                        {"snapshot-file", script.File("d.qcow2")},
+                                        {"snapshot-node-name", "d"}});
+  script.NoteNodes({"vm1", "d"});
+  script.Say("blockdev-snapshot-sync", {{"node-name", "vm1"},
+                                        {"snapshot-file", script.File("e.qcow2")},
+                                        {"snapshot-node-name", "e"}});
+  script.Say("block-stream", {{"device", "d"}, {"job-id", "j"}, {"base-node", "d"}});
+  script.Say("block-stream",
+             {{"device", "d"}, {"job-id", "j"}, {"base", script.File("base.qcow2")}});
+  script.Hear("j", "null");
+  script.NoteJobs();
+  script.Say("block-stream", {{"device", "d"}, {"job-id", "j"}});
+  script.Hear("j", "null");
+  // There is nothing left to do, which is no error.
+  script.Say("block-stream", {{"device", "d"}, {"job-id", "j"}});
+  script.Hear("j", "null");
+  script.NoteNodes({"d"});
+}
+
+std::string RunScript(const std::string& socket, const std::string& directory) {
+  QmpClient client(socket);
+  EXPECT_TRUE(client.connected());
+  Script script(client, directory);
+  SayWhatIsWrong(script);
+  SayVerbs(script);
+  SayJobs(script);
+  return script.Text();
+}
+
+TEST_F(QmpScriptTest, IsAnsweredByBothDaemonsAlike) {
+  const TempDir theirs;
+  const TempDir ours;
+  const TempDir other;
+  MakeChain(theirs);
+  MakeChain(ours);
+  Flatten(ours / "vm1.qcow2", "qcow2", other / "expected.raw");
+  std::string their_text;
+  {
+    // Somebody uses the disk, as a node without users would go when another is put on it.
+    Command rival(
+        {"qemu-storage-daemon", "--blockdev",
+         "driver=qcow2,node-name=vm1,file.driver=file,file.filename=" + (theirs / "vm1.qcow2"),
+         "--nbd-server", "addr.type=unix,addr.path=" + (other / "nbd.sock"), "--export",
+         "type=nbd,id=export,writable=on,node-name=vm1", "--chardev",
+         "socket,id=qmp,server=on,wait=off,path=" + (other / "theirs.sock"), "--monitor",
+         "chardev=qmp"});
+    their_text = RunScript(other / "theirs.sock", theirs.path());
+    rival.Signal(SIGTERM);
+    rival.Wait();
+  }
+  Daemon daemon({ours.path()}, {"-o", "qmp=" + (other / "ours.sock")});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  const std::string our_text = RunScript(other / "ours.sock", ours.path());
+  EXPECT_EQ(our_text, their_text);
+  EXPECT_TRUE(SameContents(daemon / "vm1.raw", other / "expected.raw"));
+  EXPECT_EQ(daemon.Stop().exit_code, 0);
+  for (const TempDir* const dir : {&theirs, &ours}) {
+    EXPECT_EQ(CheckImage(*dir / "d.qcow2"), 0);
+    const Json info = Json::parse(MustRun({"qemu-img", "info", "--output=json", *dir / "d.qcow2"}));
+    EXPECT_FALSE(info.contains("backing-filename")) << info;
+    Flatten(*dir / "d.qcow2", "qcow2", other / "merged.raw");
+    EXPECT_TRUE(SameContents(other / "merged.raw", other / "expected.raw"));
+  }
+}
+
+// A job outlives the daemon that was told to do it, and is listed by the next.
+TEST_F(QmpScriptTest, AJobIsThereAfterAKill) {
+  const TempDir dir;
+  const TempDir other;
+  MakeChain(dir);
+  const std::string socket = other / "qmp.sock";
+  Daemon daemon({dir.path()}, {"-o", "qmp=" + socket});
+  ASSERT_TRUE(daemon.serving());
+  {
+    QmpClient client(socket);
+    client.Return("qmp_capabilities");
+    ASSERT_EQ(client.Return("block-stream", {{"device", "vm1"}, {"job-id", "j"}, {"speed", 65536}}),
+              Json::object());
+    daemon.KillHard();
+    EXPECT_TRUE(client.WaitForEvent("SHUTDOWN").is_null());
+  }
+  ASSERT_TRUE(daemon.Restart());
+  QmpClient client(socket);
+  ASSERT_TRUE(client.connected());
+  client.Return("qmp_capabilities");
+  EXPECT_EQ(client.Return("query-block-jobs")[0]["device"], "j");
+  EXPECT_EQ(client.Return("block-job-set-speed", {{"device", "j"}, {"speed", 0}}), Json::object());
+  EXPECT_EQ(WaitForJob(daemon / "vm1.raw", "j").value("error", ""), "");
+  EXPECT_EQ(client.Return("query-jobs")[0]["status"], "concluded");
+  EXPECT_EQ(client.Return("job-dismiss", {{"id", "j"}}), Json::object());
+  EXPECT_EQ(LayersOf(daemon / "vm1.raw"), Words{"vm1.qcow2"});
+  daemon.Stop();
+  EXPECT_FALSE(client.WaitForEvent("SHUTDOWN").is_null());
+  EXPECT_TRUE(client.NextLine().is_null());
+}
+
+TEST_F(QmpScriptTest, ABadPathEndsTheStartInOneLine) {
+  const TempDir dir;
+  const TempDir other;
+  MakeChain(dir);
+  WriteTextFile(other / "file", "precious");
+  const Daemon daemon({dir.path()}, {"-o", "qmp=" + (other / "file")});
+  EXPECT_FALSE(daemon.serving());
+  EXPECT_NE(daemon.Log().find("something is there that is no socket"), std::string::npos)
+      << daemon.Log();
+  EXPECT_EQ(ReadTextFile(other / "file"), "precious");
+}
+
+}  // namespace
+}  // namespace chainfs
