@@ -15,6 +15,7 @@
 #include "ctl/qmp/snapshot_command.h"
 #include "ctl/qmp/stream_command.h"
 #include "ctl/qmp/target_commands.h"
+#include "ctl/qmp/transaction_command.h"
 #include "ctl/verbs/verb_table.h"
 
 namespace chainfs::qmp {
@@ -37,6 +38,7 @@ constexpr std::array kCommands = {
     Command{"blockdev-backup", BlockdevBackup, "backup"},
     Command{"drive-backup", DriveBackup, "backup"},
     Command{"blockdev-snapshot-sync", BlockdevSnapshotSync},
+    Command{"transaction", Transaction, "transaction"},
     Command{"block_resize", BlockResize, "resize"},
     Command{"blockdev-add", BlockdevAdd},
     Command{"blockdev-del", BlockdevDel},

@@ -48,40 +48,46 @@ QmpStatus CheckOverlayName(Client& client, const std::optional<std::string>& nam
   return legal;
 }
 
-// Another snapshot may have been made meanwhile, so it is looked for by its file.
-void NameOverlay(Client& client, const Disk& disk, const std::string& file,
-                 const std::string& name) {
-  Result<LayerPtr> overlay = client.catalog.FindLayer(disk, file);
-  if (!overlay) overlay = client.catalog.FindLayer(disk, file.substr(file.rfind('/') + 1));
-  if (overlay) client.nodes.NameLayer(*overlay, name);
-}
-
 }  // namespace
 
-Answer BlockdevSnapshotSync(Client& client, Parameters& parameters) {
+// Another snapshot may have been made meanwhile, so it is looked for by its file.
+void SnapshotOrder::NameOverlay(Client& client) const {
+  if (!overlay_name) return;
+  Result<LayerPtr> overlay = client.catalog.FindLayer(*disk, file);
+  if (!overlay) overlay = client.catalog.FindLayer(*disk, file.substr(file.rfind('/') + 1));
+  if (overlay) client.nodes.NameLayer(*overlay, *overlay_name);
+}
+
+std::expected<SnapshotOrder, QmpError> TakeSnapshotOrder(Client& client, Parameters& parameters) {
   const std::optional<std::string> device = parameters.OptionalText("device");
   const std::optional<std::string> node_name = parameters.OptionalText("node-name");
-  const std::string file = parameters.Text("snapshot-file");
-  const std::optional<std::string> overlay_name = parameters.OptionalText("snapshot-node-name");
+  SnapshotOrder order;
+  order.file = parameters.Text("snapshot-file");
+  order.overlay_name = parameters.OptionalText("snapshot-node-name");
   const std::string format = parameters.OptionalText("format").value_or("qcow2");
   const std::string mode = parameters.OptionalWord("mode", kModes).value_or("absolute-paths");
   CHAINFS_TRY(parameters.Finish());
-  if (file.empty()) return Refuse("Parameter 'snapshot-file' is empty");
+  if (order.file.empty()) return Refuse("Parameter 'snapshot-file' is empty");
   CHAINFS_ASSIGN(const NamedNode node, client.nodes.DeviceOrNode(device, node_name));
   CHAINFS_TRY(CheckActive(client, node));
   CHAINFS_TRY(CheckFormat(format));
-  CHAINFS_TRY(CheckOverlayName(client, overlay_name, !device && node_name));
+  CHAINFS_TRY(CheckOverlayName(client, order.overlay_name, !device && node_name));
   if (mode == "existing") {
     return Refuse(
-        "mode 'existing' is not supported: chainfs makes the overlay itself, in a file "
-        "that is not there yet");
+        "mode 'existing' is not supported: chainfs makes the overlay itself, in a file that is not "
+        "there yet");
   }
-  verbs::Arguments arguments;
-  arguments.Set("target", file);
+  order.disk = node.disk;
+  order.arguments.Set("target", order.file);
   // A device is whatever is active; a node is that layer, or nothing happens.
-  if (!device) arguments.Set("generation", std::to_string(node.generation));
-  CHAINFS_TRY(client.Order("snapshot", arguments, node.disk));
-  if (overlay_name) NameOverlay(client, *node.disk, file, *overlay_name);
+  if (!device) order.arguments.Set("generation", std::to_string(node.generation));
+  return order;
+}
+
+Answer BlockdevSnapshotSync(Client& client, Parameters& parameters) {
+  CHAINFS_ASSIGN(const SnapshotOrder order, TakeSnapshotOrder(client, parameters));
+  CHAINFS_TRY(client.Order("snapshot", order.arguments, order.disk));
+  order.NameOverlay(client);
   return nlohmann::ordered_json::object();
 }
 

@@ -229,6 +229,7 @@ TEST_F(QmpScriptTest, IsAnsweredByBothDaemonsAlike) {
   Daemon daemon({ours.path()}, {"-o", "qmp=" + (other / "ours.sock")});
   ASSERT_TRUE(daemon.serving()) << daemon.Log();
   const std::string our_text = RunScript(other / "ours.sock", ours.path());
+  EXPECT_NE(their_text.find("BLOCK_JOB_COMPLETED"), std::string::npos);
   EXPECT_EQ(our_text, their_text);
   EXPECT_TRUE(SameContents(daemon / "vm1.raw", other / "expected.raw"));
   EXPECT_EQ(daemon.Stop().exit_code, 0);

@@ -51,7 +51,7 @@ class QmpClient {
   void Finish();
 
  private:
-  static constexpr int kPatienceMs = 5'000;
+  static constexpr int kPatienceMs = 60'000;
 
   UniqueFd fd_;
   Json greeting_;
