@@ -57,7 +57,9 @@ Answer Give(Client& client, const std::string& id, Family family, JobVerb verb) 
   CHAINFS_TRY(CheckVerb(job, verb));
   verbs::Arguments arguments;
   arguments.Set("id", id);
-  if (verb == JobVerb::kComplete && job.type == "mirror") arguments.Set("then", "pivot");
+  // Said, so that the next daemon knows it, too.
+  const bool pivots = job.type == "mirror" || job.type == "commit";
+  if (verb == JobVerb::kComplete && pivots) arguments.Set("then", "pivot");
   const Status done = client.Order(WordOf(verb), arguments, nullptr);
   if (!done) {
     const std::string_view said = RefusalOf(verb);

@@ -14,6 +14,7 @@ constexpr std::array<std::string_view, 4> kCompat = {"1.1", "v3", "0.10", "v2"};
 constexpr std::array<std::string_view, 2> kCompression = {"zlib", "zstd"};
 constexpr std::array<std::string_view, 3> kCompressWords = {"none", "zlib", "zstd"};
 constexpr std::array<std::string_view, 3> kMergedLayers = {"no", "empty", "yes"};
+constexpr std::array<std::string_view, 2> kCommitThen = {"pivot", "hold"};
 constexpr std::array<std::string_view, 3> kThen = {"pivot", "keep", "hold"};
 constexpr std::array<std::string_view, 2> kCopyMode = {"background", "write-blocking"};
 
@@ -71,6 +72,8 @@ constexpr std::array kCommitKeys = {
         "no",
         {},
         false},
+    Key{"then", kWord, "Of the active layer: go on in base by itself, or only after \"complete\"",
+        "pivot", kCommitThen, false},
     kNewJob,
     kGeneration,
     kDryRun,

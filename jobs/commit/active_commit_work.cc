@@ -12,11 +12,12 @@ constexpr uint64_t kActiveCommitChunk = 1 << 20;
 }  // namespace
 
 ActiveCommitWork::ActiveCommitWork(Catalog& catalog, DiskPtr disk, const std::string& id,
-                                   CommitPlan plan, MergedFate fate)
+                                   CommitPlan plan, MergedFate fate, bool holds)
     : catalog_(catalog),
       disk_(std::move(disk)),
       plan_(std::move(plan)),
       fate_(fate),
+      holds_(holds),
       marks_(catalog_, disk_, plan_, id) {}
 
 Status ActiveCommitWork::Prepare() {
@@ -40,6 +41,14 @@ Status ActiveCommitWork::Begin() {
 
 uint64_t ActiveCommitWork::chunk_size() const {
   return std::max(kActiveCommitChunk, merge_->unit());
+}
+
+Status ActiveCommitWork::Complete(const verbs::Arguments& arguments) {
+  const std::string then = arguments.Text("then").value_or("pivot");
+  if (then == "pivot") return {};
+  return Fail(ErrorKind::kInvalidArgument,
+              "a commit that is ready can be completed with then=pivot only; to leave the disk "
+              "where it is, cancel it");
 }
 
 ChunkResult ActiveCommitWork::Process(uint64_t offset, uint64_t length) {

@@ -34,9 +34,10 @@ namespace chainfs::jobs {
 
 class ActiveCommitWork final : public ChunkWork {
  public:
-  // The catalog outlives the work. `id`: of the job. `plan`: active, something to do.
+  // The catalog outlives the work. `id`: of the job. `plan`: active, something to do. `holds`: the
+  // disk stays where it is until somebody completes the job, which copies what guests write.
   ActiveCommitWork(Catalog& catalog, DiskPtr disk, const std::string& id, CommitPlan plan,
-                   MergedFate fate);
+                   MergedFate fate, bool holds);
 
   Status Prepare() override;
   Status Begin() override;
@@ -44,6 +45,9 @@ class ActiveCommitWork final : public ChunkWork {
   WorkSource& source() override { return merge_->source(); }
   uint64_t unit() const override { return merge_->unit(); }
   uint64_t chunk_size() const override;
+  bool gets_ready() const override { return holds_; }
+  // then=pivot is the one end that it has.
+  Status Complete(const verbs::Arguments& arguments) override;
   bool UsersWait() const override { return disk_->load().UsersWait(DiskLoad::Clock::now()); }
   ChunkResult Process(uint64_t offset, uint64_t length) override;
   Status Settle() override { return merge_->Settle(); }
@@ -56,6 +60,7 @@ class ActiveCommitWork final : public ChunkWork {
   const DiskPtr disk_;
   const CommitPlan plan_;
   const MergedFate fate_;
+  const bool holds_;
   CommitMarks marks_;
   std::unique_ptr<MergeDown> merge_;  // from Prepare on
   std::vector<LayerLease> leases_;    // Prepare and Release only

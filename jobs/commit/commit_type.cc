@@ -44,6 +44,7 @@ verbs::Arguments RecordOf(const CommitPlan& plan, const verbs::Arguments& given)
   }
   command.Set("base", plan.base->path);
   command.SetIf("delete", given.Text("delete")).SetIf("reclaim", given.Text("reclaim"));
+  command.SetIf("then", given.Text("then"));
   return command;
 }
 
@@ -73,6 +74,11 @@ std::unexpected<Error> RefuseReclaim(const Disk& disk) {
                                      disk.name())));
 }
 
+std::unexpected<Error> RefuseHold() {
+  return Fail(ErrorKind::kInvalidArgument,
+              "then=hold is for a commit of the active layer, where the disk goes on in base");
+}
+
 Result<JobPlan> PlanCommitJob(Catalog& catalog, const JobCommand& command) {
   const verbs::Arguments& arguments = command.arguments;
   const DiskPtr& disk = command.disk;
@@ -95,6 +101,8 @@ Result<JobPlan> PlanCommitJob(Catalog& catalog, const JobCommand& command) {
   }
   CHAINFS_ASSIGN(const bool reclaim, arguments.Switch("reclaim", false));
   if (reclaim && plan.active()) return RefuseReclaim(*disk);
+  const bool holds = arguments.Text("then") == "hold";
+  if (holds && !plan.active()) return RefuseHold();
   CHAINFS_TRY(CheckDisk(*disk, plan));
   CHAINFS_TRY(CheckNobodyElse(catalog, disk, plan, command.taken_up));
   job.warning = SizeWarning(plan);
@@ -105,10 +113,10 @@ Result<JobPlan> PlanCommitJob(Catalog& catalog, const JobCommand& command) {
     return std::make_unique<CommitEstimate>(catalog, disk, plan, std::move(left_out));
   };
   const CommitChoices choices{.fate = FateOf(command), .reclaim = reclaim};
-  job.work = [&catalog, disk, choices,
+  job.work = [&catalog, disk, choices, holds,
               plan = std::move(plan)](const std::string& id) -> std::unique_ptr<ChunkWork> {
     if (plan.active()) {
-      return std::make_unique<ActiveCommitWork>(catalog, disk, id, plan, choices.fate);
+      return std::make_unique<ActiveCommitWork>(catalog, disk, id, plan, choices.fate, holds);
     }
     return std::make_unique<CommitWork>(catalog, disk, id, plan, choices);
   };

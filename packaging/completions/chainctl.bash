@@ -112,7 +112,7 @@ _chainctl() {
             stream) options+=" --base --top --speed --compress --on-error --id --generation --dry-run
                 --delete --background $waiting" ;;
             commit) options+=" --base --top --speed --on-error --id --generation --dry-run
-                --delete --reclaim --background $waiting" ;;
+                --delete --reclaim --then --background $waiting" ;;
             snapshot) options+=' --target -o --id --generation --dry-run' ;;
             wait) options+=" $waiting" ;;
             cancel) options+=" --background $waiting" ;;

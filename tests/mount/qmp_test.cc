@@ -59,9 +59,19 @@ class Script {
       Json data = event["data"];
       const std::string status = data.value("status", "");
       if (event["event"] == "BLOCK_JOB_CANCELLED") data.erase("offset");
+      // What is a byte of a commit's way is for each to say.
+      if (data.value("type", "") == "commit") {
+        data.erase("offset");
+        data.erase("len");
+      }
       Note(fmt::format("{} {}", event.value("event", ""), data.dump()));
       if (status == last) return;
     }
+  }
+  void HearReady(const std::string& job) {
+    if (gone_) return;
+    gone_ = client_.WaitForEvent("BLOCK_JOB_READY", job).is_null();
+    EXPECT_FALSE(gone_) << Text();
   }
   // Of each job all but how far it has come.
   void NoteJobs() {
@@ -69,6 +79,8 @@ class Script {
       Json jobs = client_.Return(command);
       for (Json& job : jobs) {
         for (const char* const moving : {"current-progress", "offset", "busy"}) job.erase(moving);
+        if (job["type"] != "commit") continue;
+        for (const char* const own : {"total-progress", "len"}) job.erase(own);
       }
       Note(fmt::format("{} {}", command, jobs.dump()));
     }
@@ -195,6 +207,41 @@ void SayJobs(Script& script) {
   script.NoteNodes({"d"});
 }
 
+// d <- e <- f, then all of it down into d again: e as a layer in the middle, f as the active one.
+void SayCommits(Script& script) {
+  const auto snapshot = [&](const std::string& node, const std::string& overlay) {
+    script.Say("blockdev-snapshot-sync", {{"node-name", node},
+                                          {"snapshot-file", script.File(overlay + ".qcow2")},
+                                          {"snapshot-node-name", overlay}});
+  };
+  snapshot("d", "e");
+  snapshot("e", "f");
+  script.Say("block-commit", {{"device", "no"}, {"job-id", "j"}});
+  script.Say("block-commit", {{"device", "f"}, {"job-id", "j"}, {"top", "no"}});
+  script.Say("block-commit", {{"device", "f"}, {"job-id", "j"}, {"base", "no"}});
+  script.Say("block-commit",
+             {{"device", "f"}, {"job-id", "j"}, {"top-node", "d"}, {"base-node", "d"}});
+  script.Say("block-commit", {{"device", "f"}, {"job-id", "j"}, {"top-node", "e"}, {"top", "e"}});
+  script.Say("block-commit", {{"device", "f"},
+                              {"job-id", "j"},
+                              {"base-node", "d"},
+                              {"backing-file", script.File("d.qcow2")}});
+  script.Say("block-commit", {{"device", "f"},
+                              {"job-id", "j"},
+                              {"top", script.File("e.qcow2")},
+                              {"base", script.File("d.qcow2")}});
+  script.Hear("j", "null");
+  script.Say("block-commit", {{"device", "f"}, {"job-id", "j"}, {"base-node", "d"}});
+  script.Hear("j", "ready");
+  script.HearReady("j");
+  script.NoteJobs();
+  script.Say("job-dismiss", {{"id", "j"}});
+  script.Say("job-complete", {{"id", "j"}});
+  script.Hear("j", "null");
+  script.NoteJobs();
+  script.NoteNodes({"d"});
+}
+
 std::string RunScript(const std::string& socket, const std::string& directory) {
   QmpClient client(socket);
   EXPECT_TRUE(client.connected());
@@ -202,6 +249,7 @@ std::string RunScript(const std::string& socket, const std::string& directory) {
   SayWhatIsWrong(script);
   SayVerbs(script);
   SayJobs(script);
+  SayCommits(script);
   return script.Text();
 }
 
