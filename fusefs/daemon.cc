@@ -41,7 +41,8 @@ class Daemon {
                   .threads = ThreadsOf(options),
                   .direct_io = options.direct_io,
                   .writeback_cache = options.writeback_cache,
-                  .allow_other = options.allow_other}),
+                  .allow_other = options.allow_other,
+                  .max_layers = options.max_layers}),
         mount_(options, catalog, control_, ThreadsOf(options)) {}
 
   Status Run() {
@@ -57,7 +58,7 @@ class Daemon {
     }
     mount_.invalidator.Start(session_->raw());
     mount_.fence.Start(session_->raw());
-    control_.jobs.ResumeRecorded();
+    control_.BeginJobs();
     mount_.watcher.Start();
     if (qmp_ != nullptr) qmp_->Start();
     bool served = false;

@@ -117,6 +117,13 @@ Setter IdSetter(std::optional<uint32_t> Options::* option) {
   };
 }
 
+Status SetNumber(uint32_t& option, const std::string& key, const std::string& value, uint64_t least,
+                 uint64_t most) {
+  CHAINFS_ASSIGN(const uint64_t number, ParseBounded(key, value, least, most));
+  option = static_cast<uint32_t>(number);
+  return {};
+}
+
 constexpr uint64_t kLeastMemory = 1 << 20;
 constexpr uint64_t kMostMemory = uint64_t{1} << 40;
 
@@ -158,11 +165,11 @@ const std::map<std::string_view, Setter>& Setters() {
          return {};
        }},
       {"max_depth",
-       [](Options& o, Text key, Text value) -> Status {
-         CHAINFS_ASSIGN(const uint64_t depth, ParseBounded(key, value, 1, 65536));
-         o.catalog.max_depth = static_cast<uint32_t>(depth);
-         return {};
+       [](Options& o, Text key, Text value) {
+         return SetNumber(o.catalog.max_depth, key, value, 1, 65536);
        }},
+      {"max_layers", [](Options& o, Text key,
+                        Text value) { return SetNumber(o.max_layers, key, value, 0, 65536); }},
       {"index_memory",
        [](Options& o, Text key, Text value) -> Status {
          CHAINFS_ASSIGN(o.catalog.memory.index_bytes,
@@ -176,11 +183,7 @@ const std::map<std::string_view, Setter>& Setters() {
          return {};
        }},
       {"threads",
-       [](Options& o, Text key, Text value) -> Status {
-         CHAINFS_ASSIGN(const uint64_t threads, ParseBounded(key, value, 1, 1024));
-         o.threads = static_cast<unsigned>(threads);
-         return {};
-       }},
+       [](Options& o, Text key, Text value) { return SetNumber(o.threads, key, value, 1, 1024); }},
   };
   return setters;
 }

@@ -32,7 +32,8 @@ struct Options {
   bool writeback_cache = false;
   bool direct_io = false;
   bool list_xattrs = false;
-  unsigned threads = 0;  // 0: chosen by the session
+  uint32_t max_layers = 0;  // of a chain; 0: no limit
+  unsigned threads = 0;     // 0: chosen by the session
   std::optional<uid_t> uid;
   std::optional<gid_t> gid;
   std::optional<gid_t> control_gid;

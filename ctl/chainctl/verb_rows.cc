@@ -15,6 +15,7 @@
 #include "ctl/chainctl/cmd_layers.h"
 #include "ctl/chainctl/cmd_list.h"
 #include "ctl/chainctl/cmd_map.h"
+#include "ctl/chainctl/cmd_max_layers.h"
 #include "ctl/chainctl/cmd_pause.h"
 #include "ctl/chainctl/cmd_resume.h"
 #include "ctl/chainctl/cmd_revert.h"
@@ -28,10 +29,11 @@
 namespace chainfs::chainctl {
 
 std::vector<VerbRow> VerbRows() {
-  return {ListVerb(),   InfoVerb(),     ChainVerb(),  MapVerb(),    LayersVerb(), StreamVerb(),
-          CommitVerb(), SnapshotVerb(), RevertVerb(), ThawVerb(),   FlushVerb(),  JobsVerb(),
-          WaitVerb(),   CancelVerb(),   PauseVerb(),  ResumeVerb(), SpeedVerb(),  CompleteVerb(),
-          ChangeVerb(), DismissVerb(),  EventsVerb(), CreateVerb(), UmountVerb()};
+  return {ListVerb(),      InfoVerb(),   ChainVerb(),    MapVerb(),      LayersVerb(),
+          StreamVerb(),    CommitVerb(), SnapshotVerb(), RevertVerb(),   ThawVerb(),
+          MaxLayersVerb(), FlushVerb(),  JobsVerb(),     WaitVerb(),     CancelVerb(),
+          PauseVerb(),     ResumeVerb(), SpeedVerb(),    CompleteVerb(), ChangeVerb(),
+          DismissVerb(),   EventsVerb(), CreateVerb(),   UmountVerb()};
 }
 
 }  // namespace chainfs::chainctl

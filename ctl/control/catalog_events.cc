@@ -11,8 +11,13 @@
 namespace chainfs::control {
 
 CatalogEvents::CatalogEvents(Catalog& catalog, ServedDisks& disks, LastErrors& errors,
-                             jobs::EventLog& events, jobs::JobManager& jobs)
-    : catalog_(catalog), disks_(disks), errors_(errors), events_(events), jobs_(jobs) {
+                             jobs::EventLog& events, jobs::JobManager& jobs, Compactor& compactor)
+    : catalog_(catalog),
+      disks_(disks),
+      errors_(errors),
+      events_(events),
+      jobs_(jobs),
+      compactor_(compactor) {
   catalog.SetObserver(this);
   // Quietly: these were there before.
   for (const DiskPtr& disk : catalog.Disks()) (void)disks_.Add(disk);
@@ -47,6 +52,7 @@ void CatalogEvents::DiskAdded(const DiskPtr& disk) {
   errors_.DiskAppeared(*served);
   if (Presentation* const shown = presentation_; shown != nullptr) shown->DiskAdded(served);
   jobs_.RetryRecorded();
+  compactor_.LookSoon();
 }
 
 void CatalogEvents::DiskRemoved(const DiskPtr& disk) {
@@ -60,6 +66,7 @@ void CatalogEvents::ChainChanged(const DiskPtr& disk) {
   if (Presentation* const shown = presentation_; shown != nullptr) shown->AttributesChanged(*disk);
   events_.Publish("CHAIN_CHANGE", {jobs::TextField("disk", disk->name()),
                                    jobs::NumberField("generation", disk->chain()->generation)});
+  compactor_.LookSoon();
 }
 
 void CatalogEvents::ContentsChanged(const DiskPtr& disk) {
@@ -69,6 +76,7 @@ void CatalogEvents::ContentsChanged(const DiskPtr& disk) {
 void CatalogEvents::AccessChanged(const DiskPtr& disk) {
   if (Presentation* const shown = presentation_; shown != nullptr) shown->AttributesChanged(*disk);
   jobs_.RetryRecorded();
+  compactor_.LookSoon();
 }
 
 void CatalogEvents::DiskError(const Disk& disk, std::string_view operation, const Error& error) {

@@ -2,7 +2,7 @@
 //
 // CatalogEvents: the one observer of the catalog. What the catalog tells becomes a change of the
 // list of served disks, calls of the presentation, a last error, a line of the log and an event, in
-// this order; jobs that wait for a disk are tried again.
+// this order; jobs that wait for a disk are tried again, and chains looked at that may be too long.
 //
 // Invariant: CTL-4 (README.md).
 //
@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "blocklayer/catalog/catalog.h"
+#include "ctl/control/compactor.h"
 #include "ctl/control/last_errors.h"
 #include "ctl/control/presentation.h"
 #include "ctl/control/served_disks.h"
@@ -25,7 +26,7 @@ class CatalogEvents final : public CatalogObserver {
  public:
   // All must outlive this.
   CatalogEvents(Catalog& catalog, ServedDisks& disks, LastErrors& errors, jobs::EventLog& events,
-                jobs::JobManager& jobs);
+                jobs::JobManager& jobs, Compactor& compactor);
   ~CatalogEvents() override;
 
   // Null: nobody. It is told of the disks that are there already; the one before of nothing any
@@ -48,6 +49,7 @@ class CatalogEvents final : public CatalogObserver {
   LastErrors& errors_;
   jobs::EventLog& events_;
   jobs::JobManager& jobs_;
+  Compactor& compactor_;
   std::atomic<Presentation*> presentation_ = nullptr;
 };
 

@@ -47,6 +47,7 @@ const std::vector<Commands::Handler>& Commands::Handlers() {
       {"thaw",
        [](Commands& self, const Call& call) { return self.catalog_.AllowWriting(call.disk); }},
       {"flush", &Commands::Flush},
+      {"max-layers", &Commands::LimitLayers},
       {"cancel", [](Commands& self,
                     const Call& call) { return self.Control(call, &jobs::JobManager::Cancel); }},
       {"pause", [](Commands& self,
@@ -66,7 +67,7 @@ const std::vector<Commands::Handler>& Commands::Handlers() {
                      const Call& call) { return self.Control(call, &jobs::JobManager::Dismiss); }},
       {"release-events",
        [](Commands& self, const Call& /*call*/) {
-         self.release_events_();
+         self.hooks_.release_events();
          return Status();
        }},
   };
@@ -202,6 +203,16 @@ Status Commands::Flush(const Call& call) {
   for (const DiskPtr& disk : catalog_.Disks()) {
     if (!disk->read_only()) CHAINFS_TRY(disk->Flush());
   }
+  return {};
+}
+
+Status Commands::LimitLayers(const Call& call) {
+  CHAINFS_ASSIGN(const std::optional<uint64_t> layers, call.arguments.Number("layers"));
+  if (layers.value_or(0) > UINT32_MAX) return Bad("layers= is too large");
+  std::optional<uint32_t> limit;
+  if (layers) limit = static_cast<uint32_t>(*layers);
+  CHAINFS_TRY(limits_.Set(*call.disk, limit));
+  hooks_.limits_changed();
   return {};
 }
 

@@ -6,7 +6,7 @@
 //
 // A verb queues and returns, because a transport may keep others from the disk meanwhile (a kernel
 // holds its inode lock during setxattr). Some do short I/O of necessity: `snapshot` and `revert`
-// (files, the switch of the disk), `flush`, `thaw`.
+// (files, the switch of the disk), `flush`, `thaw`, `max-layers` (a record).
 //
 // Threads: all methods, any thread; no lock of its own.
 #pragma once
@@ -19,6 +19,7 @@
 
 #include "blocklayer/catalog/catalog.h"
 #include "ctl/control/caller.h"
+#include "ctl/control/chain_limits.h"
 #include "ctl/verbs/arguments.h"
 #include "jobs/engine/job_manager.h"
 
@@ -26,13 +27,18 @@ namespace chainfs::control {
 
 class Commands {
  public:
-  // All must outlive this. `release_events` sends the readers of the events away.
-  Commands(Catalog& catalog, jobs::JobManager& jobs, CommandAccess access,
-           std::function<void()> release_events)
+  struct Hooks {
+    std::function<void()> release_events;  // sends the readers of the events away
+    std::function<void()> limits_changed;
+  };
+  // All must outlive this.
+  Commands(Catalog& catalog, jobs::JobManager& jobs, ChainLimits& limits, CommandAccess access,
+           Hooks hooks)
       : catalog_(catalog),
         jobs_(jobs),
+        limits_(limits),
         access_(access),
-        release_events_(std::move(release_events)) {}
+        hooks_(std::move(hooks)) {}
 
   // Whether it carries `verb` out; true for every row of the table.
   static bool CarriesOut(std::string_view verb);
@@ -65,6 +71,7 @@ class Commands {
   Status Snapshot(const Call& call);
   Status Revert(const Call& call);
   Status Flush(const Call& call);
+  Status LimitLayers(const Call& call);
   Status Speed(const Call& call);
   Status Control(const Call& call, JobAction action);
   // The job that a job verb names; empty when it names none.
@@ -72,8 +79,9 @@ class Commands {
 
   Catalog& catalog_;
   jobs::JobManager& jobs_;
+  ChainLimits& limits_;
   const CommandAccess access_;
-  const std::function<void()> release_events_;
+  const Hooks hooks_;
 };
 
 }  // namespace chainfs::control

@@ -12,14 +12,24 @@ ControlPlane::ControlPlane(Catalog& catalog, CommandAccess access, MountConfig c
       jobs(catalog, events, jobs::JobTypes(),
            {.failed = [this](const auto& disk, const auto& type,
                              const Error& error) { errors.JobFailed(disk, type, error); }}),
-      commands(catalog, jobs, access, [this] { changes_.ReleaseEventReaders(); }),
-      attributes(catalog, jobs, errors, std::move(config)),
+      limits(catalog.records(), config.max_layers),
+      compactor(catalog, jobs, limits),
+      commands(catalog, jobs, limits, access,
+               {.release_events = [this] { changes_.ReleaseEventReaders(); },
+                .limits_changed = [this] { compactor.LookSoon(); }}),
+      attributes(catalog, jobs, errors, limits, std::move(config)),
       files(catalog, jobs, disks),
-      changes_(catalog, disks, errors, events, jobs) {}
+      changes_(catalog, disks, errors, events, jobs, compactor) {}
+
+void ControlPlane::BeginJobs() {
+  jobs.ResumeRecorded();
+  compactor.Start();
+}
 
 void ControlPlane::EndJobs() {
   if (jobs_ended_.exchange(true)) return;
   events.Publish("SHUTDOWN", {});
+  compactor.Stop();
   jobs.Shutdown();
 }
 

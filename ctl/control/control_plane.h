@@ -13,7 +13,9 @@
 #include "blocklayer/catalog/catalog.h"
 #include "ctl/control/caller.h"
 #include "ctl/control/catalog_events.h"
+#include "ctl/control/chain_limits.h"
 #include "ctl/control/commands.h"
+#include "ctl/control/compactor.h"
 #include "ctl/control/last_errors.h"
 #include "ctl/control/presentation.h"
 #include "ctl/control/served_disks.h"
@@ -26,12 +28,14 @@ namespace chainfs::control {
 
 class ControlPlane {
  public:
-  // `catalog` must outlive this. Recorded jobs begin with jobs.ResumeRecorded().
+  // `catalog` must outlive this.
   ControlPlane(Catalog& catalog, CommandAccess access, MountConfig config);
 
   // Null: nobody any more; jobs and requests must have ended by then. What is just being told of a
   // scan is waited for: an image that was repaired in the background may cause one at any time.
   void Present(Presentation* presentation) { changes_.Present(presentation); }
+  // Takes up recorded jobs, and keeps chains at their limits from now on.
+  void BeginJobs();
   // Publishes SHUTDOWN and brings the jobs to a consistent point, once.
   void EndJobs();
 
@@ -39,6 +43,8 @@ class ControlPlane {
   ServedDisks disks;
   LastErrors errors;
   jobs::JobManager jobs;
+  ChainLimits limits;
+  Compactor compactor;
   Commands commands;
   const StatusAttributes attributes;
   const StatusFiles files;

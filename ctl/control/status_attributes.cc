@@ -30,15 +30,20 @@ struct StatusAttributes::Row {
 };
 
 StatusAttributes::StatusAttributes(const Catalog& catalog, const jobs::JobManager& jobs,
-                                   const LastErrors& errors, MountConfig config)
-    : catalog_(catalog), jobs_(jobs), errors_(errors), config_(std::move(config)) {}
+                                   const LastErrors& errors, const ChainLimits& limits,
+                                   MountConfig config)
+    : catalog_(catalog),
+      jobs_(jobs),
+      errors_(errors),
+      limits_(limits),
+      config_(std::move(config)) {}
 
 const std::vector<StatusAttributes::Row>& StatusAttributes::Rows() {
   using Value = std::optional<std::string>;
   static const std::vector<Row> rows = {
       {"info",
-       [](const StatusAttributes&, const ServedDisk* disk) -> Value {
-         return DiskInfoJson(*disk->disk);
+       [](const StatusAttributes& self, const ServedDisk* disk) -> Value {
+         return DiskInfoJson(*disk->disk, self.limits_.Of(disk->disk->name()));
        }},
       {"chain",
        [](const StatusAttributes&, const ServedDisk* disk) -> Value {

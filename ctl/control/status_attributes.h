@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "blocklayer/catalog/catalog.h"
+#include "ctl/control/chain_limits.h"
 #include "ctl/control/last_errors.h"
 #include "ctl/control/served_disks.h"
 #include "ctl/control/status_json.h"
@@ -27,7 +28,7 @@ class StatusAttributes {
  public:
   // All must outlive this.
   StatusAttributes(const Catalog& catalog, const jobs::JobManager& jobs, const LastErrors& errors,
-                   MountConfig config);
+                   const ChainLimits& limits, MountConfig config);
 
   // Whether `name` is a status attribute of anything.
   static bool IsName(std::string_view name);
@@ -45,6 +46,7 @@ class StatusAttributes {
   const Catalog& catalog_;
   const jobs::JobManager& jobs_;
   const LastErrors& errors_;
+  const ChainLimits& limits_;
   const MountConfig config_;
 };
 

@@ -68,7 +68,11 @@ Json DiskJson(const Disk& disk, const Chain& chain) {
 
 }  // namespace
 
-std::string DiskInfoJson(const Disk& disk) { return Dump(DiskJson(disk, *disk.chain())); }
+std::string DiskInfoJson(const Disk& disk, uint32_t max_layers) {
+  Json json = DiskJson(disk, *disk.chain());
+  if (max_layers != 0) json["max-layers"] = max_layers;
+  return Dump(json);
+}
 
 std::string ChainJson(const Disk& disk, size_t limit) {
   std::vector<std::string> items;
@@ -103,6 +107,7 @@ std::string ConfigJson(const MountConfig& config, const CatalogOptions& catalog)
                {"read-only", catalog.read_only},
                {"backing-dirs", catalog.backing_dirs},
                {"max-depth", catalog.max_depth},
+               {"max-layers", config.max_layers},
                {"index-memory", catalog.memory.index_bytes},
                {"metadata-memory", catalog.memory.metadata_bytes},
                {"threads", config.threads},

@@ -21,7 +21,8 @@ namespace chainfs::control {
 inline constexpr size_t kMaxAttributeListBytes = 60000;
 inline constexpr size_t kNoLimit = SIZE_MAX;
 
-std::string DiskInfoJson(const Disk& disk);
+// `max_layers`: the limit of its chain; 0: none.
+std::string DiskInfoJson(const Disk& disk, uint32_t max_layers);
 // Top to base, at most about `limit` bytes.
 std::string ChainJson(const Disk& disk, size_t limit);
 std::string JobsJson(const std::vector<jobs::JobInfo>& jobs, size_t limit);
@@ -38,6 +39,7 @@ struct MountConfig {
   bool direct_io = false;
   bool writeback_cache = false;
   bool allow_other = false;
+  uint32_t max_layers = 0;  // that chains are kept at; 0: no limit
 };
 std::string ConfigJson(const MountConfig& config, const CatalogOptions& catalog);
 

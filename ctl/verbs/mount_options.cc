@@ -44,6 +44,8 @@ constexpr std::array kOptions = {
     Setting("assume_backing_format", "FORMAT", "For image headers that name none: qcow2 or raw",
             ""),
     Setting("max_depth", "N", "Refuse chains of more layers", "1024"),
+    Setting("max_layers", "N", "Keep chains at N layers: merge their oldest in the background",
+            "no limit"),
     Setting("index_memory", "SIZE", "Memory for merged indexes of lower layers", "64M"),
     Setting("metadata_memory", "SIZE", "Memory for qcow2 tables", "64M"),
     Switch("direct_io", "Bypass the kernel's page cache for every opener"),

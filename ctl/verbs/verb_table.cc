@@ -47,6 +47,10 @@ constexpr Key kErrorPolicy = {
     kOnError,
     false};
 
+constexpr Key kPriority = {
+    "priority", kWord,       "Its share beside other jobs; a low one stands back for users",
+    "normal",   kPriorities, false};
+
 constexpr std::array kStreamKeys = {
     Key{"base", kLayer, "Layer that stays below", "none, merge all", {}, false},
     Key{"top", kLayer, "Layer to merge into", "the active layer", {}, false},
@@ -54,6 +58,7 @@ constexpr std::array kStreamKeys = {
     kCompress,
     kErrorPolicy,
     Key{"delete", kSwitch, "Then delete the layers that nobody needs any more", "no", {}, false},
+    kPriority,
     kNewJob,
     kGeneration,
     kDryRun,
@@ -74,6 +79,7 @@ constexpr std::array kCommitKeys = {
         false},
     Key{"then", kWord, "Of the active layer: go on in base by itself, or only after \"complete\"",
         "pivot", kCommitThen, false},
+    kPriority,
     kNewJob,
     kGeneration,
     kDryRun,
@@ -119,6 +125,16 @@ constexpr std::array kChangeKeys = {
     kDryRun,
 };
 constexpr std::array kPlainKeys = {kGeneration, kDryRun};
+constexpr std::array kMaxLayersKeys = {
+    Key{"layers",
+        kNumber,
+        "Layers that the chain is kept at; 0: no limit",
+        "that of the mount",
+        {},
+        false},
+    kGeneration,
+    kDryRun,
+};
 constexpr std::array kMountKeys = {kDryRun};
 
 constexpr std::array kFormatKeys = {
@@ -143,6 +159,8 @@ constexpr std::array kVerbs = {
          kRevertKeys},
     Verb{"thaw", "Let a disk be written that a stream has left out", "", Scope::kDisk,
          DryRun::kChecks, Caller::kController, false, kPlainKeys},
+    Verb{"max-layers", "Keep a chain short: merge its oldest layers in the background", "layers=8",
+         Scope::kDisk, DryRun::kChecks, Caller::kController, false, kMaxLayersKeys},
     Verb{"flush", "Write all cached data and metadata to the images", "", Scope::kBoth,
          DryRun::kChecks, Caller::kController, false, kPlainKeys},
     Verb{"cancel", "Stop a job; the chain stays as it was", "id=stream-1", Scope::kBoth,

@@ -10,6 +10,7 @@
 // Threads: none; the owner locks.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <optional>
@@ -32,8 +33,10 @@ class ChunkQueue {
   bool WorkLeft() const;
   bool AnythingTaken() const { return taken_; }
   uint64_t ChunksLeft() const;  // by their present size; rounded up
-  bool MayStart(Time now) const { return throttle_.MayStart(now); }
-  Time ready_at() const { return throttle_.ready_at(); }  // when MayStart becomes true
+  bool MayStart(Time now) const { return now >= rest_until_ && throttle_.MayStart(now); }
+  // When MayStart becomes true.
+  Time ready_at() const { return std::max(rest_until_, throttle_.ready_at()); }
+  void RestUntil(Time time) { rest_until_ = time; }
   // Nothing when no work is left; not to be called unless MayStart.
   std::optional<ChunkRange> Take(Time now);
 
@@ -69,6 +72,7 @@ class ChunkQueue {
   uint64_t done_ = 0;
   uint64_t copied_ = 0;
   uint64_t last_total_ = 0;  // once closed
+  Time rest_until_;
   Throttle throttle_;
   RateMeter meter_;
 };

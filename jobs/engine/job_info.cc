@@ -23,6 +23,7 @@ std::string JobToJson(const JobInfo& job) {
   out["copied"] = job.copied;
   out["speed"] = job.speed;
   out["rate"] = job.rate;
+  out["priority"] = job.priority;
   out["io-status"] = job.io_status;
   if (job.eta_seconds) out["eta"] = *job.eta_seconds;
   if (job.cancelled) out["cancelled"] = true;

@@ -29,6 +29,7 @@ struct JobInfo {
   uint64_t speed = 0;   // limit, bytes per second; 0: none
   uint64_t rate = 0;    // measured, bytes per second
   std::optional<uint64_t> eta_seconds;
+  std::string_view priority = "normal";
   bool cancelled = false;
   bool dry_run = false;  // only an estimate; its total is known once it has concluded
   // QEMU's words for why it stands still: "ok"; after an error of a chunk, until resume, "nospace"

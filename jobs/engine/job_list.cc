@@ -56,12 +56,15 @@ std::vector<std::shared_ptr<ListedJob>> JobList::TakePlaces(size_t places) {
   size_t running = 0;
   for (const auto& entry : entries_) running += entry->started && !entry->concluded ? 1 : 0;
   std::vector<std::shared_ptr<ListedJob>> starting;
-  for (const auto& entry : entries_) {
-    if (running >= places) break;
-    if (!entry->job || entry->started || entry->concluded || !entry->queues) continue;
-    entry->started = true;
-    ++running;
-    starting.push_back(entry->job);
+  for (const Priority priority : {Priority::kHigh, Priority::kNormal, Priority::kLow}) {
+    for (const auto& entry : entries_) {
+      if (running >= places) break;
+      if (entry->priority != priority || !entry->job || !entry->queues) continue;
+      if (entry->started || entry->concluded) continue;
+      entry->started = true;
+      ++running;
+      starting.push_back(entry->job);
+    }
   }
   return starting;
 }

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "jobs/engine/job_options.h"
 #include "jobs/engine/layer_claims.h"
 #include "jobs/engine/listed_job.h"
 
@@ -29,8 +30,9 @@ struct JobEntry {
   std::vector<std::string> other_disks = {};  // that it is about as well
   std::optional<LayerClaims> claims;          // until the layers are free again
   std::shared_ptr<ListedJob> job;             // once accepted
-  bool alone = false;                         // no other job of the disk meanwhile
-  bool queues = false;                        // takes a place in the queue
+  Priority priority = Priority::kNormal;
+  bool alone = false;   // no other job of the disk meanwhile
+  bool queues = false;  // takes a place in the queue
   bool started = false;
   bool concluded = false;
   bool dismissed = false;  // to be forgotten as soon as it has concluded
@@ -61,7 +63,8 @@ class JobList {
   std::shared_ptr<ListedJob> Newest(std::string_view disk, std::string_view id) const;
 
   size_t queued() const;  // entries that wait for a place to run
-  // As many as there are places for, up to `places` in all; they hold them from now on.
+  // As many as there are places for, up to `places` in all, of higher priority first; they hold
+  // them from now on.
   std::vector<std::shared_ptr<ListedJob>> TakePlaces(size_t places);
   // Forgets the oldest of the history of `disk` that is too much.
   void Trim(std::string_view disk, bool estimates);

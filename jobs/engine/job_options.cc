@@ -12,28 +12,23 @@
 namespace chainfs::jobs {
 namespace {
 
-constexpr std::array<std::pair<OnError, std::string_view>, 4> kPolicies = {
-    {{OnError::kReport, "report"},
-     {OnError::kIgnore, "ignore"},
-     {OnError::kStop, "stop"},
-     {OnError::kEnospc, "enospc"}}};
+constexpr std::array<std::pair<Priority, std::string_view>, 3> kPriorities = {
+    {{Priority::kLow, "low"}, {Priority::kNormal, "normal"}, {Priority::kHigh, "high"}}};
 
-Result<OnError> ParseOnError(const verbs::Arguments& arguments) {
-  const std::optional<std::string> word = arguments.Text("on-error");
-  if (!word) return OnError::kReport;
-  for (const auto& [policy, name] : kPolicies) {
-    if (name == *word) return policy;
+Result<Priority> ParsePriority(const verbs::Arguments& arguments) {
+  const std::string word = arguments.Text("priority").value_or("normal");
+  for (const auto& [priority, name] : kPriorities) {
+    if (name == word) return priority;
   }
-  return Fail(
-      ErrorKind::kInvalidArgument,
-      fmt::format("on-error={} is not one of report, ignore, stop, enospc", EscapeText(*word)));
+  return Fail(ErrorKind::kInvalidArgument,
+              fmt::format("priority={} is not one of low, normal, high", EscapeText(word)));
 }
 
 }  // namespace
 
-std::string_view OnErrorName(OnError policy) {
-  for (const auto& [value, name] : kPolicies) {
-    if (value == policy) return name;
+std::string_view PriorityName(Priority priority) {
+  for (const auto& [value, name] : kPriorities) {
+    if (value == priority) return name;
   }
   return {};
 }
@@ -50,7 +45,8 @@ Result<JobOptions> ParseJobOptions(const verbs::Arguments& arguments) {
   if (arguments.Has("id")) CHAINFS_TRY(CheckNewJobId(options.id));
   CHAINFS_ASSIGN(const std::optional<uint64_t> speed, arguments.Size("speed"));
   options.speed = speed.value_or(0);
-  CHAINFS_ASSIGN(options.on_error, ParseOnError(arguments));
+  CHAINFS_ASSIGN(options.on_error, ParseOnError(arguments.Text("on-error").value_or("report")));
+  CHAINFS_ASSIGN(options.priority, ParsePriority(arguments));
   CHAINFS_ASSIGN(options.generation, arguments.Number("generation"));
   CHAINFS_ASSIGN(options.dry_run, arguments.Switch("dry-run", false));
   return options;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // JobOptions: the keys that every type of job takes, and what they mean: id, speed, on-error,
-// generation, dry-run.
+// priority, generation, dry-run.
 //
 // Threads: values.
 #pragma once
@@ -12,21 +12,23 @@
 #include <string_view>
 
 #include "ctl/verbs/arguments.h"
+#include "jobs/engine/on_error.h"
 
 namespace chainfs::jobs {
 
-enum class OnError : uint8_t {
-  kReport,  // the job ends at once
-  kIgnore,  // goes on; ends with an error, the chain as it was
-  kStop,    // pauses; resume tries the same chunk again
-  kEnospc,  // kStop for lack of space, else kReport
+// How much of the arena a job gets beside others.
+enum class Priority : uint8_t {
+  kLow,  // one lane; rests as long as it works while users of the disk wait
+  kNormal,
+  kHigh,  // several chunks to one of the others; first to get a place to run
 };
-std::string_view OnErrorName(OnError policy);  // "report"
+std::string_view PriorityName(Priority priority);  // "normal"
 
 struct JobOptions {
   std::string id = {};  // empty: "TYPE-N"
   uint64_t speed = 0;   // bytes per second; 0: no limit
   OnError on_error = OnError::kReport;
+  Priority priority = Priority::kNormal;
   std::optional<uint64_t> generation = {};  // refused with kStale when the chain has another
   bool dry_run = false;  // only the estimate, as a concluded job with its total set
 };

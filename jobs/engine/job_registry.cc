@@ -89,6 +89,7 @@ Result<Reservation> JobRegistry::Reserve(Admission wanted) {
   entry->disk = wanted.disk;
   entry->other_disks = wanted.other_disks;
   entry->claims = std::exchange(wanted.claims, std::nullopt);
+  entry->priority = wanted.priority;
   entry->alone = wanted.alone;
   entry->queues = wanted.queues;
   const uint64_t sequence = list_.Add(std::move(entry));

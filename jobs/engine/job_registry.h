@@ -29,6 +29,7 @@ struct Admission {
   std::optional<LayerClaims> claims = std::nullopt;
   // An active layer that a snapshot is to freeze: no job may be about to leave it out.
   LayerPtr freezes = {};
+  Priority priority = Priority::kNormal;
   bool alone = false;     // no unfinished or waiting job of its disks beside it, and none meanwhile
   bool queues = false;    // takes a place in the queue
   bool taken_up = false;  // its id is that of a waiting job: its own

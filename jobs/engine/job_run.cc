@@ -38,7 +38,8 @@ JobRun::JobRun(JobArena& arena, EventLog& events, JobSettings settings,
                        .disk = settings_.disk,
                        .dry_run = estimates_}),
       lanes_(arena, *this,
-             ChunkQueue(work_.work().source(), work_.work().unit(), work_.work().chunk_size())),
+             ChunkQueue(work_.work().source(), work_.work().unit(), work_.work().chunk_size()),
+             settings_.priority),
       state_(events_, settings_.id, settings_.parameters.paused) {
   MutexLock lock(lanes_.mu);
   lanes_.queue.SetSpeed(settings_.parameters.speed, RunClock::now());
@@ -92,19 +93,12 @@ void JobRun::ChunkDone(ChunkRange chunk, uint64_t copied, Time began) {
 }
 
 void JobRun::ChunkFailed(ChunkRange chunk, const ChunkFailure& failure) {
-  const bool no_space = failure.error.kind == ErrorKind::kNoSpace;
-  const bool pause =
-      settings_.on_error == OnError::kStop || (settings_.on_error == OnError::kEnospc && no_space);
-  const bool ignore = settings_.on_error == OnError::kIgnore;
-  events_.ChunkFailed(chunk.offset, failure.writing,
-                      pause    ? "stop"
-                      : ignore ? "ignore"
-                               : "report",
-                      failure.error);
-  if (ignore) {
+  const ErrorAction action = ActionOn(settings_.on_error, failure.error);
+  events_.ChunkFailed(chunk.offset, failure.writing, ErrorActionName(action), failure.error);
+  if (action == ErrorAction::kIgnore) {
     state_.Ignore(failure.error);
     lanes_.queue.GiveUp(chunk);
-  } else if (pause) {
+  } else if (action == ErrorAction::kStop) {
     try {
       lanes_.queue.TryAgain(chunk);
       PauseFor(failure.error);
@@ -271,6 +265,7 @@ JobInfo JobRun::Info() const {
     info.eta_seconds = lanes_.queue.Eta();
   }
   info.dry_run = estimates_;
+  info.priority = PriorityName(settings_.priority);
   info.warning = settings_.warning;
   info.unneeded = left_out_.unneeded;
   info.removed = left_out_.removed;

@@ -35,6 +35,7 @@ struct JobSettings {
   std::string type;
   std::string disk;
   OnError on_error = OnError::kReport;
+  Priority priority = Priority::kNormal;
   JobParameters parameters = {};
   bool undoes = false;                      // as JobType has it
   std::optional<std::string> undo = {};     // as JobRecord has it

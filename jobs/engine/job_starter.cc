@@ -34,6 +34,7 @@ verbs::Arguments CommandToRecord(const JobPlan& plan, const JobCommand& given,
                                  const JobOptions& options) {
   verbs::Arguments command = plan.command;
   if (given.arguments.Has("on-error")) command.Set("on-error", OnErrorName(options.on_error));
+  if (given.arguments.Has("priority")) command.Set("priority", PriorityName(options.priority));
   return command;
 }
 
@@ -102,6 +103,7 @@ Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand&
                                        {.disk = command.disk->name(),
                                         .id = options.id,
                                         .type = std::string(type.name),
+                                        .priority = options.priority,
                                         .queues = true},
                                        options));
   JobSettings settings{.id = planned.reservation.id(),
@@ -117,6 +119,7 @@ Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand&
   }
   settings.undoes = type.undoes;
   settings.on_error = options.on_error;
+  settings.priority = options.priority;
   settings.parameters.speed = options.speed;
   CHAINFS_TRY(work->Prepare());
   auto record = std::make_unique<RecordFile>(
@@ -182,6 +185,7 @@ Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& fo
                                        {.disk = record.disk,
                                         .id = record.id,
                                         .type = record.type,
+                                        .priority = options.priority,
                                         .queues = true,
                                         .taken_up = true},
                                        options));
@@ -199,6 +203,7 @@ Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& fo
                        .type = record.type,
                        .disk = record.disk,
                        .on_error = options.on_error,
+                       .priority = options.priority,
                        .parameters = record.parameters,
                        .undoes = type->undoes,
                        .undo = record.undo,

@@ -6,6 +6,8 @@
 
 #include <cstdlib>
 
+#include "jobs/engine/on_error.h"
+
 namespace chainfs::jobs {
 namespace {
 
@@ -136,12 +138,12 @@ void JobState::Describe(JobInfo& info) const {
     }
   }
   if (undo_waits_) {
-    info.io_status = undo_waits_->kind == ErrorKind::kNoSpace ? "nospace" : "failed";
+    info.io_status = IoStatusName(*undo_waits_);
     info.error = fmt::format("what it did cannot be taken back yet: {}", undo_waits_->message);
   }
   if (end_waits_ && !info.error) info.error = end_waits_->message;
   if (error_paused_ && !info.error) {
-    info.io_status = error_paused_->kind == ErrorKind::kNoSpace ? "nospace" : "failed";
+    info.io_status = IoStatusName(*error_paused_);
     info.error = error_paused_->message;
   }
 }

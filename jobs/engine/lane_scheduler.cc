@@ -11,11 +11,17 @@ namespace {
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kRetryWithoutMemory{200};
+constexpr std::chrono::milliseconds kShortestRest{2};
+constexpr std::chrono::milliseconds kLongestRest{100};
+
+// Chunks in a turn while others wait for a thread.
+int TurnOf(Priority priority) { return priority == Priority::kHigh ? 4 : 1; }
 
 }  // namespace
 
-LaneScheduler::LaneScheduler(JobArena& arena, LaneOwner& owner, ChunkQueue chunks)
-    : queue(std::move(chunks)), arena_(arena), owner_(owner) {}
+LaneScheduler::LaneScheduler(JobArena& arena, LaneOwner& owner, ChunkQueue chunks,
+                             Priority priority)
+    : queue(std::move(chunks)), arena_(arena), owner_(owner), priority_(priority) {}
 
 bool LaneScheduler::AddLane() {
   bool submitted = false;
@@ -39,7 +45,8 @@ void LaneScheduler::AddLanes(bool force) {
 }
 
 uint64_t LaneScheduler::WantedLanes() const {
-  return owner_.UsersWait() ? 1 : static_cast<uint64_t>(arena_.threads());
+  if (priority_ == Priority::kLow || owner_.UsersWait()) return 1;
+  return static_cast<uint64_t>(arena_.threads());
 }
 
 std::optional<ChunkRange> LaneScheduler::Take(Time now) {
@@ -51,8 +58,15 @@ std::optional<ChunkRange> LaneScheduler::Take(Time now) {
   return queue.Take(now);
 }
 
+void LaneScheduler::Rest(Time began) {
+  if (priority_ != Priority::kLow || !owner_.UsersWait()) return;
+  const Time now = SteadyClock::now();
+  queue.RestUntil(now + std::clamp<Time::duration>(now - began, kShortestRest, kLongestRest));
+}
+
 void LaneScheduler::Lane() {
   Course course = Course::kNothing;
+  int taken = 0;
   for (;;) {
     std::optional<ChunkRange> chunk;
     const Time began = SteadyClock::now();
@@ -68,9 +82,10 @@ void LaneScheduler::Lane() {
     MutexLock lock(mu);
     queue.Refund(*chunk, result.value_or(0));
     owner_.ChunkEnded(*chunk, result, began);
+    Rest(began);
     AddLanes(false);
     // Other jobs wait for a thread: queue up behind them.
-    if (arena_.Crowded() && AddLane()) {
+    if (++taken % TurnOf(priority_) == 0 && arena_.Crowded() && AddLane()) {
       --lanes_;
       return;
     }

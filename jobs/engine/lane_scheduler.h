@@ -2,8 +2,9 @@
 //
 // LaneScheduler: the lanes of one job on the arena. A *lane* is one strand of work: it takes a
 // chunk, has it processed, takes the next, until the owner wants no more or the queue has none. A
-// job has several lanes while it copies, one while the users of its disk wait, none while it stands
-// still.
+// job has several lanes while it copies, one while the users of its disk wait or when its priority
+// is low, none while it stands still. When threads are short, the lanes of all jobs take turns: a
+// chunk each, those of high priority several.
 //
 // It keeps JOB-3, JOB-4 and JOB-11 of README.md: a change of the job's course happens in
 // LastLaneLeft, so with no chunk in flight. A verb sets a flag of the owner's and calls
@@ -24,6 +25,7 @@
 #include "jobs/engine/chunk_queue.h"
 #include "jobs/engine/chunk_work.h"
 #include "jobs/engine/job_arena.h"
+#include "jobs/engine/job_options.h"
 
 namespace chainfs::jobs {
 
@@ -54,7 +56,8 @@ class LaneScheduler {
   using Time = std::chrono::steady_clock::time_point;
 
   // `arena` outlives all; `owner` holds the scheduler.
-  LaneScheduler(JobArena& arena, LaneOwner& owner, ChunkQueue queue);
+  LaneScheduler(JobArena& arena, LaneOwner& owner, ChunkQueue queue,
+                Priority priority = Priority::kNormal);
 
   // As many lanes as may work now; one when `force`, so that somebody looks at the flags.
   void AddLanes(bool force) REQUIRES(mu);
@@ -71,10 +74,13 @@ class LaneScheduler {
   void Lane() EXCLUDES(mu);
   std::optional<ChunkRange> Take(Time now) REQUIRES(mu);
   uint64_t WantedLanes() const REQUIRES(mu);
+  // A job of low priority that keeps users waiting leaves them as much time as it took.
+  void Rest(Time began) REQUIRES(mu);
   void Wake(Time time) EXCLUDES(mu);
 
   JobArena& arena_;
   LaneOwner& owner_;
+  const Priority priority_;
   uint64_t lanes_ GUARDED_BY(mu) = 0;
   std::optional<Time> wake_ GUARDED_BY(mu);  // when the timer will come
 };

@@ -25,7 +25,8 @@ _chainctl() {
         cword=$COMP_CWORD
     }
     local verbs='list info chain map stream snapshot jobs wait cancel pause resume speed dismiss
-        flush events create umount layers revert thaw complete change commit'
+        flush events create umount layers revert thaw complete change commit
+        max-layers'
     local common='--help --json'
     local waiting='--timeout --progress'
 
@@ -33,8 +34,8 @@ _chainctl() {
     for ((; index < cword; index++)); do
         case ${words[index]} in
             --base | --top | --speed | --compress | --on-error | --id | --generation | --timeout | \
-                --progress | --target | --svg | --width | --size | --backing | --backing-format | -o | --then | \
-                --copy-mode)
+                --progress | --target | --svg | --width | --size | --backing | --backing-format | -o | \
+                --then | --copy-mode | --priority | --layers)
                 ((index++))
                 ;;
             -*) ;;
@@ -77,6 +78,10 @@ _chainctl() {
             _chainctl_reply -W $'report\nignore\nstop\nenospc'
             return
             ;;
+        --priority)
+            _chainctl_reply -W $'low\nnormal\nhigh'
+            return
+            ;;
         --then)
             _chainctl_reply -W $'pivot\nkeep\nhold'
             return
@@ -101,7 +106,7 @@ _chainctl() {
         local options=$common
         case $verb in
             stream | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | \
-                thaw | complete | change | commit)
+                thaw | complete | change | commit | max-layers)
                 options+=' --verbose --quiet'
                 ;;
             info | chain | map | events | layers) ;;
@@ -109,13 +114,14 @@ _chainctl() {
         esac
         case $verb in
             map) options+=' --svg --width --lanes --bar' ;;
-            stream) options+=" --base --top --speed --compress --on-error --id --generation --dry-run
-                --delete --background $waiting" ;;
-            commit) options+=" --base --top --speed --on-error --id --generation --dry-run
+            stream) options+=" --base --top --speed --compress --on-error --priority --id --generation
+                --dry-run --delete --background $waiting" ;;
+            commit) options+=" --base --top --speed --on-error --priority --id --generation --dry-run
                 --delete --reclaim --then --background $waiting" ;;
             snapshot) options+=' --target -o --id --generation --dry-run' ;;
             wait) options+=" $waiting" ;;
             cancel) options+=" --background $waiting" ;;
+            max-layers) options+=' --layers' ;;
             complete) options+=' --then' ;;
             change) options+=' --copy-mode' ;;
             events) options+=' --follow --no-follow' ;;

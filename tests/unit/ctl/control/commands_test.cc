@@ -103,7 +103,6 @@ TEST_F(CommandsTest, CompleteAndChangeReachTheJob) {
   EXPECT_EQ(Refused("vm", "change", "id=s"), ErrorKind::kInvalidArgument);
   EXPECT_EQ(Refused("vm", "complete", "id=t"), ErrorKind::kNoSuchJob);
   EXPECT_EQ(Refused("vm", "complete", "id=s,then=elsewhere"), ErrorKind::kInvalidArgument);
-  EXPECT_TRUE(Order("vm", "cancel", "id=s"));
 }
 
 TEST_F(CommandsTest, ADryRunChangesNothing) {

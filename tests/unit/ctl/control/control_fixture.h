@@ -73,8 +73,8 @@ class ControlTest : public testing::Test {
     auto opened = Catalog::Open({{.path = "/mem", .name = {}, .format = {}}}, options);
     ASSERT_TRUE(opened) << opened.error().message;
     catalog_ = *std::move(opened);
-    plane_ = std::make_unique<ControlPlane>(*catalog_, CommandAccess(kDaemon, kControlGroup),
-                                            MountConfig{.mountpoint = "/mnt", .threads = 3});
+    plane_ =
+        std::make_unique<ControlPlane>(*catalog_, CommandAccess(kDaemon, kControlGroup), config_);
     plane_->Present(&shown_);
   }
   // The disks must have been let go of.
@@ -137,6 +137,7 @@ class ControlTest : public testing::Test {
   }
 
   const std::shared_ptr<MemHost> host_ = MemHost::Create();
+  MountConfig config_{.mountpoint = "/mnt", .threads = 3};
   Recorder shown_;
   std::unique_ptr<Catalog> catalog_;
   std::unique_ptr<ControlPlane> plane_;

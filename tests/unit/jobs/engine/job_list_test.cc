@@ -60,6 +60,18 @@ TEST_F(JobListTest, PlacesAreTakenOnceAndOldestFirst) {
   ASSERT_EQ(list_.TakePlaces(2).size(), 1u);
 }
 
+TEST_F(JobListTest, PlacesGoToTheHighestPriorityFirst) {
+  list_.Of(Add("a", "low"))->priority = Priority::kLow;
+  Add("a", "first");
+  list_.Of(Add("a", "high"))->priority = Priority::kHigh;
+  Add("a", "second");
+  std::vector<std::string> order;
+  for (size_t places = 1; places <= 4; ++places) {
+    for (const auto& job : list_.TakePlaces(places)) order.push_back(job->id());
+  }
+  EXPECT_EQ(order, (std::vector<std::string>{"high", "first", "second", "low"}));
+}
+
 TEST_F(JobListTest, TheHistoryOfEachDiskIsLimited) {
   for (size_t i = 0; i < JobList::kHistory + 3; ++i) {
     list_.Of(Add("a", "a" + std::to_string(i)))->concluded = true;

@@ -55,7 +55,8 @@ TEST(JobTypes, EachIsAVerbThatEstimatesAndTakesWhatEveryJobTakes) {
     ASSERT_NE(verb, nullptr) << type.name;
     EXPECT_EQ(verb->dry_run, verbs::DryRun::kEstimates);
     EXPECT_FALSE(verb->on_job);
-    for (const std::string_view key : {"id", "speed", "on-error", "generation", "dry-run"}) {
+    for (const std::string_view key :
+         {"id", "speed", "on-error", "priority", "generation", "dry-run"}) {
       EXPECT_NE(verbs::FindKey(type.keys, key), nullptr) << type.name << " " << key;
     }
   }

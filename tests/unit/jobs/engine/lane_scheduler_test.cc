@@ -19,8 +19,8 @@ constexpr uint64_t kUnit = 4096;
 // A job that only counts: it ends when no chunk is left, and stands still when it is told to.
 class Counting final : public LaneOwner {
  public:
-  Counting(JobArena& arena, uint64_t chunks)
-      : source_(chunks * kUnit), lanes(arena, *this, ChunkQueue(source_, kUnit, kUnit)) {}
+  Counting(JobArena& arena, uint64_t chunks, Priority priority = Priority::kNormal)
+      : source_(chunks * kUnit), lanes(arena, *this, ChunkQueue(source_, kUnit, kUnit), priority) {}
 
   bool UnderWay() const override { return true; }
   bool MayWork() const override { return !still; }
@@ -101,6 +101,40 @@ TEST(LaneScheduler, OneLaneWhileUsersWait) {
   job->Look();
   Await([&] { return job->ended.load(); });
   EXPECT_EQ(job->most, 1);
+}
+
+TEST(LaneScheduler, ALowPriorityHasOneLane) {
+  JobArena arena(4);
+  const auto job = std::make_shared<Counting>(arena, 100, Priority::kLow);
+  job->Look();
+  Await([&] { return job->ended.load(); });
+  EXPECT_EQ(job->most, 1);
+}
+
+TEST(LaneScheduler, ALowPriorityRestsWhileUsersWait) {
+  JobArena arena(2);
+  const auto job = std::make_shared<Counting>(arena, 20, Priority::kLow);
+  job->users_wait = true;
+  const auto began = std::chrono::steady_clock::now();
+  job->Look();
+  Await([&] { return job->ended.load(); });
+  // At least 2 ms after each chunk but the last, without a lane.
+  EXPECT_GE(std::chrono::steady_clock::now() - began, 19 * 2ms);
+  EXPECT_GE(job->last_left, 10);
+  EXPECT_EQ(job->Done(), 20 * kUnit);
+}
+
+// Of one thread, for which all wait, each gets by its priority.
+TEST(LaneScheduler, AHighPriorityGetsSeveralTurns) {
+  JobArena arena(1);
+  const auto high = std::make_shared<Counting>(arena, 2000, Priority::kHigh);
+  const auto normal = std::make_shared<Counting>(arena, 2000);
+  normal->Look();
+  high->Look();
+  Await([&] { return high->ended.load(); });
+  EXPECT_LT(normal->Done(), 1000 * kUnit);
+  EXPECT_GT(normal->Done(), 100 * kUnit);
+  Await([&] { return normal->ended.load(); });
 }
 
 TEST(LaneScheduler, ALookAtAJobThatStandsStillLeavesNoLane) {
