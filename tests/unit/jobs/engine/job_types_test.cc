@@ -17,13 +17,13 @@
 namespace chainfs::jobs {
 namespace {
 
-// Folders of jobs/, without the engine.
+// Folders of jobs/ that have a type; the others are floors below them.
 std::set<std::string> KindFolders() {
   std::set<std::string> folders;
   for (const SourceFile& source : SourceFiles()) {
-    if (source.In("jobs/") && source.folder() != "jobs" && !source.In("jobs/engine/")) {
-      folders.insert(source.folder());
-    }
+    const std::string folder(source.folder());
+    if (!source.In("jobs/") || folder == "jobs" || folder == "jobs/engine") continue;
+    if (source.path.ends_with("/" + folder.substr(5) + "_type.cc")) folders.insert(folder);
   }
   return folders;
 }
