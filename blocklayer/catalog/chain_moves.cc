@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blocklayer/catalog/chain_moves.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "blocklayer/catalog/catalog_parts.h"
@@ -58,6 +59,22 @@ Status ChainMoves::UnmarkChanging(const Layers& layers) {
   }();
   parts_.events.Deliver();
   return unmarked;
+}
+
+void ChainMoves::TellChanged(const Layers& layers) {
+  {
+    const Turn turn(parts_.mu);
+    for (const auto& [path, entry] : parts_.chains.entries()) {
+      const DiskPtr& disk = entry.disk;
+      const bool changed =
+          disk != nullptr && std::ranges::find(layers, disk->chain()->active) != layers.end();
+      if (!changed) continue;
+      parts_.events.Add([changed_disk = disk](CatalogObserver& observer) {
+        observer.ContentsChanged(changed_disk);
+      });
+    }
+  }
+  parts_.events.Deliver();
 }
 
 Result<FrozenPoint> ChainMoves::FreezeFor(const DiskPtr& disk, const FreezeRequest& request) {

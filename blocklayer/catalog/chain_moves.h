@@ -82,6 +82,8 @@ class ChainMoves {
                       const std::string& job);
   // They are what they show again. Durable on return.
   Status UnmarkChanging(const Layers& layers);
+  // What the own disks of the layers show has changed: nobody is to keep what they showed.
+  void TellChanged(const Layers& layers);
 
   // Holds a point in time for a job: the disk goes on in an overlay, and what was active is the
   // read-only disk NAME@ID, also after a restart, until ContinueOn goes back to it (with

@@ -40,7 +40,8 @@ Status CommitMarks::Clear() {
 
 void CommitMarks::GiveUp() {
   if (!std::exchange(set_, false)) return;
-  if (written_.load(std::memory_order_relaxed) || were_marked_) return;
+  if (written_.load(std::memory_order_relaxed)) return TellChanged();
+  if (were_marked_) return;
   const Status cleared = catalog_.moves().UnmarkChanging(plan_.Spoilt());
   // They stay read-only, which does no harm.
   if (!cleared) spdlog::warn("{}: {}", plan_.base->path, cleared.error().message);

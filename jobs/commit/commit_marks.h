@@ -35,6 +35,8 @@ class CommitMarks {
   // The job ends without that: layers that nobody has written are what they were. Does nothing when
   // Set was not called.
   void GiveUp();
+  // Nobody keeps what the own disk of base showed.
+  void TellChanged() { catalog_.moves().TellChanged({plan_.base}); }
 
  private:
   Result<bool> BaseHasAMark() const;

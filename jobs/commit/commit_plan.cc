@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/catalog/roots.h"
 
 namespace chainfs::jobs {
 namespace {
@@ -113,9 +115,14 @@ LayerClaims ClaimsOf(const CommitPlan& plan) {
 Status CheckNobodyElse(Catalog& catalog, const DiskPtr& disk, const CommitPlan& plan,
                        const std::string& job) {
   if (plan.nothing_to_do()) return {};
-  Layers layers = plan.Spoilt();
+  Layers layers = {plan.base};
   if (!plan.active()) layers.push_back(plan.top);
+  layers.insert(layers.end(), plan.merged.begin() + 1, plan.merged.end());
+  // Whoever is built on a layer is built on base, too; but who is not in view is looked for beside
+  // the layer.
+  std::set<std::string> looked_at;
   for (const LayerPtr& layer : layers) {
+    if (!looked_at.insert(DirectoryOf(layer->path)).second) continue;
     CHAINFS_ASSIGN(const std::vector<std::string> users,
                    catalog.moves().UsersOf(disk, *layer, plan.whole(), job));
     if (users.empty()) continue;

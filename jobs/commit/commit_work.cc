@@ -95,6 +95,7 @@ Status CommitWork::Pivot() {
   CHAINFS_TRY(above_.SetBacking(backing));
   copier_.ForgetAllPlaces();
   catalog_.DropLayersBetween(plan_.above, plan_.base);
+  marks_.TellChanged();
   return {};
 }
 

@@ -32,16 +32,37 @@ Status MergeCopier::EnlargeBase(uint64_t size) {
   return {};
 }
 
-Result<bool> MergeCopier::MayFree(uint64_t offset, uint64_t length) const {
+Result<std::vector<MergeCopier::Place>> MergeCopier::PlacesOf(uint64_t offset,
+                                                              uint64_t length) const {
+  std::vector<Place> places;
   Image& image = *base_->image;
-  if (image.format() == ImageFormat::kRaw) return false;  // a byte of it has one place
-  for (uint64_t at = offset; at < offset + length;) {
-    CHAINFS_ASSIGN(const Extent extent,
-                   image.Map(GuestOffset(at), offset + length - at, MapDetail::kFast));
-    if (extent.kind == ExtentKind::kData || extent.kind == ExtentKind::kCompressed) return true;
-    at += extent.length;
+  if (image.format() == ImageFormat::kRaw) return places;
+  const uint64_t end = offset + length;
+  for (uint64_t at = offset; at < end;) {
+    CHAINFS_ASSIGN(const Extent extent, image.Map(GuestOffset(at), end - at, MapDetail::kFast));
+    const uint64_t stop = at + std::min(extent.length, end - at);
+    const bool compressed = extent.kind == ExtentKind::kCompressed;
+    if (compressed || extent.kind == ExtentKind::kData) {
+      places.push_back({at, stop, extent.host, compressed});
+    }
+    at = stop;
   }
-  return false;
+  return places;
+}
+
+bool MergeCopier::AreThere(const std::vector<Place>& places) const {
+  Image& image = *base_->image;
+  return std::ranges::all_of(places, [&](const Place& place) {
+    if (place.moves) return false;
+    for (uint64_t at = place.begin; at < place.end;) {
+      const Result<Extent> extent = image.Map(GuestOffset(at), place.end - at, MapDetail::kFast);
+      const bool there = extent && extent->kind == ExtentKind::kData &&
+                         extent->host == place.host + (at - place.begin);
+      if (!there) return false;
+      at += extent->length;
+    }
+    return true;
+  });
 }
 
 void MergeCopier::ForgetPlaces(uint64_t offset, uint64_t length) const {
@@ -51,21 +72,25 @@ void MergeCopier::ForgetPlaces(uint64_t offset, uint64_t length) const {
 }
 
 ChunkResult MergeCopier::Process(uint64_t offset, uint64_t length) {
-  const Result<bool> may_free = MayFree(offset, length);
-  if (!may_free) return std::unexpected(ChunkFailure{may_free.error(), false});
+  const Result<std::vector<Place>> places = PlacesOf(offset, length);
+  if (!places) return std::unexpected(ChunkFailure{places.error(), false});
   const IoEpoch::Guard guard = base_->image->io_epoch().Enter();
+  ChunkResult done = Copy(offset, length);
+  // Forgetting waits for readers, so it is done only where something has moved or gone.
+  if (!AreThere(*places)) ForgetPlaces(offset, length);
+  return done;
+}
+
+ChunkResult MergeCopier::Copy(uint64_t offset, uint64_t length) {
   const uint64_t cluster = base_->image->cluster_size();
   const uint64_t end = offset + length;
   const uint64_t whole_end =
       end < base_->image->virtual_size() ? std::max(offset, RoundDown(end, cluster)) : end;
   ChunkResult done = 0;
   if (whole_end > offset) done = copier_.Process(offset, whole_end - offset);
-  if (done && end > whole_end) {
-    const ChunkResult rest = ProcessEnd(whole_end, end - whole_end);
-    done = rest ? *done + *rest : rest;
-  }
-  if (*may_free) ForgetPlaces(offset, length);
-  return done;
+  if (!done || end == whole_end) return done;
+  const ChunkResult rest = ProcessEnd(whole_end, end - whole_end);
+  return rest ? *done + *rest : rest;
 }
 
 ChunkResult MergeCopier::ProcessEnd(uint64_t offset, uint64_t length) {

@@ -18,6 +18,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "blocklayer/chain/block_context.h"
 #include "blocklayer/chain/layer_stack.h"
@@ -49,8 +50,19 @@ class MergeCopier {
   }
 
  private:
-  // Whether writing the range may free a place in base.
-  Result<bool> MayFree(uint64_t offset, uint64_t length) const;
+  // Where guest bytes [begin, end) lie in base.
+  struct Place {
+    uint64_t begin = 0;
+    uint64_t end = 0;
+    HostOffset host = {};
+    bool moves = false;  // when it is overwritten
+  };
+
+  ChunkResult Copy(uint64_t offset, uint64_t length);
+  // Where base has the range. Empty for a raw one, of which a byte has one place.
+  Result<std::vector<Place>> PlacesOf(uint64_t offset, uint64_t length) const;
+  // Whether all are where they were; false when that cannot be told.
+  bool AreThere(const std::vector<Place>& places) const;
   // Of the cluster of base that the source ends in, the part before that end.
   ChunkResult ProcessEnd(uint64_t offset, uint64_t length);
   void ForgetPlaces(uint64_t offset, uint64_t length) const;

@@ -50,6 +50,7 @@ TEST_F(ActiveCommitTest, IntoARawBaseThatIsShorter) {
   OpenAll();
   Commit("b", "base=a.raw");
   EXPECT_EQ(ChainOf("b"), Words{"a.raw"});
+  EXPECT_FALSE(Disk("b")->read_only()) << Disk("b")->ReadOnlyReason();
   EXPECT_EQ(Disk("b")->size(), 5 * kMiB);
   CloseAll();
   Run({"qemu-img", "compare", "-f", "raw", "-F", "raw", At("a.raw"), At(".b.qcow2")});
@@ -197,6 +198,7 @@ TEST_F(ActiveCommitTest, MergedLayersAreEmptiedOrDeleted) {
   EXPECT_EQ(removed.removed, (Words{At("e.qcow2"), At("d.qcow2")}));
   EXPECT_FALSE(std::filesystem::exists(At("d.qcow2")));
   EXPECT_EQ(ChainOf("e"), (Words{"c.qcow2", "b.qcow2", "a.qcow2"}));
+  EXPECT_FALSE(Disk("e")->read_only()) << Disk("e")->ReadOnlyReason();
   CloseAll();
   Run({"qemu-img", "compare", "-F", "raw", At("c.qcow2"), At(".e.qcow2")});
 }
