@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "ctl/qmp/job_parameters.h"
+#include "ctl/verbs/verb_table.h"
 
 namespace chainfs::qmp {
 namespace {
@@ -61,16 +62,28 @@ QmpStatus AddOnError(const CopyParameters& copy, verbs::Arguments& arguments) {
   return {};
 }
 
-QmpStatus AddTarget(Client& client, const CopyParameters& copy, TargetBy by,
+// A file that is there, where the kind of job writes over one.
+QmpStatus AddExisting(std::string_view verb, verbs::Arguments& arguments) {
+  const verbs::Verb* const row = verbs::FindVerb(verbs::Verbs(), verb);
+  if (row == nullptr || verbs::FindKey(row->keys, "existing") == nullptr) {
+    return Refuse(
+        fmt::format("a {} does not write over a file that is there; use drive-{} with the "
+                    "name of one that is not",
+                    verb, verb));
+  }
+  arguments.Set("existing", "yes");
+  return {};
+}
+
+QmpStatus AddTarget(Client& client, std::string_view verb, const CopyParameters& copy, TargetBy by,
                     verbs::Arguments& arguments) {
   if (by == TargetBy::kFile) {
     arguments.Set("target", copy.target).SetIf("format", copy.format);
-    if (copy.existing) arguments.Set("existing", "yes");
-    return {};
+    return copy.existing ? AddExisting(verb, arguments) : QmpStatus();
   }
   CHAINFS_ASSIGN(const TargetNode node, client.nodes.Target(copy.target));
-  arguments.Set("target", node.path).Set("format", node.format).Set("existing", "yes");
-  return {};
+  arguments.Set("target", node.path).Set("format", node.format);
+  return AddExisting(verb, arguments);
 }
 
 QmpStatus CheckSync(const std::string& sync, std::initializer_list<std::string_view> known) {
@@ -82,7 +95,7 @@ Answer StartCopy(Client& client, std::string_view verb, const CopyParameters& co
                  verbs::Arguments arguments) {
   CHAINFS_ASSIGN(const NamedNode source, client.nodes.Device(copy.device));
   if (!source.active) return Refuse("Need a root block node");
-  CHAINFS_TRY(AddTarget(client, copy, by, arguments));
+  CHAINFS_TRY(AddTarget(client, verb, copy, by, arguments));
   arguments.Set("sync", copy.sync);
   CHAINFS_TRY(AddOnError(copy, arguments));
   CHAINFS_TRY(copy.job.AddTo(arguments));
