@@ -15,6 +15,7 @@ constexpr std::array<std::string_view, 2> kCompression = {"zlib", "zstd"};
 constexpr std::array<std::string_view, 3> kCompressWords = {"none", "zlib", "zstd"};
 constexpr std::array<std::string_view, 3> kMergedLayers = {"no", "empty", "yes"};
 constexpr std::array<std::string_view, 2> kCommitThen = {"pivot", "hold"};
+constexpr std::array<std::string_view, 3> kPriorities = {"low", "normal", "high"};
 constexpr std::array<std::string_view, 3> kThen = {"pivot", "keep", "hold"};
 constexpr std::array<std::string_view, 2> kCopyMode = {"background", "write-blocking"};
 
