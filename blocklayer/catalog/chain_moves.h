@@ -60,7 +60,8 @@ class ChainMoves {
   // was removed, or lies about unneeded. A `to` that is longer than the disk makes it longer, a
   // shorter one is kInvalidArgument. kBusy while anybody else is built on `to` (UsersOf), or a
   // point in time that is ended so is still open; kReadOnly. After an error nothing has changed but
-  // what `last_round` wrote.
+  // what `last_round` wrote. A job that has written `to` beneath stacks (CHN-16) keeps its guard of
+  // the epoch of `to` until this returns.
   //
   // Crash ordering: `last_round`, `to` flushed, the chain's record says that `to` is active (and
   // which layers the chain has left), guests write to it; then marks and removal. A crash before

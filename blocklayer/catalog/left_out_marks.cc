@@ -141,6 +141,9 @@ std::set<FileId> LeftOutMarks::Changed() const {
 Status LeftOutMarks::Write(size_t source, LeftOut contents, const FileId& id,
                            std::map<FileId, std::optional<Mark>>& before) {
   RecordDirectory& store = sources_.records(source);
+  // What would not count at the next scan keeps nobody from anything.
+  const bool must_count = contents.kind != MarkKind::kMerged && roots_.Contains(contents.path);
+  if (must_count && !store.Covers(contents.path)) CHAINFS_TRY(store.CheckTrustedWithPaths());
   const Mark* const known = Find(id);
   before.try_emplace(id, known == nullptr ? std::nullopt : std::optional(*known));
   const Result<FileId> into = At(contents.into);

@@ -68,7 +68,8 @@ void ListPublisher::Publish() {
     lists.broken_uses.emplace_back(image.name, entry.id());
     for (const FileId& id : entry.walked.Below()) lists.broken_uses.emplace_back(image.name, id);
     // Without an error it was only not tried yet.
-    if (entry.error && !entry.shut_out) lists.broken.push_back(std::move(image));
+    const bool expected = entry.candidate.named_by_user || !entry.shut_out;
+    if (entry.error && expected) lists.broken.push_back(std::move(image));
   }
   std::ranges::sort(lists.broken, {}, &BrokenImage::name);
   for (const auto& [id, user] : hidden_.users()) lists.broken_uses.emplace_back(user.name, id);

@@ -317,20 +317,8 @@ std::optional<FileId> Sources::StillThere(const ChainRecord::Dropped& dropped,
   return id && id->inode == dropped.inode ? std::optional(*id) : std::nullopt;
 }
 
-Result<Inventory> Sources::Collect() {
-  Inventory inventory;
-  CHAINFS_ASSIGN(const std::vector<LoadedRecord> records, LoadRecords(inventory.record_texts));
-  std::set<std::string> known;
-  std::set<std::string> moved;
-  for (const LoadedRecord& record : records) {
-    if (record.contents) moved.insert(record.contents->name);
-  }
-  const auto add = [&](Candidate candidate) {
-    // An image may have been left behind by its chain: it is not shown without the record.
-    const auto untold = untold_.find(sources_[candidate.source].records.get());
-    if (untold != untold_.end()) candidate.error = untold->second;
-    if (known.insert(candidate.path).second) inventory.candidates.push_back(std::move(candidate));
-  };
+void Sources::AddInterrupted(const std::vector<LoadedRecord>& records, Inventory& inventory,
+                             std::set<std::string>& known) {
   for (const LoadedRecord& record : records) {
     if (!record.contents) continue;
     const ChainRecord& contents = *record.contents;
@@ -350,6 +338,23 @@ Result<Inventory> Sources::Collect() {
                                      .contents = *record.contents,
                                      .settled = record.settled});
   }
+}
+
+Result<Inventory> Sources::Collect() {
+  Inventory inventory;
+  CHAINFS_ASSIGN(const std::vector<LoadedRecord> records, LoadRecords(inventory.record_texts));
+  std::set<std::string> known;
+  std::set<std::string> moved;
+  for (const LoadedRecord& record : records) {
+    if (record.contents) moved.insert(record.contents->name);
+  }
+  const auto add = [&](Candidate candidate) {
+    // An image may have been left behind by its chain: it is not shown without the record.
+    const auto untold = untold_.find(sources_[candidate.source].records.get());
+    if (untold != untold_.end()) candidate.error = untold->second;
+    if (known.insert(candidate.path).second) inventory.candidates.push_back(std::move(candidate));
+  };
+  AddInterrupted(records, inventory, known);
   for (size_t i = 0; i < sources_.size(); ++i) {
     if (sources_[i].image.empty()) continue;
     Candidate candidate = ImageCandidate(i, records);

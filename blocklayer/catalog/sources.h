@@ -119,6 +119,9 @@ class Sources {
   const LoadedRecord* RecordOf(const Source& source,
                                const std::vector<LoadedRecord>& records) const;
   std::string AsListed(const ChainRecord& record, const std::string& path);
+  // Changes that are not finished; the paths of what is not shown because of them become `known`.
+  void AddInterrupted(const std::vector<LoadedRecord>& records, Inventory& inventory,
+                      std::set<std::string>& known);
   Candidate ImageCandidate(size_t index, const std::vector<LoadedRecord>& records);
   Candidate RecordCandidate(size_t index, const LoadedRecord& record);
   // The point in time that a job holds of the chain called `name`; nothing where none does.

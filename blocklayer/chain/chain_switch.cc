@@ -17,8 +17,13 @@ ChainSwitch::ChainSwitch(Disk& disk) NO_THREAD_SAFETY_ANALYSIS : disk_(disk) {
 }
 
 ChainSwitch::~ChainSwitch() NO_THREAD_SAFETY_ANALYSIS {
+  const bool published = beneath_ && old_ != nullptr && disk_.chain() != old_;
   TakeBack();
   disk_.gate_.Open();
+  if (!published) return;
+  // What a job has freed in the layer is kept by that job's guard until this returns. Who reads
+  // through them from now on meets the places of now, which the registry keeps.
+  for (const auto& stack : retiring_) stack->DropRegions(GuestOffset(0), stack->size());
 }
 
 Status ChainSwitch::CheckWritable() const {
@@ -49,6 +54,7 @@ Status ChainSwitch::Prepare(Layers layers) {
                 fmt::format("{}: somebody else reads or writes {}", disk_.name(), to_->path));
   }
   taken_ = !beneath_;
+  if (beneath_) retiring_ = stacks.StacksOf(*to_);
   // The new list may contain it below its top.
   stacks.EndWriting(*old_->active);
   released_ = true;

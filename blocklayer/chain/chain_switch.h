@@ -9,6 +9,7 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "blocklayer/chain/disk.h"
 
@@ -18,7 +19,8 @@ class ChainSwitch {
  public:
   // Waits for changes under way. Not from one who passes the gate of the disk.
   explicit ChainSwitch(Disk& disk);
-  // What was prepared and not published is taken back, and changes go on.
+  // What was prepared and not published is taken back, and changes go on. Then waits for reads
+  // through stacks that have retired; so not from one.
   ~ChainSwitch();
   ChainSwitch(const ChainSwitch&) = delete;
   ChainSwitch& operator=(const ChainSwitch&) = delete;
@@ -43,9 +45,10 @@ class ChainSwitch {
   LayerPtr to_;                             // the one to go on with
   std::shared_ptr<Chain> next_;             // prepared, not published yet
   std::shared_ptr<const LayerStack> kept_;  // who ends a read of the old list reads no changes
-  bool beneath_ = false;                    // to_ lies below the active layer
-  bool taken_ = false;                      // it counts as written
-  bool released_ = false;                   // the active layer does not any more
+  std::vector<std::shared_ptr<const LayerStack>> retiring_;  // with Publish, if it comes to that
+  bool beneath_ = false;                                     // to_ lies below the active layer
+  bool taken_ = false;                                       // it counts as written
+  bool released_ = false;                                    // the active layer does not any more
 };
 
 }  // namespace chainfs

@@ -111,6 +111,23 @@ TEST_F(ChainMovesTest, ASnapshotIsTakenOfItAndItGoesBackOnceMore) {
   EXPECT_EQ(Shown(), Names{"vm"});
 }
 
+TEST_F(ChainMovesTest, AnImageThatIsASourceIsFollowed) {
+  disk_ = nullptr;
+  const SourceSpec source{.path = At("vm.qcow2"), .name = "disk", .format = {}};
+  ASSERT_TRUE(Open({source}));
+  disk_ = catalog_->Find("disk");
+  Fill(disk_, 0, 4096, 'a');
+  const Result<LeftOutLayers> moved = GoOnWith(LayerAt(2));
+  ASSERT_TRUE(moved) << moved.error().message;
+  disk_ = nullptr;
+  ASSERT_TRUE(Open({source}));
+  disk_ = catalog_->Find("disk");
+  ASSERT_NE(disk_, nullptr);
+  EXPECT_EQ(disk_->chain()->active->path, At("base.qcow2"));
+  EXPECT_FALSE(disk_->read_only()) << NoteOf("disk");
+  EXPECT_EQ(Peek(disk_, 0, 1), "a");
+}
+
 TEST_F(ChainMovesTest, WhatItLeavesIsRemovedWhenAsked) {
   const Result<LeftOutLayers> moved = GoOnWith(LayerAt(2), true);
   ASSERT_TRUE(moved) << moved.error().message;
