@@ -23,17 +23,18 @@
 #include "ctl/chainctl/cmd_speed.h"
 #include "ctl/chainctl/cmd_stream.h"
 #include "ctl/chainctl/cmd_thaw.h"
+#include "ctl/chainctl/cmd_transaction.h"
 #include "ctl/chainctl/cmd_umount.h"
 #include "ctl/chainctl/cmd_wait.h"
 
 namespace chainfs::chainctl {
 
 std::vector<VerbRow> VerbRows() {
-  return {ListVerb(),      InfoVerb(),   ChainVerb(),    MapVerb(),      LayersVerb(),
-          StreamVerb(),    CommitVerb(), SnapshotVerb(), RevertVerb(),   ThawVerb(),
-          MaxLayersVerb(), FlushVerb(),  JobsVerb(),     WaitVerb(),     CancelVerb(),
-          PauseVerb(),     ResumeVerb(), SpeedVerb(),    CompleteVerb(), ChangeVerb(),
-          DismissVerb(),   EventsVerb(), CreateVerb(),   UmountVerb()};
+  return {ListVerb(),   InfoVerb(),      ChainVerb(),    MapVerb(),         LayersVerb(),
+          StreamVerb(), CommitVerb(),    SnapshotVerb(), TransactionVerb(), RevertVerb(),
+          ThawVerb(),   MaxLayersVerb(), FlushVerb(),    JobsVerb(),        WaitVerb(),
+          CancelVerb(), PauseVerb(),     ResumeVerb(),   SpeedVerb(),       CompleteVerb(),
+          ChangeVerb(), DismissVerb(),   EventsVerb(),   CreateVerb(),      UmountVerb()};
 }
 
 }  // namespace chainfs::chainctl

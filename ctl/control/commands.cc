@@ -5,10 +5,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <bit>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "ctl/control/snapshot_command.h"
 #include "ctl/control/status_attributes.h"
+#include "ctl/control/transaction_command.h"
 #include "ctl/verbs/verb_table.h"
 #include "jobs/engine/chain_generation.h"
 #include "jobs/job_types.h"
@@ -18,15 +19,6 @@ namespace {
 
 std::unexpected<Error> Bad(std::string message) {
   return Fail(ErrorKind::kInvalidArgument, std::move(message));
-}
-
-Result<uint32_t> ParseClusterBits(const verbs::Arguments& arguments) {
-  CHAINFS_ASSIGN(const std::optional<uint64_t> size, arguments.Size("cluster_size"));
-  if (!size) return 16;
-  if (!std::has_single_bit(*size) || *size < 512 || *size > (2u << 20)) {
-    return Bad("cluster_size must be a power of two from 512 to 2M");
-  }
-  return static_cast<uint32_t>(std::countr_zero(*size));
 }
 
 // What a job verb says besides which job it means.
@@ -42,7 +34,13 @@ verbs::Arguments WithoutJob(const verbs::Arguments& arguments) {
 
 const std::vector<Commands::Handler>& Commands::Handlers() {
   static const std::vector<Handler> handlers = {
-      {"snapshot", &Commands::Snapshot, true},
+      {"snapshot",
+       [](Commands& self, const Call& call) {
+         return SnapshotCommand(self.catalog_, self.jobs_)
+             .Run(call.arguments, call.disk, call.privileged);
+       },
+       true},
+      {"transaction", &Commands::Transaction},
       {"revert", &Commands::Revert, true},
       {"thaw",
        [](Commands& self, const Call& call) { return self.catalog_.AllowWriting(call.disk); }},
@@ -132,46 +130,10 @@ Status Commands::CheckGeneration(const Call& call) {
   return jobs::CheckGeneration(*call.disk, wanted);
 }
 
-Result<DiskPtr> Commands::DiskToSnapshot(const Call& call) const {
-  const std::optional<std::string> disks = call.arguments.Text("disks");
-  if (call.disk != nullptr) {
-    if (disks) return Bad("disks= is only for commands on the mount point");
-    return call.disk;
-  }
-  if (!disks) return Bad("a command on the mount point must name the disk with disks=");
-  if (disks->find(';') != std::string::npos) {
-    return Fail(ErrorKind::kUnsupported,
-                "this release makes no snapshot of several disks at once; name one in disks=");
-  }
-  DiskPtr disk = catalog_.Find(*disks);
-  if (disk == nullptr) {
-    return Fail(ErrorKind::kNotFound, EscapeText(fmt::format("there is no disk {}", *disks)));
-  }
-  return disk;
-}
-
-Status Commands::Snapshot(const Call& call) {
-  const verbs::Arguments& arguments = call.arguments;
-  CHAINFS_ASSIGN(const DiskPtr disk, DiskToSnapshot(call));
-  const std::string id = arguments.Text("id").value_or("");
-  SnapshotRequest request;
-  request.target = arguments.Text("target").value_or("");
-  request.anywhere = call.privileged;
-  CHAINFS_ASSIGN(request.cluster_bits, ParseClusterBits(arguments));
-  CHAINFS_ASSIGN(request.lazy_refcounts, arguments.Switch("lazy_refcounts", false));
-  CHAINFS_ASSIGN(const bool dry_run, arguments.Switch("dry-run", false));
-  if (catalog_.options().read_only && !dry_run) {
-    return Fail(ErrorKind::kReadOnly, "the mount is read-only");
-  }
-  CHAINFS_ASSIGN(jobs::Reservation reservation, jobs_.ReserveDisk(*disk, "snapshot", id, false));
-  CHAINFS_TRY(CheckGeneration(call));
-  if (dry_run) {
-    CHAINFS_TRY(catalog_.PlanSnapshot(disk, request));
-  } else {
-    CHAINFS_TRY(catalog_.Snapshot(disk, request));
-  }
-  if (!id.empty()) jobs_.ShowConcluded(std::move(reservation));
-  return {};
+Status Commands::Transaction(const Call& call) {
+  CHAINFS_ASSIGN(const bool dry_run, call.arguments.Switch("dry-run", false));
+  return TransactionCommand(catalog_, jobs_)
+      .Run(call.arguments.Text("actions").value_or(""), call.privileged, dry_run);
 }
 
 Status Commands::Revert(const Call& call) {

@@ -66,9 +66,7 @@ class Commands {
   static const std::vector<Handler>& Handlers();
 
   static Status CheckGeneration(const Call& call);
-  // The disk that a snapshot on a disk or on the mount means.
-  Result<DiskPtr> DiskToSnapshot(const Call& call) const;
-  Status Snapshot(const Call& call);
+  Status Transaction(const Call& call);
   Status Revert(const Call& call);
   Status Flush(const Call& call);
   Status LimitLayers(const Call& call);

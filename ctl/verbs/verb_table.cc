@@ -91,8 +91,13 @@ constexpr std::array kSnapshotKeys = {
     kClusterSize,
     kLazyRefcounts,
     kNewJob,
-    Key{"disks", kDisk, "On the mount point: the disk that is meant", "", {}, false},
+    Key{"disks", kDisk, "On the mount point: the disks that are meant, as a;b", "", {}, false},
     kGeneration,
+    kDryRun,
+};
+
+constexpr std::array kTransactionKeys = {
+    Key{"actions", kText, "Commands, as DISK/VERB/ARGUMENTS;DISK/VERB/ARGUMENTS", "", {}, true},
     kDryRun,
 };
 
@@ -155,6 +160,9 @@ constexpr std::array kVerbs = {
          false, kCommitKeys},
     Verb{"snapshot", "Freeze the active layer and go on in a new one", "target=/fast/vm1.qcow2",
          Scope::kBoth, DryRun::kEstimates, Caller::kController, false, kSnapshotKeys},
+    Verb{"transaction", "Carry out several commands, or none of them",
+         "actions=vm1/snapshot;vm2/snapshot", Scope::kMount, DryRun::kEstimates,
+         Caller::kController, false, kTransactionKeys},
     Verb{"revert", "Undo snapshots: go back to an older layer, drop the newer ones",
          "to=vm1.qcow2,yes=yes", Scope::kDisk, DryRun::kEstimates, Caller::kController, false,
          kRevertKeys},

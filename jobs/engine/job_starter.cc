@@ -121,6 +121,7 @@ Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand&
   settings.on_error = options.on_error;
   settings.priority = options.priority;
   settings.parameters.speed = options.speed;
+  settings.parameters.paused = command.paused;
   CHAINFS_TRY(work->Prepare());
   auto record = std::make_unique<RecordFile>(
       catalog_.records(), command.disk,

@@ -32,6 +32,7 @@ struct JobCommand {
   // The id of the job that a record is about, which is planned again: what is there already may be
   // its own. Empty for a new command.
   std::string taken_up = {};
+  bool paused = false;   // it is accepted as if it had been paused at once
   bool to_undo = false;  // and only to be undone: what it was to make is not needed any more
 };
 

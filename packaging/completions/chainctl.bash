@@ -26,7 +26,8 @@ _chainctl() {
     }
     local verbs='list info chain map stream snapshot jobs wait cancel pause resume speed dismiss
         flush events create umount layers revert thaw complete change commit
-        max-layers'
+        max-layers
+        transaction'
     local common='--help --json'
     local waiting='--timeout --progress'
 
@@ -106,7 +107,8 @@ _chainctl() {
         local options=$common
         case $verb in
             stream | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | \
-                thaw | complete | change | commit | max-layers)
+                thaw | complete | change | commit | max-layers | \
+                transaction)
                 options+=' --verbose --quiet'
                 ;;
             info | chain | map | events | layers) ;;
@@ -128,13 +130,14 @@ _chainctl() {
             create) options+=' --size --backing --backing-format -o' ;;
             umount) options+=' --timeout' ;;
             revert) options+=' --yes' ;;
+            transaction) options+=' --dry-run' ;;
         esac
         _chainctl_reply -W "$(printf '%s\n' $options)"
         return
     fi
 
     case $verb in
-        list | events | umount | layers)
+        list | events | umount | layers | transaction)
             ((count == 0)) && _chainctl_reply -W "$(_chainctl_mounts)"
             ;;
         wait | cancel | pause | resume | dismiss | speed | complete | change)

@@ -137,7 +137,10 @@ TEST_F(CommandsTest, ASnapshotIsTakenOnTheDiskOrByNameOnTheMount) {
   EXPECT_EQ(plane_->jobs.Find("other", "s")->type, "snapshot");
   EXPECT_EQ(Refused("", "snapshot"), ErrorKind::kInvalidArgument);
   EXPECT_EQ(Refused("", "snapshot", "disks=nobody"), ErrorKind::kNotFound);
-  EXPECT_EQ(Refused("", "snapshot", "disks=vm;other"), ErrorKind::kUnsupported);
+  EXPECT_EQ(Refused("", "snapshot", "disks=vm;other,id=s2"), ErrorKind::kInvalidArgument);
+  const size_t before = Layers("other").size();
+  ASSERT_TRUE(Order("", "snapshot", "disks=vm;other"));
+  EXPECT_EQ(Layers("other").size(), before + 1);
   EXPECT_EQ(Refused("vm", "snapshot", "disks=vm"), ErrorKind::kInvalidArgument);
   EXPECT_EQ(Refused("vm", "snapshot", "target=other.qcow2"), ErrorKind::kExists);
 }

@@ -53,7 +53,8 @@ TEST_F(SnapshotCommandTest, OnTheMountItNamesTheDisk) {
   OpenAll();
   EXPECT_EQ(KindOf(Command("", "")), ErrorKind::kInvalidArgument);
   EXPECT_EQ(KindOf(Command("disks=nobody", "")), ErrorKind::kNotFound);
-  EXPECT_EQ(KindOf(Command("disks=d;e", "")), ErrorKind::kUnsupported);
+  EXPECT_EQ(KindOf(Command("disks=d;e", "")), ErrorKind::kReadOnly) << "e is built on d";
+  EXPECT_EQ(KindOf(Command("disks=e;nobody", "")), ErrorKind::kNotFound);
   ASSERT_TRUE(Command("disks=e", ""));
   EXPECT_EQ(ChainOf("e").front(), "e.1.qcow2");
 }

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ctl/control/snapshot_command.h"
+
+#include <fmt/format.h>
+
+#include <bit>
+#include <utility>
+
+#include "blocklayer/catalog/name_rules.h"
+#include "ctl/control/name_list.h"
+#include "jobs/engine/chain_generation.h"
+
+namespace chainfs::control {
+namespace {
+
+std::unexpected<Error> BadSnapshot(std::string message) {
+  return Fail(ErrorKind::kInvalidArgument, std::move(message));
+}
+
+Result<uint32_t> ParseClusterBits(const verbs::Arguments& arguments) {
+  CHAINFS_ASSIGN(const std::optional<uint64_t> size, arguments.Size("cluster_size"));
+  if (!size) return 16;
+  if (!std::has_single_bit(*size) || *size < 512 || *size > (2u << 20)) {
+    return BadSnapshot("cluster_size must be a power of two from 512 to 2M");
+  }
+  return static_cast<uint32_t>(std::countr_zero(*size));
+}
+
+}  // namespace
+
+Result<SnapshotRequest> SnapshotCommand::RequestOf(const verbs::Arguments& arguments,
+                                                   bool privileged) {
+  SnapshotRequest request;
+  request.target = arguments.Text("target").value_or("");
+  request.anywhere = privileged;
+  CHAINFS_ASSIGN(request.cluster_bits, ParseClusterBits(arguments));
+  CHAINFS_ASSIGN(request.lazy_refcounts, arguments.Switch("lazy_refcounts", false));
+  return request;
+}
+
+Result<std::vector<DiskPtr>> SnapshotCommand::DisksOf(const verbs::Arguments& arguments,
+                                                      const DiskPtr& disk) const {
+  const std::optional<std::string> names = arguments.Text("disks");
+  if (disk != nullptr) {
+    if (names) return BadSnapshot("disks= is only for commands on the mount point");
+    return std::vector<DiskPtr>{disk};
+  }
+  if (!names) return BadSnapshot("a command on the mount point must name its disks with disks=");
+  std::vector<DiskPtr> disks;
+  for (const std::string& name : SplitList(*names)) {
+    disks.push_back(catalog_.Find(name));
+    if (disks.back() != nullptr) continue;
+    return Fail(ErrorKind::kNotFound, EscapeText(fmt::format("there is no disk {}", name)));
+  }
+  return disks;
+}
+
+Status SnapshotCommand::RunOnOne(const verbs::Arguments& arguments, const DiskPtr& disk,
+                                 const SnapshotRequest& request, bool dry_run) {
+  const std::string id = arguments.Text("id").value_or("");
+  CHAINFS_ASSIGN(const std::optional<uint64_t> generation, arguments.Number("generation"));
+  if (generation && arguments.Has("disks")) {
+    return BadSnapshot("generation= is only for commands on a disk");
+  }
+  CHAINFS_ASSIGN(jobs::Reservation reservation, jobs_.ReserveDisk(*disk, "snapshot", id, false));
+  CHAINFS_TRY(jobs::CheckGeneration(*disk, generation));
+  if (dry_run) {
+    CHAINFS_TRY(catalog_.PlanSnapshot(disk, request));
+  } else {
+    CHAINFS_TRY(catalog_.Snapshot(disk, request));
+  }
+  if (!id.empty()) jobs_.ShowConcluded(std::move(reservation));
+  return {};
+}
+
+Status SnapshotCommand::RunOnSeveral(const verbs::Arguments& arguments,
+                                     const std::vector<DiskPtr>& disks,
+                                     const SnapshotRequest& request, bool dry_run) {
+  for (const char* const key : {"target", "id", "generation"}) {
+    if (!arguments.Has(key)) continue;
+    return BadSnapshot(fmt::format("{}= is for a snapshot of one disk", key));
+  }
+  std::vector<jobs::Reservation> reservations;
+  std::vector<GroupMember> members;
+  for (const DiskPtr& disk : disks) {
+    CHAINFS_ASSIGN(jobs::Reservation reservation, jobs_.ReserveDisk(*disk, "snapshot", "", false));
+    reservations.push_back(std::move(reservation));
+    members.push_back({.disk = disk, .request = request});
+  }
+  if (dry_run) {
+    CHAINFS_TRY(catalog_.moves().PlanTogether(members));
+  } else {
+    CHAINFS_TRY(catalog_.moves().SnapshotTogether(members));
+  }
+  return {};
+}
+
+Status SnapshotCommand::Run(const verbs::Arguments& arguments, const DiskPtr& disk,
+                            bool privileged) {
+  CHAINFS_ASSIGN(const std::vector<DiskPtr> disks, DisksOf(arguments, disk));
+  CHAINFS_ASSIGN(const SnapshotRequest request, RequestOf(arguments, privileged));
+  CHAINFS_ASSIGN(const bool dry_run, arguments.Switch("dry-run", false));
+  if (catalog_.options().read_only && !dry_run) {
+    return Fail(ErrorKind::kReadOnly, "the mount is read-only");
+  }
+  return disks.size() == 1 ? RunOnOne(arguments, disks.front(), request, dry_run)
+                           : RunOnSeveral(arguments, disks, request, dry_run);
+}
+
+}  // namespace chainfs::control
