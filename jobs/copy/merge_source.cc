@@ -22,7 +22,11 @@ constexpr std::chrono::milliseconds kStandstill{20};
 MergeSource::MergeSource(uint64_t size, uint64_t granularity)
     : size_(size), dirty_(size, granularity) {}
 
-void MergeSource::Mark(uint64_t offset, uint64_t length) { dirty_.Mark(offset, length); }
+// A little of news is none.
+void MergeSource::Mark(uint64_t offset, uint64_t length) {
+  dirty_.Mark(offset, length);
+  if (!Close() && idle_.exchange(false) && news_) news_();
+}
 
 MergeSource::Copying::Copying(MergeSource& source, uint64_t bytes)
     : source_(source), bytes_(bytes), began_(Clock::now()) {
@@ -60,7 +64,10 @@ void MergeSource::WaitBeforeChange() const {
 }
 
 std::optional<ChunkRange> MergeSource::Take(uint64_t most) {
-  if (Close()) return std::nullopt;
+  if (Close()) {
+    idle_.store(true);
+    if (Close()) return std::nullopt;
+  }
   const std::optional<ChunkRange> chunk = dirty_.Take(most);
   if (chunk) taken_.fetch_add(chunk->length);
   return chunk;

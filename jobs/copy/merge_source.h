@@ -49,7 +49,7 @@ class MergeSource final : public WorkSource {
   void Finished(ChunkRange chunk) override { dirty_.Finished(chunk); }
   uint64_t left() const override;
   uint64_t total() const override;
-  void SetNews(const std::function<void()>& news) override { dirty_.SetNews(news); }
+  void SetNews(const std::function<void()>& news) override { news_ = news; }
 
   // For the last round: what is dirty, however little.
   std::optional<ChunkRange> TakeAny(uint64_t most) { return dirty_.Take(most); }
@@ -62,6 +62,8 @@ class MergeSource final : public WorkSource {
 
   const uint64_t size_;
   DirtySet dirty_;
+  std::function<void()> news_;                  // constant once something is taken
+  std::atomic<bool> idle_ = false;              // somebody was told that there is nothing to take
   std::atomic<uint64_t> taken_ = 0;             // bytes, a region as often as it was taken
   std::atomic<uint64_t> bytes_per_second_ = 0;  // of one thread; 0: not known yet
   std::atomic<uint32_t> copying_ = 0;           // chunks in flight

@@ -54,10 +54,17 @@ TEST(MergeSourceTest, ALittleIsLeftForTheLastRound) {
 
 TEST(MergeSourceTest, MuchThatIsDirtyAgainIsForTheLanes) {
   MergeSource source(256 * kMiB, kRegion);
+  int news = 0;
+  source.SetNews([&news] { ++news; });
   source.Mark(0, 256 * kMiB);
   while (const auto chunk = source.Take(kMiB)) Copy(source, *chunk);
   EXPECT_TRUE(source.Close());
+  EXPECT_FALSE(source.Take(kMiB));
+  source.Mark(0, 1);
+  EXPECT_EQ(news, 0) << "a little";
   source.Mark(0, 256 * kMiB);
+  source.Mark(0, 256 * kMiB);
+  EXPECT_EQ(news, 1);
   EXPECT_FALSE(source.Close());
   EXPECT_EQ(source.left(), 256 * kMiB);
 }
