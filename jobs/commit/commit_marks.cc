@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/commit/commit_marks.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "blocklayer/catalog/left_out.h"
+#include "blocklayer/catalog/name_rules.h"
 
 namespace chainfs::jobs {
 
@@ -32,10 +34,22 @@ Status CommitMarks::Set() {
   return alone;
 }
 
+// The catalog takes away what it knows of; after a record that could not be read it knows nothing
+// until it looks again. A mark that stayed would keep the next daemon from showing the disk.
 Status CommitMarks::Clear() {
-  CHAINFS_TRY(catalog_.moves().UnmarkChanging({plan_.base}));
-  set_ = false;
-  return {};
+  constexpr int kTries = 3;
+  for (int i = 0; i < kTries; ++i) {
+    if (i > 0) CHAINFS_TRY(catalog_.Rescan());
+    CHAINFS_TRY(catalog_.moves().UnmarkChanging({plan_.base}));
+    const Result<bool> left = BaseHasAMark();
+    if (!left || *left) continue;
+    set_ = false;
+    return {};
+  }
+  return Fail(ErrorKind::kIo, EscapeText(fmt::format(
+                                  "{}: the mark in .chainfs that says that it is changing cannot "
+                                  "be taken away",
+                                  plan_.base->path)));
 }
 
 void CommitMarks::GiveUp() {
