@@ -35,6 +35,8 @@ JobReport JobFromJson(const nlohmann::json& object) {
   job.speed = NumberOf(object, "speed");
   job.rate = NumberOf(object, "rate");
   job.eta = MaybeNumberOf(object, "eta");
+  job.space_needed = MaybeNumberOf(object, "space-needed");
+  job.estimated_ms = MaybeNumberOf(object, "estimated-milliseconds");
   job.copied = MaybeNumberOf(object, "copied");
   job.dry_run = FlagOf(object, "dry-run");
   job.io_status = SafeText(TextOf(object, "io-status"));

@@ -25,6 +25,8 @@ struct JobReport {
   uint64_t speed = 0;    // limit, bytes per second; 0: none
   uint64_t rate = 0;     // measured, bytes per second
   std::optional<uint64_t> eta;
+  std::optional<uint64_t> space_needed;  // bytes; of an estimate
+  std::optional<uint64_t> estimated_ms;  // milliseconds; the same
   std::optional<uint64_t> copied;  // bytes that were moved; the rest was found to need nothing
   bool cancelled = false;
   bool dry_run = false;   // an estimate: total is the figure, nothing was done

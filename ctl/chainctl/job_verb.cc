@@ -62,6 +62,13 @@ Result<ExitCode> ReportEstimate(const JobVerbOptions& options, const DiskPath& d
   }
   Print(fmt::format("{}: estimate, nothing was done: the {} would copy up to {}\n", disk.shown,
                     options.verb, FormatSize(estimate.total)));
+  if (estimate.space_needed.value_or(0) > 0) {
+    Print(fmt::format("space needed: at most {}\n", FormatSize(*estimate.space_needed)));
+  }
+  if (estimate.estimated_ms) {
+    Print(
+        fmt::format("time: about {:.1f} s\n", static_cast<double>(*estimate.estimated_ms) / 1000));
+  }
   for (const std::string& path : estimate.unneeded) {
     Print(fmt::format(
         "{} {}\n",

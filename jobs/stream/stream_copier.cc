@@ -19,6 +19,7 @@ StreamCopier::StreamCopier(WritableImage& top, std::shared_ptr<const LayerStack>
                            uint32_t between, std::optional<ImageCompression> compression)
     : source_(below),
       sink_(WithCompression(std::make_unique<PopulateSink>(top), top, compression)),
-      ranges_(source_, *sink_, WhatIsBetween(*below, between)) {}
+      selection_(WhatIsBetween(*below, between)),
+      ranges_(source_, *sink_, selection_) {}
 
 }  // namespace chainfs::jobs

@@ -35,10 +35,14 @@ class StreamCopier {
                std::optional<ImageCompression> compression);
 
   RangeCopier& ranges() { return ranges_; }
+  const CopySource& source() const { return source_; }
+  CopySink& sink() { return *sink_; }
+  const CopySelection& selection() const { return selection_; }
 
  private:
   StackSource source_;
   const std::unique_ptr<CopySink> sink_;
+  const CopySelection selection_;
   RangeCopier ranges_;
 };
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// StreamEstimate: what a stream would copy, by looking at maps only: its dry run.
+// StreamEstimate: what a stream would copy, and how long that would take: its dry run.
 //
 // Threads: as ChunkWork.
 #pragma once
 
 #include <optional>
+#include <string>
 
+#include "jobs/copy/copy_probe.h"
 #include "jobs/engine/chunk_work.h"
 #include "jobs/engine/cursor_source.h"
 #include "jobs/stream/stream_copier.h"
@@ -16,8 +18,9 @@ namespace chainfs::jobs {
 
 class StreamEstimate final : public ChunkWork {
  public:
-  // `left_out`: what the stream would leave behind.
-  StreamEstimate(DiskPtr disk, StreamPlan plan, LeftOutLayers left_out);
+  // `left_out`: what the stream would leave behind. `probe`: a directory, as CopyProbe has it.
+  StreamEstimate(DiskPtr disk, StreamPlan plan, LeftOutLayers left_out,
+                 const std::optional<std::string>& probe);
 
   WorkSource& source() override { return source_; }
   uint64_t unit() const override { return plan_.top->image->cluster_size(); }
@@ -26,6 +29,8 @@ class StreamEstimate final : public ChunkWork {
   bool UsersWait() const override { return disk_->load().UsersWait(DiskLoad::Clock::now()); }
   LeftOutLayers LeftOut() override { return left_out_; }
   ChunkResult Process(uint64_t offset, uint64_t length) override;
+  Status Settle() override;
+  JobFacts Facts() const override { return probe_ ? probe_->Facts() : JobFacts(); }
 
  private:
   const DiskPtr disk_;
@@ -33,6 +38,7 @@ class StreamEstimate final : public ChunkWork {
   const LeftOutLayers left_out_;
   CursorSource source_;
   std::optional<StreamCopier> copier_;
+  std::optional<CopyProbe> probe_;
 };
 
 }  // namespace chainfs::jobs

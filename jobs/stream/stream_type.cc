@@ -46,7 +46,8 @@ Result<JobPlan> PlanStreamJob(Catalog& catalog, const JobCommand& command) {
   job.estimate = [&catalog, disk = command.disk, plan = std::move(plan)] {
     LeftOutLayers left_out{
         .unneeded = catalog.Unneeded(*plan.top, plan.between), .removed = {}, .problem = {}};
-    return std::make_unique<StreamEstimate>(disk, plan, std::move(left_out));
+    return std::make_unique<StreamEstimate>(disk, plan, std::move(left_out),
+                                            ProbeDirectory(catalog, plan.top->path));
   };
   return job;
 }
