@@ -9,6 +9,7 @@
 #include "blocklayer/base/sync_point.h"
 #include "blocklayer/chain/chain_switch.h"
 #include "blocklayer/chain/stack_registry.h"
+#include "blocklayer/chain/tail_check.h"
 
 namespace chainfs {
 namespace {
@@ -79,11 +80,6 @@ std::string Disk::ReadOnlyReason() const {
   return why.empty() ? "it is just being made so, or writable again" : why;
 }
 
-void Disk::AddTap(std::shared_ptr<WriteTap> tap) {
-  const WriteGate::Closure gate(gate_);
-  taps_.Add(std::move(tap));
-}
-
 void Disk::RemoveTap(const WriteTap& tap) {
   std::shared_ptr<WriteTap> gone;  // destroyed with the gate open
   const WriteGate::Closure gate(gate_);
@@ -92,7 +88,13 @@ void Disk::RemoveTap(const WriteTap& tap) {
 
 Result<size_t> Disk::Read(GuestOffset offset, std::span<std::byte> out) {
   const LatencyTimer timer(load_, &DiskLoad::reads, out.size());
-  Result<size_t> read = chain()->Read(context_.decoded(), offset, out);
+  uint64_t before = 0;
+  Result<size_t> read = 0;
+  do {
+    before = size();
+    read = chain()->Read(context_.decoded(), offset, out);
+    // What was there when it began may lie past the end by now.
+  } while (!read && size() < before);
   if (!read) errors_.Tell(*this, "read", read.error());
   return read;
 }
@@ -249,6 +251,35 @@ Result<bool> Disk::GrowPart(uint64_t new_size) {
   if (status) changes_.SetModifiedNow();
   CHAINFS_TRY(Observed("resize", std::move(status)));
   return all;
+}
+
+Status Disk::Shrink(uint64_t new_size, Tail tail) {
+  // How often it is looked through, while the guest goes on writing.
+  constexpr int kTries = 8;
+  for (int i = 0; i < kTries; ++i) {
+    const uint64_t changes = changes_.Get();
+    if (tail == Tail::kMustBeEmpty) CHAINFS_TRY(CheckTailEmpty(*chain(), name_, new_size));
+    CHAINFS_SYNC_POINT("Disk.Shrink.closing-gate");
+    Status status;
+    {
+      const WriteGate::Closure gate(gate_);
+      CHAINFS_ASSIGN(WritableImage* const active,
+                     ImageToChange(*chain(), GuestOffset(new_size), 0));
+      if (new_size == active->virtual_size()) return {};
+      if (!taps_.empty()) {
+        return Fail(ErrorKind::kBusy, fmt::format("{}: a job follows what the disk shows", name_));
+      }
+      if (tail == Tail::kMustBeEmpty && changes_.Get() != changes) continue;
+      status = active->Shrink(new_size);
+      changes_.Add();
+    }
+    if (status) changes_.SetModifiedNow();
+    return Observed("resize", std::move(status));
+  }
+  return Fail(ErrorKind::kBusy,
+              fmt::format("{}: it is being written all the time, so it is not certain that its end "
+                          "is empty; try again, or say shrink=yes",
+                          name_));
 }
 
 Result<StackExtent> Disk::Map(GuestOffset offset, uint64_t length, MapDetail detail) const {

@@ -73,7 +73,10 @@ class Disk {
   DiskErrors& errors() { return errors_; }
 
   // From the return on, `tap` is told of every change that ends after it, until it is removed.
-  void AddTap(std::shared_ptr<WriteTap> tap) EXCLUDES(gate_);
+  void AddTap(std::shared_ptr<WriteTap> tap) EXCLUDES(gate_) {
+    const WriteGate::Closure gate(gate_);
+    taps_.Add(std::move(tap));
+  }
   // On return nobody calls it any more.
   void RemoveTap(const WriteTap& tap) EXCLUDES(gate_);
 
@@ -103,6 +106,11 @@ class Disk {
   // Where the backing is longer, which must not show, it grows part by part, like the above: a
   // failure leaves a size between.
   Status Grow(uint64_t new_size, const StopFunction& stop = {});
+  // Cuts the disk off at `new_size` (<= size(), a multiple of 512), at once. Keeps writers out
+  // meanwhile; a read past the new end finds the end there. kInvalidArgument when it grows, or,
+  // unless the tail may be lost, where that holds anything but zeros; kBusy while there are taps.
+  enum class Tail : uint8_t { kMustBeEmpty, kIsLost };
+  Status Shrink(uint64_t new_size, Tail tail);
 
   // The extent at `offset`; layer 0 is the active one. `offset` < size().
   Result<StackExtent> Map(GuestOffset offset, uint64_t length, MapDetail detail) const;

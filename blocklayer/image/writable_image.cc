@@ -22,4 +22,16 @@ Status WritableImage::Unpopulate(GuestOffset /*offset*/, uint64_t /*length*/) {
                                                    file().path(), format().name()));
 }
 
+Status WritableImage::Shrink(uint64_t /*new_size*/) {
+  return Fail(ErrorKind::kUnsupported,
+              fmt::format("{}: {} images cannot shrink", file().path(), format().name()));
+}
+
+Status WritableImage::CheckNewSize(uint64_t new_size, uint64_t least, uint64_t most) {
+  if (new_size % 512 == 0 && least <= new_size && new_size <= most) return {};
+  return Fail(ErrorKind::kInvalidArgument,
+              fmt::format("{}: cannot be resized to {} bytes: {}, or not a multiple of 512",
+                          file().path(), new_size, most == UINT64_MAX ? "smaller" : "larger"));
+}
+
 }  // namespace chainfs

@@ -84,6 +84,11 @@ class WritableImage : public Image {
   // where the backing, `backing_size` bytes long and read through `below`, is longer. The caller
   // keeps other writers out. Durable on return.
   virtual Status Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) = 0;
+  // Cuts the disk off at `new_size` (<= virtual_size(), a multiple of 512) and gives back what lay
+  // beyond. The caller keeps other writers out; a reader of what goes finds its range past the end.
+  // Durable on return; a crash leaves the old or the new size, and so does a failure, after which
+  // virtual_size() says which.
+  virtual Status Shrink(uint64_t new_size);
   // Whether SetBacking to this reference can be done atomically; the error says why not.
   virtual Status CanSetBacking(const std::optional<BackingReference>& backing) = 0;
   // Changes the header's backing file in one sector write, after Flush; durable on return. A crash
@@ -91,6 +96,10 @@ class WritableImage : public Image {
   virtual Status SetBacking(const std::optional<BackingReference>& backing) = 0;
   // Flush, and leave the file as a cleanly closed image. No writing afterwards.
   virtual Status Close() = 0;
+
+ protected:
+  // kInvalidArgument unless the disk may have that many bytes, `least` to `most`.
+  Status CheckNewSize(uint64_t new_size, uint64_t least, uint64_t most);
 };
 
 }  // namespace chainfs

@@ -152,4 +152,15 @@ Status ClusterZeroer::ZeroExposed(uint64_t old_size, uint64_t new_size, const Ba
   return ZeroWholeClusters(GuestOffset(last_end), exposed / cluster_size, ZeroWish::kGiveBack);
 }
 
+Status ClusterZeroer::ZeroBeyondEnd() {
+  const GuestOffset end(tables_.header().virtual_size());
+  const uint64_t cluster_size = tables_.geometry().cluster_size();
+  const uint64_t within = end.Within(cluster_size);
+  if (within == 0) return {};
+  CHAINFS_ASSIGN(const ClusterMapping mapping, tables_.l2().Lookup(end));
+  // A compressed one stays as it is: growing looks at it again.
+  if (mapping.kind != ClusterKind::kNormal) return {};
+  return WriteZeroBytes(end, cluster_size - within, nullptr);
+}
+
 }  // namespace chainfs::qcow2

@@ -37,6 +37,8 @@ class ClusterZeroer {
   // where the backing, `backing_size` bytes long, is longer.
   Status ZeroExposed(uint64_t old_size, uint64_t new_size, const BackingReader* below,
                      uint64_t backing_size);
+  // After the disk has shrunk: what its last cluster holds beyond the end.
+  Status ZeroBeyondEnd();
 
  private:
   enum class ZeroWish : uint8_t { kKeepAllocated, kGiveBack };

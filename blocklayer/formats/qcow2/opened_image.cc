@@ -145,11 +145,6 @@ Status OpenedImage::PopulateFromFile(GuestOffset offset, uint64_t length, File& 
   return FinishAndCommit(populator_.PopulateFromFile(offset, length, source, source_offset));
 }
 
-Status OpenedImage::PopulateZeroes(GuestOffset offset, uint64_t length) {
-  CHAINFS_TRY(PrepareWholeClusters(offset, length, "populated"));
-  return FinishAndCommit(populator_.PopulateZeroes(offset, length));
-}
-
 Status OpenedImage::PopulateCompressed(std::span<const CompressedCluster> clusters) {
   CHAINFS_TRY(PrepareToChange());
   return FinishAndCommit(compressed_populator_.Populate(clusters));
@@ -188,18 +183,15 @@ Status OpenedImage::SetBacking(const std::optional<BackingReference>& backing) {
 }
 
 Status OpenedImage::Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) {
-  const uint64_t old_size = virtual_size();
-  if (new_size % 512 != 0 || new_size < old_size) {
-    return Fail(ErrorKind::kInvalidArgument,
-                fmt::format("{}: cannot be resized to {} bytes: smaller, or not a multiple of 512",
-                            file_->path(), new_size));
-  }
-  if (new_size == old_size) return {};
+  CHAINFS_TRY(CheckNewSize(new_size, virtual_size(), UINT64_MAX));
   CHAINFS_TRY(PrepareToChange());
-  CHAINFS_TRY(Finish(tables_.GrowL1For(new_size)));
-  CHAINFS_TRY(Finish(zeroer_.ZeroExposed(old_size, new_size, below, backing_size)));
-  CHAINFS_TRY(tables_.ledger().Commit());
-  return Finish(tables_.header().SetVirtualSize(new_size));
+  return Finish(size_changer_.Grow(new_size, below, backing_size));
+}
+
+Status OpenedImage::Shrink(uint64_t new_size) {
+  CHAINFS_TRY(CheckNewSize(new_size, 0, virtual_size()));
+  CHAINFS_TRY(PrepareToChange());
+  return Finish(size_changer_.Shrink(new_size));
 }
 
 }  // namespace chainfs::qcow2

@@ -19,6 +19,7 @@
 #include "blocklayer/formats/qcow2/compressed_populator.h"
 #include "blocklayer/formats/qcow2/image_tables.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
+#include "blocklayer/formats/qcow2/size_changer.h"
 #include "blocklayer/image/range_lock.h"
 #include "blocklayer/image/writable_image.h"
 
@@ -59,7 +60,10 @@ class OpenedImage final : public WritableImage {
   Status Discard(GuestOffset offset, uint64_t length) override;
 
   Status Populate(GuestOffset offset, std::span<const std::byte> data) override;
-  Status PopulateZeroes(GuestOffset offset, uint64_t length) override;
+  Status PopulateZeroes(GuestOffset offset, uint64_t length) override {
+    CHAINFS_TRY(PrepareWholeClusters(offset, length, "populated"));
+    return FinishAndCommit(populator_.PopulateZeroes(offset, length));
+  }
   Status PopulateFromFile(GuestOffset offset, uint64_t length, File& source,
                           HostOffset source_offset) override;
   Status PopulateCompressed(std::span<const CompressedCluster> clusters) override;
@@ -68,6 +72,7 @@ class OpenedImage final : public WritableImage {
   Status Flush() override;
   bool HasPending() override { return tables_.ledger().HasPending(); }
   Status Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) override;
+  Status Shrink(uint64_t new_size) override;
   Status CanSetBacking(const std::optional<BackingReference>& backing) override {
     return tables_.header().CanSetBacking(backing);
   }
@@ -103,6 +108,7 @@ class OpenedImage final : public WritableImage {
   ClusterPopulator populator_{*file_, tables_, range_lock_, io_epoch_};
   CompressedPopulator compressed_populator_{*file_, tables_, range_lock_};
   ClusterZeroer zeroer_;
+  SizeChanger size_changer_{tables_, populator_, zeroer_};
 };
 
 }  // namespace chainfs::qcow2

@@ -2,7 +2,7 @@
 //
 // See raw_image.h. Writes go in place; there is nothing to order but the host's own flush.
 //
-// Threads: the size is an atomic that only Grow changes; everything else is the file's.
+// Threads: the size is an atomic that only Grow and Shrink change; everything else is the file's.
 #include "blocklayer/formats/raw/raw_image.h"
 
 #include <fmt/format.h>
@@ -59,6 +59,7 @@ class RawImage final : public WritableImage {
 
   Status Flush() override;
   Status Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) override;
+  Status Shrink(uint64_t new_size) override;
   Status CanSetBacking(const std::optional<BackingReference>& backing) override;
   Status SetBacking(const std::optional<BackingReference>& backing) override {
     return CanSetBacking(backing);
@@ -176,17 +177,26 @@ Status RawImage::Flush() {
 Status RawImage::Grow(uint64_t new_size, const BackingReader* /*below*/,
                       uint64_t /*backing_size*/) {
   const uint64_t old_size = virtual_size();
-  if (new_size % kSectorSize != 0 || new_size < old_size) {
-    return Fail(ErrorKind::kInvalidArgument,
-                fmt::format("{}: cannot be resized to {} bytes: smaller, or not a multiple of {}",
-                            file_->path(), new_size, kSectorSize));
-  }
+  CHAINFS_TRY(CheckNewSize(new_size, old_size, UINT64_MAX));
   CHAINFS_TRY(CheckWritable());
   if (new_size == old_size) return {};
   CHAINFS_TRY(file_->Truncate(new_size));
   CHAINFS_TRY(file_->DataSync());
   virtual_size_.store(new_size, std::memory_order_release);
   return {};
+}
+
+Status RawImage::Shrink(uint64_t new_size) {
+  const uint64_t old_size = virtual_size();
+  CHAINFS_TRY(CheckNewSize(new_size, 0, old_size));
+  CHAINFS_TRY(CheckWritable());
+  // Nobody maps what is about to go.
+  virtual_size_.store(new_size, std::memory_order_release);
+  if (Status cut = file_->Truncate(new_size); !cut) {
+    virtual_size_.store(old_size, std::memory_order_release);
+    return cut;
+  }
+  return file_->DataSync();
 }
 
 Status RawImage::CanSetBacking(const std::optional<BackingReference>& /*backing*/) {

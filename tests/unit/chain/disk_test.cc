@@ -244,6 +244,84 @@ TEST_F(DiskTest, GrowShowsZerosWhereTheBackingIsLonger) {
   Verify();
 }
 
+TEST_F(DiskTest, ShrinksWhereTheEndIsEmpty) {
+  chain_.AddRawBase(random_, 64 * kCluster);
+  chain_.Add(64 * kCluster, kCluster);
+  for (uint64_t i = 40; i < 64; ++i) chain_.FillZero(i);
+  chain_.FillData(30, Buffer(kCluster, std::byte{7}));
+  Start();
+  const Status refused = disk_->Shrink(30 * kCluster, Disk::Tail::kMustBeEmpty);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ(refused.error().message,
+            "vm1: there is data at 122880, which would be lost by shrinking from 262144 to 122880 "
+            "bytes; discard it, or say shrink=yes");
+  EXPECT_EQ(disk_->size(), 64 * kCluster);
+  const Status grows = disk_->Shrink(65 * kCluster, Disk::Tail::kIsLost);
+  ASSERT_FALSE(grows);
+  ASSERT_TRUE(disk_->Shrink(40 * kCluster, Disk::Tail::kMustBeEmpty));
+  shown_.resize(40 * kCluster);
+  Verify();
+  EXPECT_TRUE(disk_->NeedsFlush());
+  // What is longer below stays hidden.
+  ASSERT_TRUE(disk_->Grow(64 * kCluster));
+  shown_.resize(64 * kCluster);
+  Verify();
+}
+
+TEST_F(DiskTest, ShrinksWhateverIsThereIfTold) {
+  chain_.Add(64 * kCluster, kCluster);
+  for (uint64_t i = 0; i < 64; ++i) chain_.FillData(i, Buffer(kCluster, std::byte{7}));
+  Start();
+  ASSERT_TRUE(disk_->Shrink(10 * kCluster + 512, Disk::Tail::kIsLost));
+  shown_.resize(10 * kCluster + 512);
+  Verify();
+  EXPECT_EQ(disk_->Write(GuestOffset(11 * kCluster), Buffer(1)).error().kind, ErrorKind::kNoSpace);
+}
+
+TEST_F(DiskTest, WhatAGuestPutsIntoTheEndKeepsItFromShrinking) {
+  FakeImage& image = chain_.Add(64 * kCluster, kCluster);
+  Start();
+  // Just after the end was looked through.
+  int maps = 0;
+  image.on_map = [&] {
+    if (++maps == 1) std::thread([&] { Write(50 * kCluster, Buffer(512, std::byte{7})); }).join();
+  };
+  const Status refused = disk_->Shrink(10 * kCluster, Disk::Tail::kMustBeEmpty);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("there is data at"), std::string::npos);
+  Verify();
+}
+
+TEST_F(DiskTest, ReadsAndWritesWhileItShrinksAndGrows) {
+  chain_.Add(64 * kCluster, kCluster);
+  Start();
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&, i, random = random_.Fork()]() mutable {
+      Buffer buffer(3 * kCluster);
+      while (!stop) {
+        const GuestOffset at(random.Below(62 * kCluster));
+        if (i == 0) {
+          const Status written = disk_->Write(at, buffer);
+          EXPECT_TRUE(written || written.error().kind == ErrorKind::kNoSpace);
+        } else {
+          const auto read = disk_->Read(at, buffer);
+          EXPECT_TRUE(read) << read.error().message;
+        }
+      }
+    });
+  }
+  for (int i = 0; i < 300; ++i) {
+    ASSERT_TRUE(disk_->Shrink(random_.Between(1, 64) * kCluster, Disk::Tail::kIsLost) ||
+                disk_->size() < 64 * kCluster);
+    ASSERT_TRUE(disk_->Grow(64 * kCluster));
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST_F(DiskTest, MapNamesTheLayer) {
   chain_.Add(1 << 20, kCluster);
   chain_.FillData(0, Buffer(kCluster, std::byte{1}));

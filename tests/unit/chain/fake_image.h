@@ -204,6 +204,14 @@ class FakeImage final : public WritableImage {
     virtual_size_.store(new_size);
     return {};
   }
+  Status Shrink(uint64_t new_size) override {
+    MutexLock lock(mu_);
+    virtual_size_.store(new_size);
+    for (uint64_t i = DivRoundUp(new_size, cluster_size_); i < entries_.size(); ++i) {
+      Store(i, ExtentKind::kUnallocated, 0);
+    }
+    return {};
+  }
   Status CanSetBacking(const std::optional<BackingReference>&) override { return {}; }
   Status SetBacking(const std::optional<BackingReference>&) override { return {}; }
   Status Close() override { return {}; }

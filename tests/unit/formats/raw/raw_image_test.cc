@@ -162,7 +162,7 @@ TEST_F(RawImageTest, HostsThatCannotPunchStillZero) {
   EXPECT_EQ(Contents()[0], std::byte{0});
 }
 
-TEST_F(RawImageTest, GrowsButNeverShrinks) {
+TEST_F(RawImageTest, GrowsAndShrinks) {
   const auto image = Open(1000);
   EXPECT_EQ(image->Grow(512, nullptr, 0).error().kind, ErrorKind::kInvalidArgument);
   EXPECT_EQ(image->Grow(1500, nullptr, 0).error().kind, ErrorKind::kInvalidArgument);
@@ -170,6 +170,16 @@ TEST_F(RawImageTest, GrowsButNeverShrinks) {
   EXPECT_EQ(image->virtual_size(), 8192u);
   EXPECT_EQ(Contents().size(), 8192u);
   EXPECT_EQ(Contents()[1000], std::byte{0});
+  EXPECT_EQ(image->Shrink(8704).error().kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ(image->Shrink(100).error().kind, ErrorKind::kInvalidArgument);
+  ASSERT_TRUE(image->Shrink(512));
+  EXPECT_EQ(image->virtual_size(), 512u);
+  EXPECT_EQ(Contents().size(), 512u);
+  EXPECT_EQ(image->Map(GuestOffset(512), 512, MapDetail::kFast).error().kind,
+            ErrorKind::kInvalidArgument);
+  host_->AddFault({.matches = On(HostOp::kTruncate)});
+  EXPECT_FALSE(image->Shrink(0));
+  EXPECT_EQ(image->virtual_size(), 512u);
 }
 
 TEST_F(RawImageTest, AFailedFlushMakesItReadOnlyForGood) {
