@@ -10,8 +10,22 @@
 #include "blocklayer/catalog/catalog_parts.h"
 #include "blocklayer/catalog/layers_report.h"
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/chain/tail_check.h"
 
 namespace chainfs {
+namespace {
+
+// Whether it would be refused.
+Status CheckResize(const Disk& disk, const ResizeRequest& request) {
+  if (disk.read_only()) {
+    return Fail(ErrorKind::kReadOnly,
+                fmt::format("{} is read-only: {}", disk.name(), disk.ReadOnlyReason()));
+  }
+  if (request.cut_data) return {};
+  return CheckTailEmpty(*disk.chain(), disk.name(), request.size);
+}
+
+}  // namespace
 
 Catalog::Catalog(CatalogOptions options)
     : ShownLists(options.read_only),
@@ -67,6 +81,23 @@ std::vector<std::string> Catalog::WatchedDirectories() const {
     if (std::ranges::find(paths, directory) == paths.end()) paths.push_back(directory);
   }
   return paths;
+}
+
+Status Catalog::Resize(const DiskPtr& disk, const ResizeRequest& request) {
+  const uint64_t before = disk->size();
+  const auto tail = request.cut_data ? Disk::Tail::kIsLost : Disk::Tail::kMustBeEmpty;
+  if (request.dry_run) return CheckResize(*disk, request);
+  Status resized =
+      request.size < before ? disk->Shrink(request.size, tail) : disk->Grow(request.size);
+  // Growth may have stopped half-way.
+  const uint64_t after = disk->size();
+  if (after != before) {
+    parts_->events.Add([disk, shrunk = after < before](CatalogObserver& observer) {
+      observer.SizeChanged(disk, shrunk);
+    });
+    parts_->events.Deliver();
+  }
+  return resized;
 }
 
 Result<LayerPtr> Catalog::Snapshot(const DiskPtr& disk, const SnapshotRequest& request) {

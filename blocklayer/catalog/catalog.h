@@ -106,6 +106,10 @@ class Catalog final : public ShownLists {
   // needs one of them. Never a file outside the source directories unless `anywhere`.
   Result<LeftOutLayers> Revert(const DiskPtr& disk, const Layer& to, bool anywhere, bool dry_run);
 
+  // The disk gets another size; what lies beyond a smaller one may hold data only with `cut_data`.
+  // As Disk::Grow and Disk::Shrink.
+  Status Resize(const DiskPtr& disk, const ResizeRequest& request);
+
   // Records kept beside the images.
   RecordStore& records() { return records_; }
 

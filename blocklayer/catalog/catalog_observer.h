@@ -25,6 +25,8 @@ class CatalogObserver {
   virtual void ChainChanged(const DiskPtr& disk) = 0;
   // It shows other contents from now on, perhaps of another size.
   virtual void ContentsChanged(const DiskPtr& /*disk*/) {}
+  // By a command; what is left or new shows what it should.
+  virtual void SizeChanged(const DiskPtr& /*disk*/, bool /*shrunk*/) {}
   virtual void AccessChanged(const DiskPtr& /*disk*/) {}  // read-only now, or writable again
   virtual void DiskError(const Disk& disk, std::string_view operation, const Error& error) = 0;
   virtual void ImageBroken(const BrokenImage& image) = 0;  // newly broken or another reason

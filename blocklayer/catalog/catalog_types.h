@@ -60,6 +60,12 @@ struct ImageNote {
 // Of the overlays that snapshots make.
 inline constexpr ImageFormat kOverlayFormat = ImageFormat::kQcow2;
 
+struct ResizeRequest {
+  uint64_t size = 0;      // bytes, a multiple of 512
+  bool cut_data = false;  // what a smaller size cuts off may be lost
+  bool dry_run = false;   // only whether it could be done
+};
+
 struct SnapshotRequest {
   // Absolute, or relative to the active layer's directory; empty: NAME.N.qcow2 beside the active
   // layer, N the first free number.

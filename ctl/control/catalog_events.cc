@@ -73,6 +73,15 @@ void CatalogEvents::ContentsChanged(const DiskPtr& disk) {
   if (Presentation* const shown = presentation_; shown != nullptr) shown->ContentsChanged(*disk);
 }
 
+void CatalogEvents::SizeChanged(const DiskPtr& disk, bool shrunk) {
+  if (Presentation* const shown = presentation_; shown != nullptr) {
+    // What lay beyond the end may be cached.
+    shrunk ? shown->ContentsChanged(*disk) : shown->AttributesChanged(*disk);
+  }
+  events_.Publish("DISK_RESIZE",
+                  {jobs::TextField("disk", disk->name()), jobs::NumberField("size", disk->size())});
+}
+
 void CatalogEvents::AccessChanged(const DiskPtr& disk) {
   if (Presentation* const shown = presentation_; shown != nullptr) shown->AttributesChanged(*disk);
   jobs_.RetryRecorded();

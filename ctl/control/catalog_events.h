@@ -38,6 +38,7 @@ class CatalogEvents final : public CatalogObserver {
   void DiskRemoved(const DiskPtr& disk) override;
   void ChainChanged(const DiskPtr& disk) override;
   void ContentsChanged(const DiskPtr& disk) override;
+  void SizeChanged(const DiskPtr& disk, bool shrunk) override;
   void AccessChanged(const DiskPtr& disk) override;
   void DiskError(const Disk& disk, std::string_view operation, const Error& error) override;
   void ImageBroken(const BrokenImage& image) override;

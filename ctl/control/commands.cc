@@ -42,6 +42,7 @@ const std::vector<Commands::Handler>& Commands::Handlers() {
        true},
       {"transaction", &Commands::Transaction},
       {"revert", &Commands::Revert, true},
+      {"resize", &Commands::Resize, true},
       {"thaw",
        [](Commands& self, const Call& call) { return self.catalog_.AllowWriting(call.disk); }},
       {"flush", &Commands::Flush},
@@ -157,6 +158,30 @@ Status Commands::Revert(const Call& call) {
     spdlog::warn("disk {}: a layer that it was reverted from is not removed yet: {}", disk->name(),
                  dropped.problem);
   }
+  return {};
+}
+
+Status Commands::Resize(const Call& call) {
+  const verbs::Arguments& arguments = call.arguments;
+  const DiskPtr& disk = call.disk;
+  CHAINFS_ASSIGN(const std::optional<uint64_t> given, arguments.Size("size"));
+  const uint64_t size = given.value_or(0);
+  CHAINFS_ASSIGN(const bool shrink, arguments.Switch("shrink", false));
+  CHAINFS_ASSIGN(const bool dry_run, arguments.Switch("dry-run", false));
+  if (size == 0 || size % 512 != 0 || size > INT64_MAX) {
+    return Bad("size must be a multiple of 512 from 512 on");
+  }
+  if (hooks_.kernel_keeps_sizes) {
+    return Fail(ErrorKind::kUnsupported,
+                fmt::format("{}: with -o writeback_cache the kernel does not hear of a new size; "
+                            "grow it with truncate -s, or mount without",
+                            disk->name()));
+  }
+  CHAINFS_ASSIGN(const jobs::Reservation alone, jobs_.ReserveDisk(*disk, "resize", "", true));
+  CHAINFS_TRY(CheckGeneration(call));
+  const uint64_t before = disk->size();
+  CHAINFS_TRY(catalog_.Resize(disk, {.size = size, .cut_data = shrink, .dry_run = dry_run}));
+  if (!dry_run) spdlog::info("disk {} has {} bytes now, had {}", disk->name(), size, before);
   return {};
 }
 

@@ -6,7 +6,7 @@
 //
 // A verb queues and returns, because a transport may keep others from the disk meanwhile (a kernel
 // holds its inode lock during setxattr). Some do short I/O of necessity: `snapshot` and `revert`
-// (files, the switch of the disk), `flush`, `thaw`, `max-layers` (a record).
+// (files, the switch of the disk), `resize`, `flush`, `thaw`, `max-layers` (a record).
 //
 // Threads: all methods, any thread; no lock of its own.
 #pragma once
@@ -30,6 +30,8 @@ class Commands {
   struct Hooks {
     std::function<void()> release_events;  // sends the readers of the events away
     std::function<void()> limits_changed;
+    // Users of the disks go on with the sizes that these had.
+    bool kernel_keeps_sizes = false;
   };
   // All must outlive this.
   Commands(Catalog& catalog, jobs::JobManager& jobs, ChainLimits& limits, CommandAccess access,
@@ -68,6 +70,7 @@ class Commands {
   static Status CheckGeneration(const Call& call);
   Status Transaction(const Call& call);
   Status Revert(const Call& call);
+  Status Resize(const Call& call);
   Status Flush(const Call& call);
   Status LimitLayers(const Call& call);
   Status Speed(const Call& call);

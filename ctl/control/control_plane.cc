@@ -16,7 +16,8 @@ ControlPlane::ControlPlane(Catalog& catalog, CommandAccess access, MountConfig c
       compactor(catalog, jobs, limits),
       commands(catalog, jobs, limits, access,
                {.release_events = [this] { changes_.ReleaseEventReaders(); },
-                .limits_changed = [this] { compactor.LookSoon(); }}),
+                .limits_changed = [this] { compactor.LookSoon(); },
+                .kernel_keeps_sizes = config.writeback_cache}),
       attributes(catalog, jobs, errors, limits, std::move(config)),
       files(catalog, jobs, disks),
       changes_(catalog, disks, errors, events, jobs, compactor) {}

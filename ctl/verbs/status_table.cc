@@ -35,6 +35,7 @@ constexpr std::array kEvents = {
     Event{"BLOCK_JOB_CANCELLED", "A job has ended because it was cancelled"},
     Event{"BLOCK_JOB_ERROR", "A job met an error, and what it does about it"},
     Event{"CHAIN_CHANGE", "A disk has another chain, and its generation"},
+    Event{"DISK_RESIZE", "A disk was given another size by a command"},
     Event{"BLOCK_IMAGE_CORRUPTED", "An image contradicts itself; its disk is read-only"},
     Event{"BLOCK_IO_ERROR", "Reading or writing an image failed"},
     Event{"LOST", "The reader was slow; count events are missing here"},

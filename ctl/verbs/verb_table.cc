@@ -108,6 +108,18 @@ constexpr std::array kRevertKeys = {
     kDryRun,
 };
 
+constexpr std::array kResizeKeys = {
+    Key{"size", kSize, "Bytes of the disk afterwards, a multiple of 512", "", {}, true},
+    Key{"shrink",
+        kSwitch,
+        "Cut off what lies beyond, also where that holds data",
+        "no: only zeros",
+        {},
+        false},
+    kGeneration,
+    kDryRun,
+};
+
 constexpr std::array kUnfinishedJobKeys = {kUnfinished, kGeneration, kDryRun};
 constexpr std::array kFinishedJobKeys = {kFinished, kGeneration, kDryRun};
 constexpr std::array kSpeedKeys = {
@@ -166,6 +178,8 @@ constexpr std::array kVerbs = {
     Verb{"revert", "Undo snapshots: go back to an older layer, drop the newer ones",
          "to=vm1.qcow2,yes=yes", Scope::kDisk, DryRun::kEstimates, Caller::kController, false,
          kRevertKeys},
+    Verb{"resize", "Make a disk larger or smaller", "size=40G", Scope::kDisk, DryRun::kEstimates,
+         Caller::kController, false, kResizeKeys},
     Verb{"thaw", "Let a disk be written that a stream has left out", "", Scope::kDisk,
          DryRun::kChecks, Caller::kController, false, kPlainKeys},
     Verb{"max-layers", "Keep a chain short: merge its oldest layers in the background", "layers=8",

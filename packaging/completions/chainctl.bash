@@ -25,7 +25,7 @@ _chainctl() {
         cword=$COMP_CWORD
     }
     local verbs='list info chain map stream snapshot jobs wait cancel pause resume speed dismiss
-        flush events create umount layers revert thaw complete change commit
+        flush events create umount layers revert resize thaw complete change commit
         max-layers
         transaction'
     local common='--help --json'
@@ -131,6 +131,7 @@ _chainctl() {
             umount) options+=' --timeout' ;;
             revert) options+=' --yes' ;;
             transaction) options+=' --dry-run' ;;
+            resize) options+=' --shrink --generation --dry-run' ;;
         esac
         _chainctl_reply -W "$(printf '%s\n' $options)"
         return

@@ -157,6 +157,58 @@ TEST_F(CommandsTest, ARevertMustBeAgreedTo) {
   EXPECT_EQ(Layers("vm").size(), 3u);
 }
 
+TEST_F(CommandsTest, ADiskIsResized) {
+  const DiskPtr disk = Find("vm");
+  (void)shown_.Take();
+  ASSERT_TRUE(Order("vm", "resize", "size=2M"));
+  EXPECT_EQ(disk->size(), 2u << 20);
+  EXPECT_EQ(shown_.Take(), Words{"a vm"});
+  ASSERT_EQ(Events().size(), 1u);
+  EXPECT_EQ(Events()[0]["event"], "DISK_RESIZE");
+  EXPECT_EQ(Events()[0]["size"], 2u << 20);
+  const std::string data(4096, 'x');
+  ASSERT_TRUE(disk->Write(GuestOffset(3 << 19), std::as_bytes(std::span(data))));
+  EXPECT_EQ(SentenceOf(Order("vm", "resize", "size=1M")),
+            "vm: there is data at 1572864, which would be lost by shrinking from 2097152 to "
+            "1048576 bytes; discard it, or say shrink=yes");
+  EXPECT_EQ(Refused("vm", "resize", "size=1M,dry-run=yes"), ErrorKind::kInvalidArgument);
+  EXPECT_TRUE(Order("vm", "resize", "size=1M,shrink=yes,dry-run=yes"));
+  EXPECT_TRUE(Order("vm", "resize", "size=4M,dry-run=yes"));
+  EXPECT_EQ(disk->size(), 2u << 20);
+  EXPECT_TRUE(shown_.Take().empty());
+  ASSERT_TRUE(Order("vm", "resize", "size=1M,shrink=yes"));
+  EXPECT_EQ(disk->size(), 1u << 20);
+  EXPECT_EQ(shown_.Take(), Words{"c vm"});
+  ASSERT_TRUE(Order("vm", "resize", "size=512k")) << "nothing lies there";
+  EXPECT_EQ(disk->size(), 512u << 10);
+}
+
+TEST_F(CommandsTest, WhatIsNoSizeIsRefused) {
+  for (const char* value : {"", "size=0", "size=100", "size=x", "size=8191P"}) {
+    EXPECT_EQ(Refused("vm", "resize", value), ErrorKind::kInvalidArgument) << value;
+  }
+  EXPECT_EQ(Refused("mid", "resize", "size=2M"), ErrorKind::kReadOnly);
+  EXPECT_EQ(Refused("mid", "resize", "size=2M,dry-run=yes"), ErrorKind::kReadOnly);
+  Commands keeping(*catalog_, plane_->jobs, plane_->limits, CommandAccess(kDaemon, {}),
+                   {.release_events = [] {}, .limits_changed = [] {}, .kernel_keeps_sizes = true});
+  const Status kept = keeping.Execute("resize", "size=2M", Find("vm"), {});
+  ASSERT_FALSE(kept);
+  EXPECT_EQ(kept.error().kind, ErrorKind::kUnsupported);
+  EXPECT_EQ(Find("vm")->size(), kSize);
+}
+
+TEST_F(CommandsTest, ADiskIsNotResizedBesideAJob) {
+  const std::string data(512 << 10, 'x');
+  ASSERT_TRUE(Find("other")->Write(GuestOffset(0), std::as_bytes(std::span(data))));
+  ASSERT_TRUE(Order("other", "snapshot"));
+  ASSERT_TRUE(Order("other", "stream", "id=s,speed=1"));
+  EXPECT_EQ(Refused("other", "resize", "size=2M"), ErrorKind::kBusy);
+  EXPECT_EQ(Find("other")->size(), kSize);
+  ASSERT_TRUE(Order("other", "cancel"));
+  WaitConcluded("other", "s");
+  EXPECT_TRUE(Order("other", "resize", "size=2M"));
+}
+
 TEST_F(CommandsTest, FlushMakesDurable) {
   const std::string data(4096, 'x');
   const DiskPtr disk = Find("vm");
