@@ -4,12 +4,14 @@
 #include <array>
 
 #include "jobs/commit/commit_type.h"
+#include "jobs/rebase/rebase_type.h"
 #include "jobs/stream/stream_type.h"
 
 namespace chainfs::jobs {
 
 std::span<const JobType> JobTypes() {
   static const std::array types = {
+      RebaseType(),
       StreamType(),
       CommitType(),
   };

@@ -33,7 +33,8 @@ Catalog::Catalog(CatalogOptions options)
       records_(parts_->records),
       leases_(parts_->leases),
       new_images_(parts_->new_images),
-      moves_(*parts_) {
+      moves_(*parts_),
+      rebases_(*parts_) {
   SetRepairs(&parts_->repairs);
 }
 

@@ -34,6 +34,7 @@
 #include "blocklayer/catalog/chain_moves.h"
 #include "blocklayer/catalog/layer_leases.h"
 #include "blocklayer/catalog/new_image.h"
+#include "blocklayer/catalog/rebases.h"
 #include "blocklayer/catalog/record_store.h"
 #include "blocklayer/catalog/shown_lists.h"
 #include "blocklayer/chain/disk.h"
@@ -77,6 +78,8 @@ class Catalog final : public ShownLists {
   ChainMoves& moves() { return moves_; }
   // For a job that makes an image.
   NewImages& new_images() { return new_images_; }
+  // For a job that has a layer stand on another image.
+  Rebases& rebases() { return rebases_; }
   // How the header of `overlay`, a layer of `disk`, should name `backing`, one below it: in the
   // words of this chain's own headers, relative where the tree allows it. A later reader will find
   // that file by it; kStale when no such name is known (renamed or replaced meanwhile).
@@ -130,6 +133,7 @@ class Catalog final : public ShownLists {
   LayerLeases& leases_;
   NewImages& new_images_;
   ChainMoves moves_;
+  Rebases rebases_;
 };
 
 }  // namespace chainfs

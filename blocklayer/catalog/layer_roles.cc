@@ -71,6 +71,16 @@ bool LayerRoles::Freeze(CatalogEntry& entry, const LayerUser& user) {
   return true;
 }
 
+bool LayerRoles::FreezeForJob(CatalogEntry& entry) {
+  const std::string because = entry.frozen_because;
+  if (Freeze(entry, {})) {
+    entry.frozen_because = kStillBacked;
+    return true;
+  }
+  entry.frozen_because = because;
+  return false;
+}
+
 void LayerRoles::Thaw(CatalogEntry& entry) {
   const LayerPtr active = entry.disk->chain()->active;
   if (!entry.thawing.IsDue()) return;

@@ -32,7 +32,10 @@ class LayerRoles {
   LayerUsers Written();
   // Freezes and thaws what has to be, now that these are the backed layers.
   void Update(const LayerUsers& backed);
-  // The same of one entry, which is frozen and that nothing is built on.
+  // Its disk is read-only as long as anybody reads it beneath others: a job will. False, and
+  // nothing changes, while somebody has it open for writing.
+  bool FreezeForJob(CatalogEntry& entry);
+  // Thaws an entry, which is frozen and that nothing is built on.
   void Thaw(CatalogEntry& entry);
 
  private:

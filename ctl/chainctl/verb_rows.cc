@@ -17,6 +17,7 @@
 #include "ctl/chainctl/cmd_map.h"
 #include "ctl/chainctl/cmd_max_layers.h"
 #include "ctl/chainctl/cmd_pause.h"
+#include "ctl/chainctl/cmd_rebase.h"
 #include "ctl/chainctl/cmd_resize.h"
 #include "ctl/chainctl/cmd_resume.h"
 #include "ctl/chainctl/cmd_revert.h"
@@ -31,12 +32,12 @@
 namespace chainfs::chainctl {
 
 std::vector<VerbRow> VerbRows() {
-  return {ListVerb(),     InfoVerb(),   ChainVerb(),     MapVerb(),         LayersVerb(),
-          StreamVerb(),   CommitVerb(), SnapshotVerb(),  TransactionVerb(), RevertVerb(),
-          ResizeVerb(),   ThawVerb(),   MaxLayersVerb(), FlushVerb(),       JobsVerb(),
-          WaitVerb(),     CancelVerb(), PauseVerb(),     ResumeVerb(),      SpeedVerb(),
-          CompleteVerb(), ChangeVerb(), DismissVerb(),   EventsVerb(),      CreateVerb(),
-          UmountVerb()};
+  return {ListVerb(),   InfoVerb(),     ChainVerb(),    MapVerb(),         LayersVerb(),
+          StreamVerb(), CommitVerb(),   SnapshotVerb(), TransactionVerb(), RevertVerb(),
+          RebaseVerb(), ResizeVerb(),   ThawVerb(),     MaxLayersVerb(),   FlushVerb(),
+          JobsVerb(),   WaitVerb(),     CancelVerb(),   PauseVerb(),       ResumeVerb(),
+          SpeedVerb(),  CompleteVerb(), ChangeVerb(),   DismissVerb(),     EventsVerb(),
+          CreateVerb(), UmountVerb()};
 }
 
 }  // namespace chainfs::chainctl

@@ -108,6 +108,24 @@ constexpr std::array kRevertKeys = {
     kDryRun,
 };
 
+constexpr std::array kRebaseKeys = {
+    Key{"base", kFile, "Image to stand on, as a header of the layer would name it", "", {}, true},
+    Key{"format", kText, "Format of the base: qcow2 or raw", "what its extension says", {}, false},
+    Key{"top", kLayer, "Layer that gets another base", "the active layer", {}, false},
+    Key{"unsafe",
+        kSwitch,
+        "Compare nothing: the disk shows what the new base holds",
+        "no",
+        {},
+        false},
+    kSpeed,
+    kErrorPolicy,
+    kPriority,
+    kNewJob,
+    kGeneration,
+    kDryRun,
+};
+
 constexpr std::array kResizeKeys = {
     Key{"size", kSize, "Bytes of the disk afterwards, a multiple of 512", "", {}, true},
     Key{"shrink",
@@ -178,6 +196,8 @@ constexpr std::array kVerbs = {
     Verb{"revert", "Undo snapshots: go back to an older layer, drop the newer ones",
          "to=vm1.qcow2,yes=yes", Scope::kDisk, DryRun::kEstimates, Caller::kController, false,
          kRevertKeys},
+    Verb{"rebase", "Have a layer stand on another image that shows the same", "base=copy.qcow2",
+         Scope::kDisk, DryRun::kEstimates, Caller::kController, false, kRebaseKeys},
     Verb{"resize", "Make a disk larger or smaller", "size=40G", Scope::kDisk, DryRun::kEstimates,
          Caller::kController, false, kResizeKeys},
     Verb{"thaw", "Let a disk be written that a stream has left out", "", Scope::kDisk,

@@ -25,7 +25,7 @@ _chainctl() {
         cword=$COMP_CWORD
     }
     local verbs='list info chain map stream snapshot jobs wait cancel pause resume speed dismiss
-        flush events create umount layers revert resize thaw complete change commit
+        flush events create umount layers revert rebase resize thaw complete change commit
         max-layers
         transaction'
     local common='--help --json'
@@ -36,7 +36,7 @@ _chainctl() {
         case ${words[index]} in
             --base | --top | --speed | --compress | --on-error | --id | --generation | --timeout | \
                 --progress | --target | --svg | --width | --size | --backing | --backing-format | -o | \
-                --then | --copy-mode | --priority | --layers)
+                --then | --copy-mode | --priority | --layers | --format)
                 ((index++))
                 ;;
             -*) ;;
@@ -107,7 +107,7 @@ _chainctl() {
         local options=$common
         case $verb in
             stream | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | \
-                thaw | complete | change | commit | max-layers | \
+                rebase | resize | thaw | complete | change | commit | max-layers | \
                 transaction)
                 options+=' --verbose --quiet'
                 ;;
@@ -131,6 +131,8 @@ _chainctl() {
             umount) options+=' --timeout' ;;
             revert) options+=' --yes' ;;
             transaction) options+=' --dry-run' ;;
+            rebase) options+=" --base --format --top --unsafe --speed --on-error --priority --id
+                --generation --dry-run --background $waiting" ;;
             resize) options+=' --shrink --generation --dry-run' ;;
         esac
         _chainctl_reply -W "$(printf '%s\n' $options)"

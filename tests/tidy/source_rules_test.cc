@@ -66,6 +66,7 @@ const std::vector<Rule>& DependencyRules() {
       {"jobs/backup/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/commit/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/stream/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
+      {"jobs/rebase/", {"jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/mirror/", {"jobs/copy/", "jobs/engine/", "ctl/verbs/", "blocklayer/"}},
       {"jobs/", {"jobs/", "ctl/verbs/", "blocklayer/"}},
       {"ctl/control/", {"ctl/verbs/", "jobs/", "blocklayer/"}},
