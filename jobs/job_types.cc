@@ -4,6 +4,7 @@
 #include <array>
 
 #include "jobs/commit/commit_type.h"
+#include "jobs/mirror/mirror_type.h"
 #include "jobs/rebase/rebase_type.h"
 #include "jobs/stream/stream_type.h"
 
@@ -12,6 +13,7 @@ namespace chainfs::jobs {
 std::span<const JobType> JobTypes() {
   static const std::array types = {
       RebaseType(),
+      MirrorType(),
       StreamType(),
       CommitType(),
   };

@@ -95,6 +95,13 @@ void CandidateMatcher::ShutOut(CatalogEntry& entry) {
   entry.error =
       Error{.kind = ErrorKind::kBusy,
             .message = EscapeText(fmt::format("{}: {}", entry.candidate.path, mark->Reason()))};
+  std::vector<LayerFile>& files = entry.walked.files;
+  if (mark->contents.kind == MarkKind::kTarget && mark->into) {
+    // It may be built on the layer that its disk goes on writing until it moves to the target.
+    const auto is_written = [&](const LayerFile& file) { return file.stat.id == *mark->into; };
+    files.erase(std::ranges::find_if(files, is_written), files.end());
+    std::erase(entry.also_below, *mark->into);
+  }
   if (mark->contents.kind != MarkKind::kChanged) return;
   // What it was made for is not there any more, so it keeps nothing from being written.
   entry.also_below.clear();

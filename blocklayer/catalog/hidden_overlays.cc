@@ -49,7 +49,8 @@ Result<std::vector<FileLocation>> HiddenOverlays::List(const Directories& direct
       if (FormatOfFileName(entry.name)) stems.insert(StemOf(entry.name));
     }
     for (DirectoryEntry& entry : entries) {
-      if (!entry.is_file) continue;
+      // What was left of one by a crash keeps nobody from writing.
+      if (!entry.is_file || IsPartialName(entry.name)) continue;
       if (!all && FormatOfFileName(entry.name) == ImageFormat::kQcow2) continue;
       std::vector<FileLocation>& locations = ContinuesOneOf(stems, entry.name) ? likely : others;
       const std::string path = JoinPath(directory->path(), entry.name);

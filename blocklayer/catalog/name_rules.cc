@@ -47,6 +47,10 @@ std::optional<ImageFormat> FormatOfFileName(std::string_view file_name) {
   return row->format;
 }
 
+bool IsPartialName(std::string_view file_name) {
+  return file_name.starts_with('.') && file_name.ends_with(".part");
+}
+
 std::string StemOf(std::string_view file_name) {
   file_name.remove_suffix(FormatRegistry::BuiltIn().ExtensionOf(file_name).size());
   return std::string(file_name);

@@ -20,6 +20,8 @@ namespace chainfs {
 // By extension alone, as the registry of formats has it. Nothing for other files and for hidden
 // ones.
 std::optional<ImageFormat> FormatOfFileName(std::string_view file_name);
+// Whether a job makes an image under that name, which it gives a name of its own when it is whole.
+bool IsPartialName(std::string_view file_name);
 // `file_name` without its image extension; all of it where it has none.
 std::string StemOf(std::string_view file_name);
 

@@ -33,8 +33,35 @@ Status TargetImages::Make(const CatalogEntry& entry, const FileLocation& locatio
     CHAINFS_ASSIGN(options.backing,
                    names_.For(location, there, backing.id, backing.image->format()));
   }
-  CHAINFS_TRY(format->create(*location.directory, location.name, options));
-  return {};
+  // Under a hidden name of the job's own, so that a crash leaves nothing of the name that is asked
+  // for, or all of it.
+  const std::string partial = fmt::format(".{}.{}.part", location.name, request.job);
+  Status removed = location.directory->Remove(partial);
+  if (!removed && removed.error().kind != ErrorKind::kNotFound) return removed;
+  CHAINFS_ASSIGN(const std::unique_ptr<File> file,
+                 format->create(*location.directory, partial, options));
+  const Result<FileStat> made = file->Stat();
+  if (!made) return std::unexpected(made.error());
+  // Or the next daemon would take it for an overlay that somebody has made.
+  Status named = Mark(entry, location, made->id, request.job);
+  if (named) named = location.directory->RenameNew(partial, location.name);
+  if (named) return location.directory->Sync();
+  (void)location.directory->RemoveFile(partial, made->id);
+  (void)marks_.Remove(made->id);
+  return named;
+}
+
+// A file outside all sources is not shown anyway.
+Status TargetImages::Mark(const CatalogEntry& entry, const FileLocation& location, const FileId& id,
+                          const std::string& job) {
+  if (!roots_.Contains(location.path)) return {};
+  return marks_.AddOne(entry.candidate.source,
+                       {.path = location.path,
+                        .inode = id.inode,
+                        .into = entry.candidate.path,
+                        .kind = MarkKind::kTarget,
+                        .job = job},
+                       id);
 }
 
 Status TargetImages::CheckFree(const CatalogEntry& entry, const LayerFile& file,
@@ -55,17 +82,7 @@ Status TargetImages::CheckFree(const CatalogEntry& entry, const LayerFile& file,
 Result<Layers> TargetImages::OpenMarked(const CatalogEntry& entry, const WalkedChain& walked,
                                         ChainOpener& opener, const std::string& job) {
   const LayerFile& file = walked.files.front();
-  // A file outside all sources is not shown anyway.
-  const bool may_be_shown = roots_.Contains(file.location.path);
-  if (may_be_shown) {
-    CHAINFS_TRY(marks_.AddOne(entry.candidate.source,
-                              {.path = file.location.path,
-                               .inode = file.stat.id.inode,
-                               .into = entry.candidate.path,
-                               .kind = MarkKind::kTarget,
-                               .job = job},
-                              file.stat.id));
-  }
+  CHAINFS_TRY(Mark(entry, file.location, file.stat.id, job));
   for (auto& [path, other] : chains_.entries()) {
     if (other.id() == file.stat.id) chains_.Retire(other);
   }
@@ -81,7 +98,7 @@ Result<Layers> TargetImages::OpenMarked(const CatalogEntry& entry, const WalkedC
                   EscapeText(fmt::format("{}: cannot be written: {}", file.location.path,
                                          layers->front()->ReadOnlyReason())));
   }
-  if (!layers && may_be_shown) (void)marks_.Remove(file.stat.id);
+  if (!layers) (void)marks_.Remove(file.stat.id);
   scanner_.ShowChanges();
   return layers;
 }

@@ -40,6 +40,9 @@ class TargetImages {
   // Makes the file that is asked for.
   Status Make(const CatalogEntry& entry, const FileLocation& location,
               const TargetRequest& request);
+  // Durable: it is not shown.
+  Status Mark(const CatalogEntry& entry, const FileLocation& location, const FileId& id,
+              const std::string& job);
   // kBusy while anybody uses the file.
   Status CheckFree(const CatalogEntry& entry, const LayerFile& file, const std::string& job);
   Result<Layers> OpenMarked(const CatalogEntry& entry, const WalkedChain& walked,

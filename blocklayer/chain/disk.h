@@ -67,6 +67,8 @@ class Disk {
   // active layer. False, and nothing changes, while somebody has it open for writing; the catalog
   // is woken up by the last one who closes it.
   bool StopWriting() EXCLUDES(gate_);
+  // Whether anything of it was changed since it was opened, or half changed.
+  bool changed() const { return changes_.Get() != 0; }
   // Seconds and nanoseconds of the last guest write, or of the active file before the first.
   timespec modified() const { return changes_.modified(); }
   // Failures that somebody should hear of, told from I/O threads.
@@ -79,6 +81,9 @@ class Disk {
   }
   // On return nobody calls it any more.
   void RemoveTap(const WriteTap& tap) EXCLUDES(gate_);
+  // Calls `act` with no change under way and none beginning; all wait for it. It must not change
+  // the disk or its taps.
+  Status WhileQuiet(const std::function<Status()>& act) EXCLUDES(gate_);
 
   // Reads up to `out.size()` bytes; fewer only at the end of the disk (0 at or past it).
   Result<size_t> Read(GuestOffset offset, std::span<std::byte> out);

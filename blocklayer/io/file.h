@@ -85,6 +85,9 @@ class File : public ByteSource {
   // The same, but `permissions` are what the file's group and others certainly have: a POSIX ACL
   // may say less than the mode (posix_acl.h).
   virtual Result<FileStat> StatAccess() { return Stat(); }
+  // When the file was made, which tells it from one that gets its inode number later; zero where
+  // the host does not say.
+  virtual timespec Born() { return {}; }
   // Whether somebody else has changed its size or contents since it was opened. Known only until
   // the first change by this object, which fails with kIo if somebody has; false from then on.
   virtual bool ChangedByOthers() { return false; }

@@ -289,6 +289,13 @@ Result<FileStat> PosixFile::Stat() {
   return ToFileStat(st);
 }
 
+timespec PosixFile::Born() {
+  struct statx found = {};
+  if (::statx(fd_.get(), "", AT_EMPTY_PATH, STATX_BTIME, &found) != 0) return {};
+  if ((found.stx_mask & STATX_BTIME) == 0) return {};
+  return {.tv_sec = found.stx_btime.tv_sec, .tv_nsec = found.stx_btime.tv_nsec};
+}
+
 Result<FileStat> PosixFile::StatAccess() {
   CHAINFS_ASSIGN(FileStat stat, Stat());
   stat.permissions = NarrowByAcl(fmt::format("/proc/self/fd/{}", fd_.get()), stat.permissions);

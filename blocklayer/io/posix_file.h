@@ -39,6 +39,7 @@ class PosixFile : public File {
                        uint64_t length) override;
   Result<FileStat> Stat() override;
   Result<FileStat> StatAccess() override;
+  timespec Born() override;
   bool ChangedByOthers() override EXCLUDES(first_change_mu_);
   bool OpenForWritingElsewhere() override;
   bool LockedByOthers() override;

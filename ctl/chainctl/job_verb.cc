@@ -23,12 +23,32 @@ struct JobVerbOptions {
   std::string_view verb;
   std::string disk;
   verbs::Arguments arguments = {};
+  std::vector<std::string> format_options = {};  // KEY=VALUE[,KEY=VALUE]
   WaitingOptions waiting = {};
 
   std::string name() const { return std::string(verb); }
   // Layers that nobody needs are deleted at the end.
   bool removes() const { return arguments.Text("delete").value_or("no") == "yes"; }
 };
+
+// Those of the command's keys that say how a new image is made, which `-o` takes.
+std::vector<verbs::Key> FormatKeysOf(const verbs::Verb& command) {
+  std::vector<verbs::Key> keys;
+  for (const verbs::Key& key : verbs::FormatKeys()) {
+    if (verbs::FindKey(command.keys, key.name) != nullptr) keys.push_back(key);
+  }
+  return keys;
+}
+
+Result<verbs::Arguments> ArgumentsOf(const JobVerbOptions& options) {
+  const verbs::Verb& command = CommandOf(options.verb);
+  CHAINFS_ASSIGN(verbs::Arguments arguments, AsSent(options.arguments, command.keys));
+  const std::vector<verbs::Key> keys = FormatKeysOf(command);
+  CHAINFS_ASSIGN(const verbs::Arguments format, FormatOptionsAsSent(options.format_options, keys));
+  for (const verbs::Key& key : keys) arguments.SetIf(key.name, format.Text(key.name));
+  if (!arguments.Has("id")) arguments.Set("id", NewJobId(options.verb));
+  return arguments;
+}
 
 // A picture is no matter to fail for.
 void ShowChain(std::string_view when, const DiskPath& disk) {
@@ -89,10 +109,8 @@ Result<ExitCode> PrintStarted(const DiskPath& disk, const std::string& id,
 }
 
 Result<ExitCode> RunJobVerb(const JobVerbOptions& options, const CommonOptions& common) {
-  CHAINFS_ASSIGN(verbs::Arguments arguments,
-                 AsSent(options.arguments, CommandOf(options.verb).keys));
-  const std::string id = arguments.Text("id").value_or(NewJobId(options.verb));
-  arguments.Set("id", id);
+  CHAINFS_ASSIGN(const verbs::Arguments arguments, ArgumentsOf(options));
+  const std::string id = arguments.Text("id").value_or("");
   CHAINFS_ASSIGN(const DiskPath disk, FindDisk(options.disk));
   const bool talks = !common.json && !common.quiet;
   const bool dry_run = arguments.Has("dry-run");
@@ -122,6 +140,8 @@ Action DeclareJobVerb(CLI::App& app, std::string_view verb,
   auto options = std::make_shared<JobVerbOptions>(JobVerbOptions{.verb = verb, .disk = {}});
   AddDisk(app, options->disk);
   AddKeyOptions(app, CommandOf(verb), without, options->arguments);
+  const std::vector<verbs::Key> format = FormatKeysOf(CommandOf(verb));
+  if (!format.empty()) AddFormatOptions(app, format, options->format_options);
   AddWaiting(app, options->waiting, "Print the id and return");
   return [options](const CommonOptions& common) { return RunJobVerb(*options, common); };
 }

@@ -11,8 +11,9 @@
 
 namespace chainfs::chainctl {
 
-// Declares DISK, the keys of the command but for `without`, and those of the wait. `verb`: of the
-// table of commands; lives for ever.
+// Declares DISK, the keys of the command but for `without`, `-o` for those that say how an image is
+// made (which `without` names), and those of the wait. `verb`: of the table of commands; lives for
+// ever.
 Action DeclareJobVerb(CLI::App& app, std::string_view verb,
                       std::initializer_list<std::string_view> without = {});
 

@@ -43,6 +43,7 @@ class Waiter {
         id_(id),
         signals_(signals),
         on_interrupt_(options.on_interrupt),
+        until_ready_(options.until_ready),
         bar_(options.progress),
         quiet_(options.progress.quiet) {
     if (options.timeout) {
@@ -71,6 +72,7 @@ class Waiter {
   const std::string& id_;
   WaitSignals& signals_;
   const OnInterrupt on_interrupt_;
+  const bool until_ready_;
   ProgressBar bar_;
   const bool quiet_;
   std::optional<EventsReader> events_;
@@ -142,6 +144,10 @@ Result<WaitOutcome> Waiter::Run() {
     if (job.concluded()) {
       bar_.Finish(job);
       return WaitOutcome{.end = WaitEnd::kConcluded, .job = std::move(job)};
+    }
+    if (until_ready_ && job.status == "ready") {
+      bar_.Finish(job);
+      return WaitOutcome{.end = WaitEnd::kReady, .job = std::move(job)};
     }
     if (interrupts_ > answered) {
       answered = interrupts_;

@@ -45,10 +45,11 @@ enum class OnInterrupt : unsigned char { kCancelJob, kDetach };
 struct WaitOptions {
   std::optional<double> timeout;  // seconds
   OnInterrupt on_interrupt = OnInterrupt::kCancelJob;
+  bool until_ready = false;  // a job that is ready is waited for no longer
   ProgressBar::Options progress;
 };
 
-enum class WaitEnd : unsigned char { kConcluded, kTimedOut, kDetached };
+enum class WaitEnd : unsigned char { kConcluded, kReady, kTimedOut, kDetached };
 
 struct WaitOutcome {
   WaitEnd end = WaitEnd::kConcluded;

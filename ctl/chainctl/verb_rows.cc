@@ -16,6 +16,7 @@
 #include "ctl/chainctl/cmd_list.h"
 #include "ctl/chainctl/cmd_map.h"
 #include "ctl/chainctl/cmd_max_layers.h"
+#include "ctl/chainctl/cmd_mirror.h"
 #include "ctl/chainctl/cmd_pause.h"
 #include "ctl/chainctl/cmd_rebase.h"
 #include "ctl/chainctl/cmd_resize.h"
@@ -32,12 +33,12 @@
 namespace chainfs::chainctl {
 
 std::vector<VerbRow> VerbRows() {
-  return {ListVerb(),   InfoVerb(),     ChainVerb(),    MapVerb(),         LayersVerb(),
-          StreamVerb(), CommitVerb(),   SnapshotVerb(), TransactionVerb(), RevertVerb(),
-          RebaseVerb(), ResizeVerb(),   ThawVerb(),     MaxLayersVerb(),   FlushVerb(),
-          JobsVerb(),   WaitVerb(),     CancelVerb(),   PauseVerb(),       ResumeVerb(),
-          SpeedVerb(),  CompleteVerb(), ChangeVerb(),   DismissVerb(),     EventsVerb(),
-          CreateVerb(), UmountVerb()};
+  return {ListVerb(),   InfoVerb(),   ChainVerb(),    MapVerb(),      LayersVerb(),
+          StreamVerb(), MirrorVerb(), CommitVerb(),   SnapshotVerb(), TransactionVerb(),
+          RevertVerb(), RebaseVerb(), ResizeVerb(),   ThawVerb(),     MaxLayersVerb(),
+          FlushVerb(),  JobsVerb(),   WaitVerb(),     CancelVerb(),   PauseVerb(),
+          ResumeVerb(), SpeedVerb(),  CompleteVerb(), ChangeVerb(),   DismissVerb(),
+          EventsVerb(), CreateVerb(), UmountVerb()};
 }
 
 }  // namespace chainfs::chainctl

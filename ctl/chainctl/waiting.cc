@@ -14,11 +14,19 @@ Result<ExitCode> WaitAndReport(const std::string& verb, const DiskPath& disk, co
                                const WaitingOptions& waiting, const CommonOptions& common) {
   const WaitOptions options{.timeout = waiting.timeout,
                             .on_interrupt = on_interrupt,
+                            .until_ready = on_interrupt == OnInterrupt::kCancelJob,
                             .progress = {.quiet = common.quiet, .percent_fd = waiting.progress_fd}};
   CHAINFS_ASSIGN(const WaitOutcome outcome, WaitForJob(disk, id, signals, options));
   const JobReport& job = outcome.job;
   if (outcome.end == WaitEnd::kConcluded) return ReportEnd(verb, disk, job, common);
   if (common.json) Print(job.raw + "\n");
+  if (outcome.end == WaitEnd::kReady) {
+    if (!common.json && !common.quiet) {
+      Print(fmt::format("{}: {} is ready, and goes on until `chainctl complete {} {}` ends it\n",
+                        disk.shown, id, disk.shown, id));
+    }
+    return ExitCode::kDone;
+  }
   Note(fmt::format("{}: {}: {} is still {} ({:.1f}%); `chainctl wait {} {}` waits for it", verb,
                    disk.shown, id, job.status, job.percent(), disk.shown, id));
   return ExitCode::kStillRunning;

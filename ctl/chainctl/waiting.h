@@ -21,7 +21,7 @@ struct WaitingOptions {
 void AddWaiting(CLI::App& verb, WaitingOptions& waiting, const std::string& background = "");
 
 // Waits for `id` and reports it: JSON of the job on stdout with --json, else one line (a failure
-// goes to stderr).
+// goes to stderr). Who started the job (kCancelJob) also has what he wants when it is ready.
 Result<ExitCode> WaitAndReport(const std::string& verb, const DiskPath& disk, const std::string& id,
                                WaitSignals& signals, OnInterrupt on_interrupt,
                                const WaitingOptions& waiting, const CommonOptions& common);

@@ -17,6 +17,8 @@ constexpr std::array<std::string_view, 3> kMergedLayers = {"no", "empty", "yes"}
 constexpr std::array<std::string_view, 2> kCommitThen = {"pivot", "hold"};
 constexpr std::array<std::string_view, 3> kPriorities = {"low", "normal", "high"};
 constexpr std::array<std::string_view, 3> kThen = {"pivot", "keep", "hold"};
+constexpr std::array<std::string_view, 3> kMirrorSync = {"full", "top", "none"};
+constexpr std::array<std::string_view, 2> kMirrorFormat = {"qcow2", "raw"};
 constexpr std::array<std::string_view, 2> kCopyMode = {"background", "write-blocking"};
 
 constexpr Key kGeneration = {
@@ -80,6 +82,28 @@ constexpr std::array kCommitKeys = {
         false},
     Key{"then", kWord, "Of the active layer: go on in base by itself, or only after \"complete\"",
         "pivot", kCommitThen, false},
+    kPriority,
+    kNewJob,
+    kGeneration,
+    kDryRun,
+};
+
+constexpr std::array kMirrorKeys = {
+    Key{"target", kFile, "Image to copy to", "", {}, true},
+    Key{"format", kWord, "Of the target", "by its extension", kMirrorFormat, false},
+    Key{"sync", kWord, "Copy all, what the active layer has, or only what is written from now on",
+        "full", kMirrorSync, false},
+    Key{"copy-mode", kWord, "Whether writes of the guest wait for the target", "background",
+        kCopyMode, false},
+    Key{"then", kWord,
+        "Once it is copied: go on with the target, leave it as it is, or hold it ready for "
+        "\"complete\"",
+        "hold", kThen, false},
+    Key{"existing", kSwitch, "Write over an image that is there already", "no", {}, false},
+    kClusterSize,
+    kLazyRefcounts,
+    kSpeed,
+    kErrorPolicy,
     kPriority,
     kNewJob,
     kGeneration,
@@ -188,6 +212,9 @@ constexpr std::array kVerbs = {
     Verb{"commit", "Merge the layers from top down to base into base",
          "top=mid.qcow2,base=base.qcow2", Scope::kDisk, DryRun::kEstimates, Caller::kController,
          false, kCommitKeys},
+    Verb{"mirror", "Copy the disk while it is in use, and go on with the copy if wanted",
+         "target=/fast/vm1.qcow2,then=pivot", Scope::kDisk, DryRun::kEstimates, Caller::kController,
+         false, kMirrorKeys},
     Verb{"snapshot", "Freeze the active layer and go on in a new one", "target=/fast/vm1.qcow2",
          Scope::kBoth, DryRun::kEstimates, Caller::kController, false, kSnapshotKeys},
     Verb{"transaction", "Carry out several commands, or none of them",

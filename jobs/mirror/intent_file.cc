@@ -30,6 +30,7 @@ Result<IntentFile::Sector> EncodeHeader(const IntentHeader& header) {
        {.key = "size", .value = std::to_string(header.size)},
        {.key = "region", .value = std::to_string(header.region)},
        {.key = "inode", .value = std::to_string(header.inode)},
+       {.key = "born", .value = std::to_string(header.born)},
        {.key = "made", .value = header.made ? "yes" : "no"}});
   IntentFile::Sector sector;
   if (text.size() > sector.size()) return Fail(ErrorKind::kInvalidArgument, "intent: too long");
@@ -38,8 +39,9 @@ Result<IntentFile::Sector> EncodeHeader(const IntentHeader& header) {
   return sector;
 }
 
-std::optional<uint64_t> ParseCount(std::string_view text) {
-  uint64_t value = 0;
+template <typename Number>
+std::optional<Number> ParseNumber(std::string_view text) {
+  Number value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   return error == std::errc() && end == text.data() + text.size() ? std::optional(value)
                                                                   : std::nullopt;
@@ -51,10 +53,11 @@ std::optional<IntentHeader> DecodeHeader(const RecordFields& fields) {
     return found == fields.end() ? std::string() : found->value;
   };
   const auto state = std::ranges::find(kStates, value_of("state"));
-  const std::optional<uint64_t> size = ParseCount(value_of("size"));
-  const std::optional<uint64_t> region = ParseCount(value_of("region"));
-  const std::optional<uint64_t> inode = ParseCount(value_of("inode"));
-  if (state == kStates.end() || !size || !region || !inode) return std::nullopt;
+  const std::optional<uint64_t> size = ParseNumber<uint64_t>(value_of("size"));
+  const std::optional<uint64_t> region = ParseNumber<uint64_t>(value_of("region"));
+  const std::optional<uint64_t> inode = ParseNumber<uint64_t>(value_of("inode"));
+  const std::optional<int64_t> born = ParseNumber<int64_t>(value_of("born"));
+  if (state == kStates.end() || !size || !region || !inode || !born) return std::nullopt;
   // More than any of ours has would only cost memory.
   constexpr uint64_t kMostRegions = 1 << 24;
   if (!std::has_single_bit(*region) || *region < 512 || *size / *region > kMostRegions) {
@@ -64,6 +67,7 @@ std::optional<IntentHeader> DecodeHeader(const RecordFields& fields) {
                       .size = *size,
                       .region = *region,
                       .inode = *inode,
+                      .born = *born,
                       .made = value_of("made") == "yes"};
 }
 
@@ -81,14 +85,14 @@ uint64_t IntentRegionSize(uint64_t size, uint64_t granularity) {
   return std::max(granularity, std::min(coarse, fine));
 }
 
-Status IntentFile::Create(RecordStore& store, const Disk& disk, std::string_view job,
-                          const IntentHeader& header) {
+Status IntentFile::Make(RecordStore& store, const Disk& disk, std::string_view job,
+                        const IntentHeader& header) {
   CHAINFS_ASSIGN(const Sector text, EncodeHeader(header));
   std::string contents(kBitsBegin + SectorsOf(header) * kSectorBytes, '\xff');
   std::fill_n(contents.begin(), kBitsBegin, '\0');
   std::ranges::copy(std::string_view(reinterpret_cast<const char*>(text.data()), text.size()),
                     contents.begin());
-  return store.Create(disk, IntentFileName(job), contents);
+  return store.Write(disk, IntentFileName(job), contents);
 }
 
 Result<std::unique_ptr<IntentFile>> IntentFile::Open(RecordStore& store, const Disk& disk,

@@ -40,6 +40,7 @@ struct IntentHeader {
   uint64_t size = 0;    // bytes of the disk
   uint64_t region = 0;  // bytes per region
   uint64_t inode = 0;   // the target's; 0: not known yet
+  int64_t born = 0;     // when the target was made, in nanoseconds; 0: the host does not say
   bool made = false;    // the job made the target, and removes it when it fails
   bool operator==(const IntentHeader&) const = default;
 };
@@ -50,9 +51,9 @@ class IntentFile {
   static constexpr uint64_t kRegionsPerSector = kSectorBytes * 8;
   using Sector = std::array<std::byte, kSectorBytes>;
 
-  // Durable on return, every region marked. kExists.
-  static Status Create(RecordStore& store, const Disk& disk, std::string_view job,
-                       const IntentHeader& header);
+  // Durable on return, every region marked; in place of one that is there.
+  static Status Make(RecordStore& store, const Disk& disk, std::string_view job,
+                     const IntentHeader& header);
   // kNotFound; kInvalidFormat for one that makes no sense, kPermission for one that does not count.
   static Result<std::unique_ptr<IntentFile>> Open(RecordStore& store, const Disk& disk,
                                                   std::string_view job);

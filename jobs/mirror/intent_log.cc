@@ -20,16 +20,15 @@ IntentLog::IntentLog(std::unique_ptr<IntentFile> file, std::function<Status()> r
       bits_(file_->sectors()),
       changed_sectors_(file_->sectors()) {}
 
-Result<std::shared_ptr<IntentLog>> IntentLog::Load(std::unique_ptr<IntentFile> file,
+Result<std::shared_ptr<IntentLog>> IntentLog::Load(std::unique_ptr<IntentFile> file, Bits bits,
                                                    std::function<Status()> revoke) {
   std::shared_ptr<IntentLog> log(new IntentLog(std::move(file), std::move(revoke)));
   const MutexLock lock(log->mu_);
-  const bool counts = log->header_.state == IntentHeader::State::kMarked;
   for (uint64_t sector = 0; sector < log->bits_.size(); ++sector) {
-    if (counts) {
+    if (bits == Bits::kCount) {
       CHAINFS_ASSIGN(log->bits_[sector], log->file_->ReadSector(sector));
     } else {
-      log->bits_[sector].fill(std::byte{0xff});
+      log->bits_[sector].fill(bits == Bits::kAllSet ? std::byte{0xff} : std::byte{0});
       log->changed_sectors_[sector] = true;
     }
   }
@@ -69,6 +68,9 @@ IntentHeader IntentLog::header() const {
 Status IntentLog::WriteHeader(const IntentHeader& header) {
   const MutexLock lock(mu_);
   while (writing_) changed_.Wait(mu_);
+  CHAINFS_TRY(WriteBatch());
+  if (revoked_) return {};
+  // Others see writing_ unset only once mu_ is let go of.
   writing_ = true;
   mu_.Unlock();
   Status written = file_->WriteHeader(header);
@@ -106,6 +108,15 @@ void IntentLog::Hold(uint64_t offset, uint64_t length) {
   const auto [first, end] = RegionsOf(offset, length);
   const MutexLock lock(mu_);
   for (uint64_t r = first; r < end; ++r) regions_[r].held = true;
+}
+
+void IntentLog::MarkAll() {
+  const MutexLock lock(mu_);
+  for (uint64_t r = 0; r < regions_.size(); ++r) {
+    if (IsMarked(r)) continue;
+    SetMark(r, true);
+    regions_[r].batch = open_batch_;
+  }
 }
 
 std::vector<ChunkRange> IntentLog::Marked() const {

@@ -30,13 +30,14 @@ namespace chainfs::jobs {
 
 class IntentLog {
  public:
-  // `revoke` makes the file not count any more, durably; it may be called more than once. Where the
-  // header does not say that the marks count, all are set.
-  static Result<std::shared_ptr<IntentLog>> Load(std::unique_ptr<IntentFile> file,
+  // What the bits of the file are worth.
+  enum class Bits : uint8_t { kCount, kAllSet, kNoneSet };
+  // `revoke` makes the file not count any more, durably; it may be called more than once.
+  static Result<std::shared_ptr<IntentLog>> Load(std::unique_ptr<IntentFile> file, Bits bits,
                                                  std::function<Status()> revoke);
 
   IntentHeader header() const EXCLUDES(mu_);
-  // Durable on return.
+  // Durable on return, after the marks.
   Status WriteHeader(const IntentHeader& header) EXCLUDES(mu_);
 
   // [offset, offset + length) is about to be written: its regions are marked, durably on return.
@@ -47,6 +48,8 @@ class IntentLog {
   // Marks of regions with a byte of the range are not taken back any more: a copy failed.
   void Hold(uint64_t offset, uint64_t length) EXCLUDES(mu_);
 
+  // Every region may differ. Durable with the next header.
+  void MarkAll() EXCLUDES(mu_);
   // The marked regions, in runs.
   std::vector<ChunkRange> Marked() const EXCLUDES(mu_);
 

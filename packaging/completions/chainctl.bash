@@ -24,7 +24,7 @@ _chainctl() {
         words=("${COMP_WORDS[@]}")
         cword=$COMP_CWORD
     }
-    local verbs='list info chain map stream snapshot jobs wait cancel pause resume speed dismiss
+    local verbs='list info chain map stream mirror snapshot jobs wait cancel pause resume speed dismiss
         flush events create umount layers revert rebase resize thaw complete change commit
         max-layers
         transaction'
@@ -36,7 +36,7 @@ _chainctl() {
         case ${words[index]} in
             --base | --top | --speed | --compress | --on-error | --id | --generation | --timeout | \
                 --progress | --target | --svg | --width | --size | --backing | --backing-format | -o | \
-                --then | --copy-mode | --priority | --layers | --format)
+                --then | --copy-mode | --format | --sync | --priority | --layers)
                 ((index++))
                 ;;
             -*) ;;
@@ -87,6 +87,14 @@ _chainctl() {
             _chainctl_reply -W $'pivot\nkeep\nhold'
             return
             ;;
+        --format)
+            _chainctl_reply -W $'qcow2\nraw'
+            return
+            ;;
+        --sync)
+            _chainctl_reply -W $'full\ntop\nnone'
+            return
+            ;;
         --copy-mode)
             _chainctl_reply -W $'background\nwrite-blocking'
             return
@@ -106,7 +114,7 @@ _chainctl() {
     if [[ $cur == -* ]]; then
         local options=$common
         case $verb in
-            stream | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | \
+            stream | mirror | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | \
                 rebase | resize | thaw | complete | change | commit | max-layers | \
                 transaction)
                 options+=' --verbose --quiet'
@@ -120,6 +128,8 @@ _chainctl() {
                 --dry-run --delete --background $waiting" ;;
             commit) options+=" --base --top --speed --on-error --priority --id --generation --dry-run
                 --delete --reclaim --then --background $waiting" ;;
+            mirror) options+=" --target --format --sync --copy-mode --then --existing -o --speed
+                --on-error --priority --id --generation --dry-run --background $waiting" ;;
             snapshot) options+=' --target -o --id --generation --dry-run' ;;
             wait) options+=" $waiting" ;;
             cancel) options+=" --background $waiting" ;;

@@ -33,9 +33,9 @@ void ExpectOneLineError(const CommandResult& result, int exit_code) {
 }
 
 const std::vector<std::string> kVerbs = {
-    "list",   "info",   "chain",  "map",      "stream",  "snapshot",  "jobs",   "wait",
-    "cancel", "pause",  "resume", "speed",    "dismiss", "flush",     "events", "create",
-    "umount", "layers", "revert", "complete", "change",  "max-layers"};
+    "list",   "info",   "chain",  "map",      "stream",  "snapshot",   "jobs",   "wait",
+    "cancel", "pause",  "resume", "speed",    "dismiss", "flush",      "events", "create",
+    "umount", "layers", "revert", "complete", "change",  "max-layers", "mirror"};
 
 TEST(ChainctlUsageTest, HelpListsEveryVerb) {
   const CommandResult result = Chainctl({"--help"});
@@ -141,7 +141,8 @@ TEST(ChainctlUsageTest, VerboseOnlyWhereThereIsACommandToPrint) {
     const bool sends = verb == "stream" || verb == "snapshot" || verb == "flush" ||
                        verb == "cancel" || verb == "pause" || verb == "resume" ||
                        verb == "dismiss" || verb == "speed" || verb == "revert" ||
-                       verb == "complete" || verb == "change" || verb == "max-layers";
+                       verb == "complete" || verb == "change" || verb == "max-layers" ||
+                       verb == "mirror";
     const CommandResult help = Chainctl({verb, "--help"});
     EXPECT_EQ(help.out.find("--verbose") != std::string::npos, sends) << verb;
   }
