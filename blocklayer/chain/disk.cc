@@ -86,11 +86,6 @@ void Disk::RemoveTap(const WriteTap& tap) {
   gone = taps_.Remove(tap);
 }
 
-Status Disk::WhileQuiet(const std::function<Status()>& act) {
-  const WriteGate::Closure gate(gate_);
-  return act();
-}
-
 Result<size_t> Disk::Read(GuestOffset offset, std::span<std::byte> out) {
   const LatencyTimer timer(load_, &DiskLoad::reads, out.size());
   uint64_t before = 0;

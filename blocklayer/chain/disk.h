@@ -83,7 +83,10 @@ class Disk {
   void RemoveTap(const WriteTap& tap) EXCLUDES(gate_);
   // Calls `act` with no change under way and none beginning; all wait for it. It must not change
   // the disk or its taps.
-  Status WhileQuiet(const std::function<Status()>& act) EXCLUDES(gate_);
+  Status WhileQuiet(const std::function<Status()>& act) EXCLUDES(gate_) {
+    const WriteGate::Closure gate(gate_);
+    return act();
+  }
 
   // Reads up to `out.size()` bytes; fewer only at the end of the disk (0 at or past it).
   Result<size_t> Read(GuestOffset offset, std::span<std::byte> out);
