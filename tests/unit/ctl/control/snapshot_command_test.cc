@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The command snapshot: what it asks of the jobs and what it leaves in their history.
-#include "ctl/control/commands.h"
+#include "ctl/control/snapshot_command.h"
+
+#include "ctl/verbs/verb_table.h"
 #include "tests/unit/jobs/stream/stream_fixture.h"
 
 namespace chainfs::control {
@@ -9,11 +11,12 @@ namespace {
 
 class SnapshotCommandTest : public jobs::StreamFixture {
  protected:
-  static constexpr uid_t kUser = 1000;  // not root
-
   Status Command(const std::string& value, const std::string& disk = "e") {
-    Commands commands(*catalog_, *jobs_, CommandAccess(kUser, {}), [] {});
-    return commands.Execute("snapshot", value, disk.empty() ? nullptr : Disk(disk), {.uid = kUser});
+    CHAINFS_ASSIGN(
+        const verbs::Arguments arguments,
+        verbs::Arguments::Parse(value, verbs::FindVerb(verbs::Verbs(), "snapshot")->keys));
+    return SnapshotCommand(*catalog_, *jobs_)
+        .Run(arguments, disk.empty() ? nullptr : Disk(disk), false);
   }
   ErrorKind KindOf(const Status& status) {
     EXPECT_FALSE(status);

@@ -3,8 +3,8 @@
 // The command transaction: all of its actions are carried out, or none.
 #include "ctl/control/transaction_command.h"
 
-#include "ctl/control/commands.h"
 #include "ctl/control/name_list.h"
+#include "ctl/verbs/verb_table.h"
 #include "tests/unit/jobs/stream/stream_fixture.h"
 
 namespace chainfs::control {
@@ -19,8 +19,12 @@ class TransactionCommandTest : public jobs::StreamFixture {
     OpenAll();
   }
   Status Transaction(const std::string& value) {
-    Commands commands(*catalog_, *jobs_, CommandAccess(0, {}), [] {});
-    return commands.Execute("transaction", value, nullptr, {.uid = 0});
+    CHAINFS_ASSIGN(
+        const verbs::Arguments arguments,
+        verbs::Arguments::Parse(value, verbs::FindVerb(verbs::Verbs(), "transaction")->keys));
+    CHAINFS_ASSIGN(const bool dry_run, arguments.Switch("dry-run", false));
+    return TransactionCommand(*catalog_, *jobs_)
+        .Run(arguments.Text("actions").value_or(""), true, dry_run);
   }
   std::string Refused(const std::string& value) {
     const Status status = Transaction(value);
