@@ -71,6 +71,7 @@ constexpr std::array kCommitKeys = {
     Key{"base", kLayer, "Layer to merge into", "", {}, true},
     Key{"top", kLayer, "Uppermost layer that is merged", "the active layer", {}, false},
     kSpeed,
+    kCompress,
     kErrorPolicy,
     Key{"delete", kWord, "What becomes of merged layers that nobody needs: kept, emptied, deleted",
         "no", kMergedLayers, false},

@@ -21,7 +21,8 @@ ActiveCommitWork::ActiveCommitWork(Catalog& catalog, DiskPtr disk, const std::st
       marks_(catalog_, disk_, plan_, id) {}
 
 Status ActiveCommitWork::Prepare() {
-  CHAINFS_ASSIGN(std::unique_ptr<MergeDown> merge, MergeDown::Make(catalog_, disk_, plan_.base));
+  CHAINFS_ASSIGN(std::unique_ptr<MergeDown> merge,
+                 MergeDown::Make(catalog_, disk_, plan_.base, plan_.compression));
   std::vector<LayerLease> leases;
   for (const LayerPtr& layer : plan_.merged) {
     if (layer == plan_.top) continue;

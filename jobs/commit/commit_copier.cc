@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "jobs/copy/compress_key.h"
+
 namespace chainfs::jobs {
 namespace {
 
@@ -23,8 +25,9 @@ CommitCopier::CommitCopier(BlockContext& context, const CommitPlan& plan)
       size_(plan.top->image->virtual_size()),
       hide_end_(std::min(above_.virtual_size(), plan.base->image->virtual_size())),
       length_(std::max(size_, hide_end_)),
-      unit_(LargestCluster(plan)),
-      down_(context, source_, static_cast<uint32_t>(plan.merged.size()), plan.base, plan.below),
+      unit_(ChunkUnit(LargestCluster(plan), plan.compression)),
+      down_(context, source_, static_cast<uint32_t>(plan.merged.size()), plan.base, plan.below,
+            plan.compression),
       above_sink_(above_),
       hider_(source_, above_sink_,
              {.layers = static_cast<uint32_t>(plan.merged.size()), .zeros_until = hide_end_}) {}

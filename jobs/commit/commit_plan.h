@@ -32,6 +32,8 @@ struct CommitPlan {
   std::shared_ptr<const LayerStack> source;  // from top down; null where top is the active layer
   std::shared_ptr<const LayerStack> below;   // what base is built on; null: nothing
   bool taken_up = false;
+  // Of what base gets and has not got yet; one that base can hold.
+  std::optional<ImageCompression> compression = {};
 
   // An earlier daemon has done all but to say so.
   bool nothing_to_do() const { return merged.empty(); }

@@ -15,6 +15,7 @@
 #include "jobs/commit/commit_space.h"
 #include "jobs/commit/commit_work.h"
 #include "jobs/commit/finished_commit.h"
+#include "jobs/copy/compress_key.h"
 
 namespace chainfs::jobs {
 namespace {
@@ -45,6 +46,7 @@ verbs::Arguments RecordOf(const CommitPlan& plan, const verbs::Arguments& given)
   command.Set("base", plan.base->path);
   command.SetIf("delete", given.Text("delete")).SetIf("reclaim", given.Text("reclaim"));
   command.SetIf("then", given.Text("then"));
+  command.SetIf("compress", given.Text("compress"));
   return command;
 }
 
@@ -99,6 +101,8 @@ Result<JobPlan> PlanCommitJob(Catalog& catalog, const JobCommand& command) {
     };
     return job;
   }
+  CHAINFS_ASSIGN(plan.compression, CompressionWanted(arguments));
+  CHAINFS_TRY(CheckCompression(*plan.base, plan.compression));
   CHAINFS_ASSIGN(const bool reclaim, arguments.Switch("reclaim", false));
   if (reclaim && plan.active()) return RefuseReclaim(*disk);
   const bool holds = arguments.Text("then") == "hold";

@@ -6,18 +6,22 @@
 #include <vector>
 
 #include "blocklayer/chain/stack_registry.h"
+#include "jobs/copy/compress_key.h"
 
 namespace chainfs::jobs {
 
 MergeCopier::MergeCopier(BlockContext& context, const CopySource& source, uint32_t layers,
-                         LayerPtr base, std::shared_ptr<const LayerStack> below)
+                         LayerPtr base, std::shared_ptr<const LayerStack> below,
+                         std::optional<ImageCompression> compression)
     : context_(context),
       source_(source),
       layers_(layers),
       base_(std::move(base)),
       below_(std::move(below)),
-      sink_(*base_->image->writer(), below_),
-      copier_(source, sink_, {.layers = layers}) {}
+      end_sink_(*base_->image->writer(), below_),
+      sink_(WithCompression(std::make_unique<OverwriteSink>(*base_->image->writer(), below_),
+                            *base_->image->writer(), compression)),
+      copier_(source, *sink_, {.layers = layers}) {}
 
 Status MergeCopier::EnlargeBase(uint64_t size) {
   WritableImage& base = *base_->image->writer();
@@ -108,7 +112,7 @@ ChunkResult MergeCopier::ProcessEnd(uint64_t offset, uint64_t length) {
     Status read = view->Read(GuestOffset(offset), data);
     if (!read) return std::unexpected(ChunkFailure{std::move(read).error(), false});
   }
-  Status written = sink_.Write(GuestOffset(offset), data);
+  Status written = end_sink_.Write(GuestOffset(offset), data);
   if (!written) return std::unexpected(ChunkFailure{std::move(written).error(), true});
   return length;
 }

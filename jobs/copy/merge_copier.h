@@ -18,6 +18,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "blocklayer/chain/block_context.h"
@@ -31,9 +32,11 @@ namespace chainfs::jobs {
 class MergeCopier {
  public:
   // `source` shows the layers that are merged, `layers` of them, then `base`, then `below`: what
-  // base is built on, null for nothing. References outlive this.
+  // base is built on, null for nothing. `compression`: one that base can hold, of clusters that it
+  // has not got yet. References outlive this.
   MergeCopier(BlockContext& context, const CopySource& source, uint32_t layers, LayerPtr base,
-              std::shared_ptr<const LayerStack> below);
+              std::shared_ptr<const LayerStack> below,
+              std::optional<ImageCompression> compression = {});
 
   // Makes base at least that long, durably. What it gains reads as zeros, also where what it is
   // built on is longer. Nothing is processed meanwhile.
@@ -72,7 +75,8 @@ class MergeCopier {
   const uint32_t layers_;
   const LayerPtr base_;
   const std::shared_ptr<const LayerStack> below_;
-  OverwriteSink sink_;
+  OverwriteSink end_sink_;                // of less than a cluster
+  const std::unique_ptr<CopySink> sink_;  // of whole ones
   RangeCopier copier_;
 };
 

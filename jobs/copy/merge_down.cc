@@ -56,7 +56,8 @@ class MergeTap final : public WriteTap {
 
 }  // namespace
 
-Result<std::unique_ptr<MergeDown>> MergeDown::Make(Catalog& catalog, DiskPtr disk, LayerPtr base) {
+Result<std::unique_ptr<MergeDown>> MergeDown::Make(Catalog& catalog, DiskPtr disk, LayerPtr base,
+                                                   std::optional<ImageCompression> compression) {
   const Layers layers = disk->chain()->AllLayers();
   const auto at = std::ranges::find(layers, base);
   if (at == layers.begin() || at == layers.end()) {
@@ -67,12 +68,13 @@ Result<std::unique_ptr<MergeDown>> MergeDown::Make(Catalog& catalog, DiskPtr dis
   if (at + 1 != layers.end()) {
     CHAINFS_ASSIGN(below, LayerStack::Make(Layers(at + 1, layers.end()), catalog.context()));
   }
-  return std::unique_ptr<MergeDown>(
-      new MergeDown(catalog, std::move(disk), Layers(layers.begin(), at + 1), std::move(below)));
+  return std::unique_ptr<MergeDown>(new MergeDown(
+      catalog, std::move(disk), Layers(layers.begin(), at + 1), std::move(below), compression));
 }
 
 MergeDown::MergeDown(Catalog& catalog, DiskPtr disk, const Layers& layers,
-                     std::shared_ptr<const LayerStack> below)
+                     std::shared_ptr<const LayerStack> below,
+                     std::optional<ImageCompression> compression)
     : catalog_(catalog),
       disk_(std::move(disk)),
       top_(layers.front()),
@@ -82,7 +84,7 @@ MergeDown::MergeDown(Catalog& catalog, DiskPtr disk, const Layers& layers,
       disk_source_(disk_, catalog.context()),
       source_(size_, unit_),
       copier_(catalog.context(), disk_source_, static_cast<uint32_t>(layers.size() - 1), base_,
-              std::move(below)) {}
+              std::move(below), compression) {}
 
 Status MergeDown::Prepare() {
   CHAINFS_ASSIGN(LayerLease lease, catalog_.leases().Take(base_, LeaseKind::kCommitBase));

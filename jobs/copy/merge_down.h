@@ -33,9 +33,10 @@ namespace chainfs::jobs {
 
 class MergeDown {
  public:
-  // `base`: a layer of the disk's chain below its active one (else kStale). The catalog outlives
-  // this.
-  static Result<std::unique_ptr<MergeDown>> Make(Catalog& catalog, DiskPtr disk, LayerPtr base);
+  // `base`: a layer of the disk's chain below its active one (else kStale). `compression`: as for
+  // MergeCopier. The catalog outlives this.
+  static Result<std::unique_ptr<MergeDown>> Make(Catalog& catalog, DiskPtr disk, LayerPtr base,
+                                                 std::optional<ImageCompression> compression = {});
   ~MergeDown() { Release(); }
   MergeDown(const MergeDown&) = delete;
   MergeDown& operator=(const MergeDown&) = delete;
@@ -59,7 +60,7 @@ class MergeDown {
  private:
   // `layers`: of the disk, from the active one to base.
   MergeDown(Catalog& catalog, DiskPtr disk, const Layers& layers,
-            std::shared_ptr<const LayerStack> below);
+            std::shared_ptr<const LayerStack> below, std::optional<ImageCompression> compression);
   Status CheckUnchanged() const;
   // All that is dirty, in this thread, durably.
   Status CopyRest();

@@ -126,8 +126,8 @@ _chainctl() {
             map) options+=' --svg --width --lanes --bar' ;;
             stream) options+=" --base --top --speed --compress --on-error --priority --id --generation
                 --dry-run --delete --background $waiting" ;;
-            commit) options+=" --base --top --speed --on-error --priority --id --generation --dry-run
-                --delete --reclaim --then --background $waiting" ;;
+            commit) options+=" --base --top --speed --compress --on-error --priority --id --generation
+                --dry-run --delete --reclaim --then --background $waiting" ;;
             mirror) options+=" --target --format --sync --copy-mode --then --existing -o --speed
                 --on-error --priority --id --generation --dry-run --background $waiting" ;;
             snapshot) options+=' --target -o --id --generation --dry-run' ;;

@@ -50,6 +50,30 @@ TEST_F(CommitTest, IntoARawBase) {
   ExpectSame(At("a.raw"), Aside("a.raw"));
 }
 
+TEST_F(CommitTest, WhatBaseHasNotGotYetIsCompressed) {
+  const auto compressed = [&](const std::string& name) {
+    const auto report =
+        nlohmann::json::parse(Run({"qemu-img", "check", "-f", "qcow2", "--output=json", At(name)}));
+    return report.value("compressed-clusters", uint64_t{0});
+  };
+  MakeFive();
+  Remember("e.qcow2");
+  OpenAll();
+  EXPECT_EQ(RefusedCommit("e", "top=d.qcow2,base=b.qcow2,compress=zstd").kind,
+            ErrorKind::kUnsupported);
+  Commit("e", "top=d.qcow2,base=b.qcow2,compress=zlib");
+  const auto before = Contents("e");
+  Commit("e", "base=a.qcow2,compress=zlib");
+  EXPECT_EQ(ChainOf("e"), Words({"a.qcow2"}));
+  EXPECT_TRUE(Contents("e") == before);
+  CloseAll();
+  EXPECT_GT(compressed("b.qcow2"), 16u);
+  EXPECT_GT(compressed("a.qcow2"), 16u);
+  Run({"qemu-img", "compare", "-f", "qcow2", "-F", "raw", At("a.qcow2"), At(".e.qcow2")});
+  ExpectSound("a.qcow2");
+  ExpectSound("b.qcow2");
+}
+
 TEST_F(CommitTest, AShorterBaseIsEnlarged) {
   Create("z.qcow2", 6 * kMiB);
   Io("z.qcow2", {"write -P 9 0 6M"});
