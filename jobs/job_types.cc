@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "jobs/backup/backup_type.h"
 #include "jobs/commit/commit_type.h"
 #include "jobs/mirror/mirror_type.h"
 #include "jobs/rebase/rebase_type.h"
@@ -12,10 +13,7 @@ namespace chainfs::jobs {
 
 std::span<const JobType> JobTypes() {
   static const std::array types = {
-      RebaseType(),
-      MirrorType(),
-      StreamType(),
-      CommitType(),
+      RebaseType(), MirrorType(), StreamType(), CommitType(), BackupType(),
   };
   return types;
 }

@@ -46,6 +46,12 @@ Status ChainMoves::MarkChanging(const Disk& disk, const Layers& layers, const La
   return marked;
 }
 
+bool ChainMoves::Changing(const Layer& layer) {
+  const Turn turn(parts_.mu);
+  const LeftOutMarks::Mark* const mark = parts_.marks.Find(layer.id);
+  return mark != nullptr && mark->contents.kind == MarkKind::kChanging;
+}
+
 Status ChainMoves::UnmarkChanging(const Layers& layers) {
   Status unmarked = [&]() -> Status {
     const Turn turn(parts_.mu);

@@ -83,6 +83,8 @@ class ChainMoves {
                       const std::string& job);
   // They are what they show again. Durable on return.
   Status UnmarkChanging(const Layers& layers);
+  // Whether it is marked as changing.
+  bool Changing(const Layer& layer);
   // What the own disks of the layers show has changed: nobody is to keep what they showed.
   void TellChanged(const Layers& layers);
 

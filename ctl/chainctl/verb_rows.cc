@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/chainctl/verb_rows.h"
 
+#include "ctl/chainctl/cmd_backup.h"
 #include "ctl/chainctl/cmd_cancel.h"
 #include "ctl/chainctl/cmd_chain.h"
 #include "ctl/chainctl/cmd_change.h"
@@ -33,12 +34,12 @@
 namespace chainfs::chainctl {
 
 std::vector<VerbRow> VerbRows() {
-  return {ListVerb(),   InfoVerb(),   ChainVerb(),    MapVerb(),      LayersVerb(),
-          StreamVerb(), MirrorVerb(), CommitVerb(),   SnapshotVerb(), TransactionVerb(),
-          RevertVerb(), RebaseVerb(), ResizeVerb(),   ThawVerb(),     MaxLayersVerb(),
-          FlushVerb(),  JobsVerb(),   WaitVerb(),     CancelVerb(),   PauseVerb(),
-          ResumeVerb(), SpeedVerb(),  CompleteVerb(), ChangeVerb(),   DismissVerb(),
-          EventsVerb(), CreateVerb(), UmountVerb()};
+  return {ListVerb(),        InfoVerb(),   ChainVerb(),  MapVerb(),      LayersVerb(),
+          StreamVerb(),      MirrorVerb(), CommitVerb(), BackupVerb(),   SnapshotVerb(),
+          TransactionVerb(), RevertVerb(), RebaseVerb(), ResizeVerb(),   ThawVerb(),
+          MaxLayersVerb(),   FlushVerb(),  JobsVerb(),   WaitVerb(),     CancelVerb(),
+          PauseVerb(),       ResumeVerb(), SpeedVerb(),  CompleteVerb(), ChangeVerb(),
+          DismissVerb(),     EventsVerb(), CreateVerb(), UmountVerb()};
 }
 
 }  // namespace chainfs::chainctl

@@ -21,6 +21,10 @@ constexpr std::array<std::string_view, 3> kMirrorSync = {"full", "top", "none"};
 constexpr std::array<std::string_view, 2> kMirrorFormat = {"qcow2", "raw"};
 constexpr std::array<std::string_view, 2> kCopyMode = {"background", "write-blocking"};
 
+constexpr std::array<std::string_view, 2> kTargetFormats = {"qcow2", "raw"};
+constexpr std::array<std::string_view, 3> kBackupSync = {"full", "top", "since"};
+constexpr std::array<std::string_view, 2> kBackupThen = {"drop", "hold"};
+
 constexpr Key kGeneration = {
     "generation", kNumber, "Refuse if the chain has another generation than this", "", {}, false};
 constexpr Key kDryRun = {"dry-run", kSwitch, "Only check, and say what would be done",
@@ -83,6 +87,31 @@ constexpr std::array kCommitKeys = {
         false},
     Key{"then", kWord, "Of the active layer: go on in base by itself, or only after \"complete\"",
         "pivot", kCommitThen, false},
+    kPriority,
+    kNewJob,
+    kGeneration,
+    kDryRun,
+};
+
+constexpr std::array kBackupKeys = {
+    Key{"target", kFile, "Image to make; may be left out with then=hold", "", {}, false},
+    Key{"format", kWord, "Format of the target", "that of its extension, or qcow2", kTargetFormats,
+        false},
+    Key{"sync", kWord, "What is copied: everything, what the active layer has, what changed since",
+        "full, with since= since", kBackupSync, false},
+    Key{"since", kLayer, "Layer since whose freezing changes are copied", "", {}, false},
+    Key{"then", kWord, "Drop the point in time when the target is complete, or hold it", "drop",
+        kBackupThen, false},
+    kClusterSize,
+    Key{"overlay",
+        kFile,
+        "Temporary overlay that guests write meanwhile",
+        "NAME.ID.qcow2 beside the active layer",
+        {},
+        false},
+    kCompress,
+    kSpeed,
+    kErrorPolicy,
     kPriority,
     kNewJob,
     kGeneration,
@@ -216,6 +245,9 @@ constexpr std::array kVerbs = {
     Verb{"mirror", "Copy the disk while it is in use, and go on with the copy if wanted",
          "target=/fast/vm1.qcow2,then=pivot", Scope::kDisk, DryRun::kEstimates, Caller::kController,
          false, kMirrorKeys},
+    Verb{"backup", "Copy the disk as it is now, while guests go on writing",
+         "target=/backup/vm1.qcow2", Scope::kDisk, DryRun::kEstimates, Caller::kController, false,
+         kBackupKeys},
     Verb{"snapshot", "Freeze the active layer and go on in a new one", "target=/fast/vm1.qcow2",
          Scope::kBoth, DryRun::kEstimates, Caller::kController, false, kSnapshotKeys},
     Verb{"transaction", "Carry out several commands, or none of them",

@@ -10,6 +10,7 @@
 
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/formats/registry/format_registry.h"
+#include "jobs/copy/compress_key.h"
 
 namespace chainfs::jobs {
 namespace {
@@ -98,6 +99,10 @@ Result<BackupTargetPlan> PlanTarget(Catalog& catalog, const DiskPtr& disk,
                     BackupSyncName(plan.sync)));
   }
   CHAINFS_ASSIGN(target.cluster_bits, ClusterBitsOf(arguments, target.format));
+  CHAINFS_ASSIGN(target.compression, CompressionWanted(arguments));
+  if (target.compression && target.format == ImageFormat::kRaw) {
+    return RefuseBackup("compress=: a raw image cannot be compressed; take format=qcow2");
+  }
   CHAINFS_ASSIGN(target.place, catalog.new_images().Plan(disk, {.name = name,
                                                                 .format = target.format,
                                                                 .backing = plan.backing,
@@ -133,13 +138,13 @@ CopySelection BackupPlan::selection() const {
 }
 
 Result<BackupPlan> PlanBackup(Catalog& catalog, const DiskPtr& disk,
-                              const verbs::Arguments& arguments, const LayerPtr& frozen,
+                              const verbs::Arguments& arguments, const BackupBegun& begun,
                               bool anywhere) {
   BackupPlan plan;
   plan.anywhere = anywhere;
   plan.hold = arguments.Text("then") == "hold";
   plan.overlay = arguments.Text("overlay").value_or("");
-  CHAINFS_ASSIGN(plan.point, PointOf(*disk, frozen));
+  CHAINFS_ASSIGN(plan.point, PointOf(*disk, begun.frozen));
   CHAINFS_ASSIGN(plan.sync, SyncOf(arguments));
   plan.selected = static_cast<uint32_t>(plan.point.size());
   if (plan.sync == BackupSync::kTop) plan.selected = 1;
@@ -152,7 +157,7 @@ Result<BackupPlan> PlanBackup(Catalog& catalog, const DiskPtr& disk,
     CHAINFS_TRY(CheckWithoutTarget(arguments, plan.hold));
     return plan;
   }
-  CHAINFS_ASSIGN(plan.target, PlanTarget(catalog, disk, arguments, plan, frozen != nullptr));
+  CHAINFS_ASSIGN(plan.target, PlanTarget(catalog, disk, arguments, plan, begun.taken_up));
   return plan;
 }
 
@@ -165,6 +170,9 @@ verbs::Arguments CommandOf(const BackupPlan& plan) {
   command.Set("format", plan.target->format.name());
   command.Set("sync", BackupSyncName(plan.sync));
   if (plan.sync == BackupSync::kSince) command.Set("since", plan.backing->path);
+  if (plan.target->compression) {
+    command.Set("compress", CompressionName(*plan.target->compression));
+  }
   if (plan.target->format != ImageFormat::kRaw) {
     command.Set("cluster_size", std::to_string(uint64_t{1} << plan.target->cluster_bits));
   }

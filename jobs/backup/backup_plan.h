@@ -28,6 +28,7 @@ struct BackupTargetPlan {
   NewImagePlan place;
   ImageFormat format = ImageFormat::kQcow2;
   uint32_t cluster_bits = 16;
+  std::optional<ImageCompression> compression = {};  // of what is copied
 };
 
 struct BackupPlan {
@@ -46,10 +47,16 @@ struct BackupPlan {
   CopySelection selection() const;
 };
 
-// `frozen`: the point's uppermost layer where an earlier daemon has begun this backup; else null.
-// kNotFound (layer), kInvalidArgument, kExists and kAccess (target).
+// What an earlier daemon has left of the same backup.
+struct BackupBegun {
+  bool taken_up = false;  // there was one, and the target may be there
+  LayerPtr frozen = {};   // the point's uppermost layer, where it is held already
+};
+
+// `anywhere`: files may lie outside the sources. kNotFound (layer), kInvalidArgument, kExists and
+// kAccess (target).
 Result<BackupPlan> PlanBackup(Catalog& catalog, const DiskPtr& disk,
-                              const verbs::Arguments& arguments, const LayerPtr& frozen,
+                              const verbs::Arguments& arguments, const BackupBegun& begun,
                               bool anywhere);
 // The keys with which the same is planned again.
 verbs::Arguments CommandOf(const BackupPlan& plan);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/backup/backup_source.h"
 
+#include <algorithm>
+
 namespace chainfs::jobs {
 
 BackupStage BackupSource::stage() const {
@@ -14,9 +16,9 @@ void BackupSource::Begin(BackupStage stage) {
   mark_taken_ = false;
 }
 
-void BackupSource::BeginHeld() {
+void BackupSource::SkipTo(BackupStage stage) {
   const MutexLock lock(mu_);
-  Begin(BackupStage::kHeld);
+  Begin(stage);
 }
 
 void BackupSource::Completed() {
@@ -34,16 +36,19 @@ void BackupSource::HoldOn() {
   next_ = BackupStage::kHeld;
 }
 
-void BackupSource::MergeBack(WorkSource& source) {
+void BackupSource::MergeBack(WorkSource& source, uint64_t unit) {
   const MutexLock lock(mu_);
   source.SetNews(news_);
   merging_ = &source;
+  merging_unit_ = unit;
   next_ = BackupStage::kMergingBack;
 }
 
-void BackupSource::End() {
+void BackupSource::Over() {
   const MutexLock lock(mu_);
-  next_ = BackupStage::kOver;
+  if (merging_ != nullptr) merged_ = merging_->total();
+  merging_ = nullptr;
+  Begin(BackupStage::kOver);
 }
 
 bool BackupSource::MarkLeft() const {
@@ -57,7 +62,7 @@ std::optional<ChunkRange> BackupSource::Take(uint64_t most) {
     mark_taken_ = true;
     return ChunkRange{.offset = 0, .length = 0};
   }
-  if (stage_ == BackupStage::kMergingBack) return merging_->Take(most);
+  if (stage_ == BackupStage::kMergingBack) return merging_->Take(std::max(most, merging_unit_));
   if (stage_ != BackupStage::kCopying) return std::nullopt;
   if (copying_.left() == 0 && in_flight_ == 0) {
     // There was nothing to copy at all.
@@ -99,7 +104,7 @@ uint64_t BackupSource::left() const {
 
 uint64_t BackupSource::total() const {
   const MutexLock lock(mu_);
-  return copying_.total() + (merging_ == nullptr ? 0 : merging_->total());
+  return copying_.total() + (merging_ == nullptr ? merged_ : merging_->total());
 }
 
 void BackupSource::SetNews(const std::function<void()>& news) {

@@ -28,9 +28,8 @@ class BackupSource final : public WorkSource {
   explicit BackupSource(uint64_t length) : copying_(length) {}
 
   BackupStage stage() const EXCLUDES(mu_);
-  // ---- Before anything is taken.
-  // The target is complete already.
-  void BeginHeld() EXCLUDES(mu_);
+  // Before anything is taken: what comes before that stage is done already.
+  void SkipTo(BackupStage stage) EXCLUDES(mu_);
   // ---- While a chunk of the stage before, or nothing, is under way.
   // The target is complete; else, once its chunk is given up, all is over.
   void Completed() EXCLUDES(mu_);
@@ -38,9 +37,10 @@ class BackupSource final : public WorkSource {
   void Withdraw() EXCLUDES(mu_);
   // The chunk of kWithdrawing found that somebody looks at the point: back to kHeld.
   void HoldOn() EXCLUDES(mu_);
-  // `source` outlives this.
-  void MergeBack(WorkSource& source) EXCLUDES(mu_);
-  void End() EXCLUDES(mu_);
+  // `source` is used until Over; its chunks are at least `unit` bytes.
+  void MergeBack(WorkSource& source, uint64_t unit) EXCLUDES(mu_);
+  // Nothing is left to do; no source of others is used from here on.
+  void Over() EXCLUDES(mu_);
 
   std::optional<ChunkRange> Take(uint64_t most) override EXCLUDES(mu_);
   void Finished(ChunkRange chunk) override EXCLUDES(mu_);
@@ -56,6 +56,8 @@ class BackupSource final : public WorkSource {
   mutable Mutex mu_;
   CursorSource copying_ GUARDED_BY(mu_);
   WorkSource* merging_ GUARDED_BY(mu_) = nullptr;
+  uint64_t merging_unit_ GUARDED_BY(mu_) = 1;
+  uint64_t merged_ GUARDED_BY(mu_) = 0;  // total of what was merged, once it is used no more
   BackupStage stage_ GUARDED_BY(mu_) = BackupStage::kCopying;
   BackupStage next_ GUARDED_BY(mu_) = BackupStage::kOver;  // after a stage of one chunk
   bool mark_taken_ GUARDED_BY(mu_) = false;

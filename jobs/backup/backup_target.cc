@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <optional>
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
@@ -45,8 +46,10 @@ Result<std::unique_ptr<BackupTarget>> BackupTarget::Open(MetadataCache& cache,
                                "or take another id=",
                                target->partial_path(), id)));
   }
-  if (begun == Begun::kGoOn && !partial && IsThere(*target->directory_, target->name_)) {
-    CHAINFS_TRY(target->CheckComplete(cache, size));
+  if (begun != Begun::kNo && !partial && IsThere(*target->directory_, target->name_)) {
+    // The disk may have another size by now, once the point is gone.
+    const bool sized = begun == Begun::kGoOn;
+    CHAINFS_TRY(target->CheckComplete(cache, sized ? std::optional(size) : std::nullopt));
     // Whoever renamed it may have died before that was durable.
     CHAINFS_TRY(target->directory_->Sync());
     target->complete_ = true;
@@ -84,11 +87,12 @@ Result<bool> BackupTarget::GoOn(MetadataCache& cache, uint64_t size) {
   return true;
 }
 
-Status BackupTarget::CheckComplete(MetadataCache& cache, uint64_t size) const {
+Status BackupTarget::CheckComplete(MetadataCache& cache, std::optional<uint64_t> size) const {
   CHAINFS_ASSIGN(std::unique_ptr<File> file, directory_->Open(name_, OpenMode::kReadOnly));
   const Result<std::unique_ptr<Image>> image =
       format_.open(std::move(file), cache, {.read_only = true, .owner = cache.NewOwner()});
-  const Status checked = image ? CheckOpened(**image, size) : std::unexpected(image.error());
+  const Status checked = image ? CheckOpened(**image, size.value_or((*image)->virtual_size()))
+                               : std::unexpected(image.error());
   if (checked) return {};
   return Fail(ErrorKind::kExists,
               EscapeText(fmt::format("{}: is not what this backup has made ({}); move it away, or "
@@ -102,7 +106,7 @@ Status BackupTarget::Make(MetadataCache& cache, uint64_t size) {
                                 ImageCreateOptions{.virtual_size = size,
                                                    .cluster_bits = plan_.cluster_bits,
                                                    .lazy_refcounts = false,
-                                                   .compression = {},
+                                                   .compression = plan_.compression,
                                                    .backing = plan_.place.backing,
                                                    .permissions = kTargetPermissions}));
   const Status made = [&]() -> Status {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "blocklayer/cache/metadata_cache.h"
@@ -27,7 +28,7 @@ class BackupTarget {
   enum class Begun : uint8_t {
     kNo,    // there must be nothing of the partial name
     kGoOn,  // by an earlier daemon: what is there is gone on with, or the target is complete
-    kAnew,  // by an earlier daemon, but of another point: what is there is removed
+    kAnew,  // the same, but a partial image is of another point, and removed
   };
   // An image of `size` bytes for the job `id`. `cache` outlives it. kExists; else what making and
   // opening an image says.
@@ -54,8 +55,8 @@ class BackupTarget {
 
   // Whether there was one to go on with.
   Result<bool> GoOn(MetadataCache& cache, uint64_t size);
-  // What has the name is what this backup would have made.
-  Status CheckComplete(MetadataCache& cache, uint64_t size) const;
+  // What has the name is what this backup would have made; `size` in bytes, where it is known.
+  Status CheckComplete(MetadataCache& cache, std::optional<uint64_t> size) const;
   Status Make(MetadataCache& cache, uint64_t size);
   Result<std::unique_ptr<Image>> OpenImage(MetadataCache& cache, std::unique_ptr<File> file) const;
   Status CheckOpened(const Image& image, uint64_t size) const;

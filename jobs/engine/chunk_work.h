@@ -78,7 +78,7 @@ class ChunkWork {
   virtual ChunkResult Process(uint64_t offset, uint64_t length) = 0;
   // Why the job must not end yet although nothing is left to do (somebody still reads what would
   // go). It is paused meanwhile, shows this as its error, and goes on by itself: the question is
-  // asked again and again. Quick.
+  // asked again and again. Quick. Saying nothing it may also give the source something more to do.
   virtual std::optional<Error> EndMustWait() const { return std::nullopt; }
   // Makes what was processed durable, so that the process may end here and be taken up again.
   virtual Status Settle() { return {}; }

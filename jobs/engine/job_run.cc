@@ -136,6 +136,10 @@ Course JobRun::LastLaneLeft() {
       return Course::kNothing;
     }
     if (!state_.failure() && !MayEnd()) return Course::kNothing;
+    if (!state_.failure() && lanes_.queue.WorkLeft()) {
+      lanes_.WakeAt(lanes_.queue.ready_at());
+      return Course::kNothing;
+    }
   }
   phase_ = Phase::kEnding;
   state_.BeginEnd();

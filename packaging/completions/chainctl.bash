@@ -27,7 +27,7 @@ _chainctl() {
     local verbs='list info chain map stream mirror snapshot jobs wait cancel pause resume speed dismiss
         flush events create umount layers revert rebase resize thaw complete change commit
         max-layers
-        transaction'
+        transaction backup'
     local common='--help --json'
     local waiting='--timeout --progress'
 
@@ -36,7 +36,8 @@ _chainctl() {
         case ${words[index]} in
             --base | --top | --speed | --compress | --on-error | --id | --generation | --timeout | \
                 --progress | --target | --svg | --width | --size | --backing | --backing-format | -o | \
-                --then | --copy-mode | --format | --sync | --priority | --layers)
+                --then | --copy-mode | --format | --sync | --priority | --layers | \
+                --since | --overlay | --cluster_size)
                 ((index++))
                 ;;
             -*) ;;
@@ -55,19 +56,19 @@ _chainctl() {
     fi
 
     case $prev in
-        --base | --top)
+        --base | --top | --since)
             local layers
             layers=$(chainctl chain --json "$disk" 2> /dev/null |
                 grep -o '"filename":"[^"]*"' | cut -d'"' -f4 | sed 's|.*/||')
             _chainctl_reply -W "$layers"
             return
             ;;
-        --target | --svg | --backing)
+        --target | --svg | --backing | --overlay)
             _chainctl_reply -f
             compopt -o filenames 2> /dev/null
             return
             ;;
-        --backing-format)
+        --backing-format | --format)
             _chainctl_reply -W $'qcow2\nraw'
             return
             ;;
@@ -84,15 +85,15 @@ _chainctl() {
             return
             ;;
         --then)
-            _chainctl_reply -W $'pivot\nkeep\nhold'
-            return
-            ;;
-        --format)
-            _chainctl_reply -W $'qcow2\nraw'
+            local ends=$'pivot\nkeep\nhold'
+            [[ $verb == backup ]] && ends=$'drop\nhold'
+            _chainctl_reply -W "$ends"
             return
             ;;
         --sync)
-            _chainctl_reply -W $'full\ntop\nnone'
+            local parts=$'full\ntop\nnone'
+            [[ $verb == backup ]] && parts=$'full\ntop\nsince'
+            _chainctl_reply -W "$parts"
             return
             ;;
         --copy-mode)
@@ -106,7 +107,7 @@ _chainctl() {
             compopt -o nospace 2> /dev/null
             return
             ;;
-        --speed | --id | --generation | --timeout | --progress | --width | --size)
+        --speed | --cluster_size | --id | --generation | --timeout | --progress | --width | --size)
             return
             ;;
     esac
@@ -116,7 +117,7 @@ _chainctl() {
         case $verb in
             stream | mirror | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | \
                 rebase | resize | thaw | complete | change | commit | max-layers | \
-                transaction)
+                transaction | backup)
                 options+=' --verbose --quiet'
                 ;;
             info | chain | map | events | layers) ;;
@@ -130,6 +131,9 @@ _chainctl() {
                 --dry-run --delete --reclaim --then --background $waiting" ;;
             mirror) options+=" --target --format --sync --copy-mode --then --existing -o --speed
                 --on-error --priority --id --generation --dry-run --background $waiting" ;;
+            backup) options+=" --target --format --sync --since --then --cluster_size --overlay
+                --compress --speed --on-error --priority --id --generation --dry-run --background
+                $waiting" ;;
             snapshot) options+=' --target -o --id --generation --dry-run' ;;
             wait) options+=" $waiting" ;;
             cancel) options+=" --background $waiting" ;;

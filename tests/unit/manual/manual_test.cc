@@ -209,7 +209,7 @@ TEST(ManualTest, EveryCommandOfChainctl) {
   const auto terms = Terms(Section(page, "# COMMANDS"));
   const auto common = Terms(Section(page, "# OPTIONS"));
   Names explained;
-  for (const auto& [term, said] : common) explained.merge(Matches(term, R"(\*(--?[a-z-]+)\*)"));
+  for (const auto& [term, said] : common) explained.merge(Matches(term, R"(\*(--?[a-z_-]+)\*)"));
   const std::vector<chainctl::VerbRow> rows = chainctl::VerbRows();
   Names names;
   for (const chainctl::DescribedVerb& verb : chainctl::DescribeVerbs(rows)) {
@@ -218,7 +218,7 @@ TEST(ManualTest, EveryCommandOfChainctl) {
     const auto term = std::ranges::find_if(
         terms, [&](const auto& item) { return NameIn(item.first) == verb.name; });
     ASSERT_NE(term, terms.end());
-    Names shown = Matches(term->first, R"(\*(--?[a-z-]+)\*)");
+    Names shown = Matches(term->first, R"(\*(--?[a-z_-]+)\*)");
     // What all commands have is not repeated.
     Names offered;
     for (const std::string& option : verb.options) {

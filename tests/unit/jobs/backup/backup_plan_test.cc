@@ -22,10 +22,10 @@ class BackupPlanTest : public CatalogTest {
   }
   void TearDown() override { disk_.reset(); }
 
-  Result<BackupPlan> Plan(const Items& items, const LayerPtr& frozen = nullptr) {
+  Result<BackupPlan> Plan(const Items& items, const BackupBegun& begun = {}) {
     verbs::Arguments arguments;
     for (const auto& [key, value] : items) arguments.Set(key, value);
-    return PlanBackup(*catalog_, disk_, arguments, frozen, false);
+    return PlanBackup(*catalog_, disk_, arguments, begun, false);
   }
   Error Refused(const Items& items) {
     const Result<BackupPlan> plan = Plan(items);
@@ -68,11 +68,14 @@ TEST_F(BackupPlanTest, APartIsBuiltOnTheLayerBelowIt) {
 
 TEST_F(BackupPlanTest, IsPlannedTheSameAgain) {
   for (const Items& items :
-       {Items{{"target", "t.qcow2"}, {"since", "a.qcow2"}, {"cluster_size", "4k"}},
+       {Items{{"target", "t.qcow2"},
+              {"since", "a.qcow2"},
+              {"cluster_size", "4k"},
+              {"compress", "zstd"}},
         Items{{"target", "t.raw"}, {"then", "hold"}}, Items{{"then", "hold"}, {"overlay", "o"}}}) {
     const auto plan = Plan(items);
     ASSERT_TRUE(plan) << plan.error().message;
-    const auto again = PlanBackup(*catalog_, disk_, CommandOf(*plan), nullptr, false);
+    const auto again = PlanBackup(*catalog_, disk_, CommandOf(*plan), {}, false);
     ASSERT_TRUE(again) << again.error().message;
     EXPECT_EQ(CommandOf(*again).Format(), CommandOf(*plan).Format());
     EXPECT_EQ(ClaimsOf(*again), ClaimsOf(*plan));
@@ -83,8 +86,11 @@ TEST_F(BackupPlanTest, IsPlannedTheSameAgain) {
 TEST_F(BackupPlanTest, TheTargetMayBeThereWhenItIsTakenUp) {
   WriteTextFile(At("t.qcow2"), "x");
   EXPECT_EQ(Refused({{"target", "t.qcow2"}}).kind, ErrorKind::kExists);
-  EXPECT_TRUE(Plan({{"target", "t.qcow2"}}, disk_->chain()->active));
-  EXPECT_EQ(Plan({{"target", "t.qcow2"}}, disk_->chain()->below->layers()[0])->point.size(), 2u);
+  EXPECT_TRUE(Plan({{"target", "t.qcow2"}}, {.taken_up = true}));
+  const auto plan = Plan({{"target", "t.qcow2"}},
+                         {.taken_up = true, .frozen = disk_->chain()->below->layers()[0]});
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->point.size(), 2u);
 }
 
 TEST_F(BackupPlanTest, KeepsOthersFromWhatItReliesOn) {
@@ -111,6 +117,7 @@ TEST_F(BackupPlanTest, SaysWhatMakesNoSense) {
       {{"target", "t.raw"}, {"sync", "top"}},
       {{"target", "t.raw"}, {"cluster_size", "4k"}},
       {{"target", "t.qcow2"}, {"cluster_size", "5k"}},
+      {{"target", "t.raw"}, {"compress", "zstd"}},
       {{"target", "t.qcow2"}, {"format", "raw"}},
       {{"target", "t.qcow2"}, {"format", "vmdk"}},
   };

@@ -91,13 +91,13 @@ TEST(BackupSource, WithdrawsOnceItIsHeld) {
 
 TEST(BackupSource, MergesBackUntilThatSourceIsEmpty) {
   BackupSource source(0);
-  source.BeginHeld();
+  source.SkipTo(BackupStage::kHeld);
   int news = 0;
   source.SetNews([&] { ++news; });
   source.Withdraw();
   const Chunk mark = source.Take(64);
   DirtySet dirty(256, 64);
-  source.MergeBack(dirty);
+  source.MergeBack(dirty, 64);
   source.Finished(*mark);
   EXPECT_EQ(source.stage(), BackupStage::kMergingBack);
   EXPECT_FALSE(source.Take(64));

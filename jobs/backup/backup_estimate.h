@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// BackupEstimate: what a backup would copy, by looking at maps only: its dry run.
+//
+// Threads: as ChunkWork.
+#pragma once
+
+#include "jobs/backup/backup_plan.h"
+#include "jobs/copy/disk_source.h"
+#include "jobs/copy/planned_sink.h"
+#include "jobs/copy/range_copier.h"
+#include "jobs/engine/chunk_work.h"
+#include "jobs/engine/cursor_source.h"
+
+namespace chainfs::jobs {
+
+class BackupEstimate final : public ChunkWork {
+ public:
+  BackupEstimate(Catalog& catalog, DiskPtr disk, const BackupPlan& plan);
+
+  WorkSource& source() override { return source_; }
+  uint64_t unit() const override { return sink_.cluster_size(); }
+  uint64_t chunk_size() const override { return uint64_t{64} << 20; }
+  bool estimates() const override { return true; }
+  bool UsersWait() const override { return disk_->load().UsersWait(DiskLoad::Clock::now()); }
+  ChunkResult Process(uint64_t offset, uint64_t length) override {
+    return ranges_.Estimate(offset, length);
+  }
+
+ private:
+  const DiskPtr disk_;
+  CursorSource source_;
+  DiskSource from_;
+  PlannedSink sink_;
+  RangeCopier ranges_;
+};
+
+}  // namespace chainfs::jobs

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "jobs/backup/backup_work.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "blocklayer/catalog/name_rules.h"
+#include "jobs/copy/compress_key.h"
+#include "jobs/copy/overwrite_sink.h"
+#include "jobs/copy/populate_sink.h"
+
+namespace chainfs::jobs {
+namespace {
+
+constexpr uint64_t kBackupChunk = 1 << 20;
+// Whoever is built on the point is looked for that seldom, in askings whether the end may come.
+constexpr int kAskingsBetweenLooks = 10;
+
+std::string StageName(BackupStage stage) {
+  switch (stage) {
+    case BackupStage::kCopying:
+      return "copying";
+    case BackupStage::kCompleting:
+      return "completing";
+    case BackupStage::kHeld:
+    case BackupStage::kWithdrawing:
+      return "held";
+    case BackupStage::kMergingBack:
+      return "merging back";
+    case BackupStage::kOver:
+      break;
+  }
+  return "over";
+}
+
+std::unique_ptr<CopySink> SinkOf(WritableImage& image,
+                                 std::optional<ImageCompression> compression) {
+  // In a raw image everything is allocated.
+  if (image.format() == ImageFormat::kRaw) return std::make_unique<OverwriteSink>(image, nullptr);
+  return WithCompression(std::make_unique<PopulateSink>(image), image, compression);
+}
+
+}  // namespace
+
+BackupWork::BackupWork(Catalog& catalog, DiskPtr disk, BackupPlan plan, std::string id,
+                       BackupOrigin origin)
+    : catalog_(catalog),
+      disk_(std::move(disk)),
+      plan_(std::move(plan)),
+      id_(std::move(id)),
+      origin_(origin) {}
+
+// ---- The beginning.
+
+Status BackupWork::BeginTarget(uint64_t size) {
+  if (!plan_.target) return {};
+  using Begun = BackupTarget::Begun;
+  const Begun begun = origin_ == BackupOrigin::kCommand ? Begun::kNo
+                      : point_                          ? Begun::kGoOn
+                                                        : Begun::kAnew;
+  CHAINFS_ASSIGN(
+      target_, BackupTarget::Open(catalog_.context().metadata(), *plan_.target, id_, size, begun));
+  return {};
+}
+
+// What Begin makes has gone already, in its order.
+bool BackupWork::IsOverAlready() const {
+  return origin_ != BackupOrigin::kCommand && !point_ &&
+         (target_ == nullptr || target_->complete());
+}
+
+Status BackupWork::BeginPoint() {
+  if (!point_ && !disk_->read_only()) {
+    CHAINFS_ASSIGN(point_,
+                   catalog_.moves().FreezeFor(
+                       disk_, {.id = id_, .target = plan_.overlay, .anywhere = plan_.anywhere}));
+  }
+  if (!point_) return {};
+  merge_ = std::make_unique<MergeBack>(catalog_, disk_, *point_, id_, plan_.anywhere);
+  if (const DiskPtr view = MergeBack::ViewOf(catalog_, *point_)) {
+    view_ = view;
+    view_name_ = view->name();
+  }
+  merging_begun_ = catalog_.moves().Changing(*point_->frozen);
+  // What it shows is no point in time any more.
+  if (const std::shared_ptr<Disk> view = view_.lock(); view != nullptr && merging_begun_) {
+    (void)view->access().CloseToReaders();
+  }
+  return {};
+}
+
+Status BackupWork::BeginStages() {
+  Layers layers = disk_->chain()->AllLayers();
+  if (point_) layers.erase(layers.begin());
+  const uint64_t size = layers.front()->image->virtual_size();
+  if (target_ != nullptr && !target_->complete() && target_->image().virtual_size() != size) {
+    // It has grown between the two.
+    target_->Discard();
+    CHAINFS_TRY(BeginTarget(size));
+  }
+  const bool copies = target_ != nullptr && !target_->complete();
+  source_ = std::make_unique<BackupSource>(target_ != nullptr ? size : 0);
+  if (!copies) {
+    source_->SkipTo(BackupStage::kHeld);
+    return {};
+  }
+  CHAINFS_ASSIGN(std::shared_ptr<const LayerStack> stack,
+                 LayerStack::Make(std::move(layers), catalog_.context()));
+  copying_ = std::make_unique<Copying>(
+      std::move(stack), SinkOf(target_->image(), plan_.target->compression), plan_.selection());
+  return {};
+}
+
+Status BackupWork::Begin() {
+  CHAINFS_ASSIGN(point_, catalog_.moves().FrozenFor(disk_, id_));
+  const uint64_t size = point_ ? point_->frozen->image->virtual_size() : disk_->size();
+  Status begun = BeginTarget(size);
+  if (origin_ == BackupOrigin::kRecordToUndo) {
+    // A target that is not there any more need not be removed.
+    source_ = std::make_unique<BackupSource>(0);
+    source_->SkipTo(BackupStage::kOver);
+    return point_ ? BeginPoint() : Status();
+  }
+  CHAINFS_TRY(begun);
+  if (IsOverAlready()) {
+    over_ = true;
+    source_ = std::make_unique<BackupSource>(0);
+    source_->SkipTo(BackupStage::kOver);
+    return catalog_.moves().UnmarkChanging({disk_->chain()->active});
+  }
+  begun = BeginPoint();
+  if (begun) begun = BeginStages();
+  if (begun || origin_ != BackupOrigin::kCommand) return begun;
+  const Status undone = Undo([] { return false; });
+  if (!undone) spdlog::error("job {} of {}: {}", id_, disk_->name(), undone.error().message);
+  return begun;
+}
+
+// ---- Figures.
+
+uint64_t BackupWork::unit() const {
+  return plan_.target ? std::max<uint64_t>(uint64_t{1} << plan_.target->cluster_bits, 4096) : 65536;
+}
+
+uint64_t BackupWork::chunk_size() const { return std::max(kBackupChunk, unit()); }
+
+JobFacts BackupWork::Facts() const {
+  JobFacts facts;
+  if (plan_.target) {
+    facts.emplace_back("target", plan_.target->place.location.path);
+    facts.emplace_back("format", std::string(plan_.target->format.name()));
+    facts.emplace_back("sync", std::string(BackupSyncName(plan_.sync)));
+  }
+  if (plan_.sync == BackupSync::kSince) facts.emplace_back("since", plan_.backing->path);
+  facts.emplace_back("then", std::string(plan_.hold ? "hold" : "drop"));
+  const BackupStage stage = source_ == nullptr ? BackupStage::kOver : source_->stage();
+  const bool shown = stage != BackupStage::kMergingBack && stage != BackupStage::kOver;
+  if (shown && !view_name_.empty()) facts.emplace_back("frozen", view_name_);
+  facts.emplace_back("stage", StageName(stage));
+  return facts;
+}
+
+// ---- Chunks.
+
+ChunkResult BackupWork::Process(uint64_t offset, uint64_t length) {
+  switch (source_->stage()) {
+    case BackupStage::kCopying:
+      return Copy(offset, length);
+    case BackupStage::kCompleting:
+      return CompleteTarget();
+    case BackupStage::kWithdrawing:
+      return Withdraw();
+    case BackupStage::kMergingBack:
+      return merge_->Process(offset, length);
+    case BackupStage::kHeld:
+    case BackupStage::kOver:
+      break;
+  }
+  return 0;
+}
+
+ChunkResult BackupWork::Copy(uint64_t offset, uint64_t length) {
+  const uint64_t end = std::min(RoundUp(offset + length, copying_->sink->cluster_size()),
+                                target_->image().virtual_size());
+  ChunkResult copied = copying_->ranges.Process(offset, end - offset);
+  const MutexLock lock(mu_);
+  if (copied) {
+    failed_.erase(offset);
+  } else {
+    failed_.insert(offset);
+  }
+  return copied;
+}
+
+ChunkResult BackupWork::CompleteTarget() {
+  const auto complete = [this]() -> Status {
+    {
+      const MutexLock lock(mu_);
+      // The job ends with that error; nobody is to take the target for a backup.
+      if (!failed_.empty()) return Fail(ErrorKind::kIo, "not all of the disk could be copied");
+    }
+    CHAINFS_TRY(target_->image().Flush());
+    copying_.reset();
+    return target_->Complete();
+  };
+  Status completed = complete();
+  if (!completed) return std::unexpected(ChunkFailure{std::move(completed).error(), true});
+  source_->Completed();
+  return 0;
+}
+
+// Somebody may have come to look since it was asked.
+ChunkResult BackupWork::Withdraw() {
+  copying_.reset();
+  Status begun = merge_->Begin();
+  if (begun) {
+    source_->MergeBack(merge_->source(), merge_->unit());
+    return 0;
+  }
+  if (begun.error().kind != ErrorKind::kBusy) {
+    return std::unexpected(ChunkFailure{std::move(begun).error(), true});
+  }
+  source_->HoldOn();
+  const MutexLock lock(mu_);
+  reason_ = std::move(begun).error();
+  asked_ = 0;
+  return 0;
+}
+
+std::optional<Error> BackupWork::EndMustWait() const {
+  if (source_->stage() != BackupStage::kHeld || !point_) return std::nullopt;
+  if (const std::shared_ptr<Disk> view = view_.lock()) {
+    if (std::optional<Error> watched = MergeBack::Watched(*view)) return watched;
+  }
+  {
+    const MutexLock lock(mu_);
+    if (reason_ && ++asked_ < kAskingsBetweenLooks) return reason_;
+    reason_.reset();
+  }
+  source_->Withdraw();
+  return std::nullopt;
+}
+
+// ---- The end.
+
+Status BackupWork::Settle() {
+  const BackupStage stage = source_->stage();
+  if (stage == BackupStage::kMergingBack) return merge_->Settle();
+  if (stage == BackupStage::kCopying && target_ != nullptr && !target_->complete()) {
+    return target_->image().Flush();
+  }
+  return {};
+}
+
+Status BackupWork::Pivot() {
+  if (source_->stage() != BackupStage::kMergingBack) return {};
+  source_->Over();
+  CHAINFS_ASSIGN(left_out_, merge_->Finish());
+  return {};
+}
+
+Status BackupWork::Undo(const std::function<bool()>& stop) {
+  if (source_ != nullptr) source_->Over();
+  copying_.reset();
+  if (target_ != nullptr) target_->Discard();
+  if (point_) return merge_->Run(stop);
+  // An earlier daemon may have got as far as that.
+  return origin_ == BackupOrigin::kCommand
+             ? Status()
+             : catalog_.moves().UnmarkChanging({disk_->chain()->active});
+}
+
+void BackupWork::Release() {
+  if (source_ != nullptr) source_->Over();
+  copying_.reset();
+  if (merge_ != nullptr) merge_->Release();
+}
+
+}  // namespace chainfs::jobs
