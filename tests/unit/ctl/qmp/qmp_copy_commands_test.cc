@@ -41,7 +41,6 @@ TEST_F(CopyCommandsTest, ACommandIsThereWithItsVerb) {
 }
 
 TEST_F(CopyCommandsTest, BadParametersOfAMirrorAreTold) {
-  if (!Has("mirror")) GTEST_SKIP();
   const json file = {{"target", "/mem/t.qcow2"}};
   const auto with = [&](const char* key, const json& value) {
     json arguments = file;
@@ -60,7 +59,6 @@ TEST_F(CopyCommandsTest, BadParametersOfAMirrorAreTold) {
 }
 
 TEST_F(CopyCommandsTest, BadParametersOfABackupAreTold) {
-  if (!Has("backup")) GTEST_SKIP();
   const json file = {{"target", "/mem/t.qcow2"}};
   const auto with = [&](const char* key, const json& value) {
     json arguments = file;
@@ -80,7 +78,6 @@ TEST_F(CopyCommandsTest, BadParametersOfABackupAreTold) {
 
 // The disk moves to the target when the job is completed, and its node is the target's.
 TEST_F(CopyCommandsTest, AMirrorGetsReadyAndPivots) {
-  if (!Has("mirror")) GTEST_SKIP();
   ASSERT_EQ(client_->Return("drive-mirror", {{"device", "vm"},
                                              {"job-id", "j"},
                                              {"sync", "full"},
@@ -102,7 +99,6 @@ TEST_F(CopyCommandsTest, AMirrorGetsReadyAndPivots) {
 }
 
 TEST_F(CopyCommandsTest, AMirrorThatIsReadyIsKeptByASoftCancel) {
-  if (!Has("mirror")) GTEST_SKIP();
   ASSERT_EQ(client_->Return("drive-mirror",
                             {{"device", "vm"}, {"sync", "full"}, {"target", "/mem/t.qcow2"}}),
             json::object());
@@ -116,7 +112,6 @@ TEST_F(CopyCommandsTest, AMirrorThatIsReadyIsKeptByASoftCancel) {
 }
 
 TEST_F(CopyCommandsTest, ABackupEndsByItself) {
-  if (!Has("backup")) GTEST_SKIP();
   ASSERT_EQ(client_->Return("drive-backup", {{"device", "vm"},
                                              {"job-id", "j"},
                                              {"sync", "full"},
@@ -130,7 +125,6 @@ TEST_F(CopyCommandsTest, ABackupEndsByItself) {
 }
 
 TEST_F(CopyCommandsTest, ADiskGrows) {
-  if (!Has("resize")) GTEST_SKIP();
   EXPECT_EQ(client_->Error("block_resize", {{"size", 1}}),
             "Cannot find device='' nor node-name=''");
   EXPECT_EQ(client_->Error("block_resize", {{"device", "vm"}, {"size", -1}}),
@@ -143,7 +137,6 @@ TEST_F(CopyCommandsTest, ADiskGrows) {
 }
 
 TEST_F(CopyCommandsTest, SnapshotsOfATransactionAreAllMadeOrNone) {
-  if (!Has("transaction")) GTEST_SKIP();
   client_.reset();
   server_.reset();
   Make("other.qcow2");
