@@ -169,7 +169,8 @@ class BackupCrash : public ::testing::TestWithParam<Case> {
   static bool AnyMark(const std::shared_ptr<MemHost>& host) {
     const auto records = host->OpenRoot()->OpenDirectory(".chainfs");
     if (!records) return false;
-    for (const DirectoryEntry& entry : (*records)->List().value()) {
+    const auto entries = (*records)->List().value();
+    for (const DirectoryEntry& entry : entries) {
       if (entry.name.starts_with("merged-")) return true;
     }
     return false;

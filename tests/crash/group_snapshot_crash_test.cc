@@ -106,7 +106,7 @@ class GroupSnapshotCrash : public ::testing::Test {
     if (HasFatalFailure()) return;
     ASSERT_EQ(Moves(**again), moves);
     ASSERT_TRUE((*again)->Rescan());
-    for (const std::string& name : {"a", "b"}) {
+    for (const std::string name : {"a", "b"}) {
       const std::string record = ".chainfs/chain-" + name;
       if (!host->Exists(record)) continue;
       const Bytes text = host->Contents(record);

@@ -114,7 +114,9 @@ class MirrorCrash : public ::testing::TestWithParam<MirrorCase> {
       work.work().source().Finished(*range);
       if (++chunks < 24 && random_.OneIn(2)) GuestOperations(1);
       // Marks are taken back now and then.
-      if (random_.OneIn(4)) ASSERT_TRUE(work.Settle());
+      if (random_.OneIn(4)) {
+        ASSERT_TRUE(work.Settle());
+      }
       if (HasFatalFailure()) return;
     }
   }

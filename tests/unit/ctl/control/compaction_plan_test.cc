@@ -57,7 +57,9 @@ TEST_F(CompactionPlanTest, AsFewAsNeededOfTheOldestThatAreOurs) {
         EXPECT_LT(Place(plan->top), mergeable);
         const size_t left = depth - (base - Place(plan->top) - 1);
         EXPECT_GE(left, most);
-        if (left > most) EXPECT_EQ(plan->top, layers_.front());
+        if (left > most) {
+          EXPECT_EQ(plan->top, layers_.front());
+        }
       }
     }
   }

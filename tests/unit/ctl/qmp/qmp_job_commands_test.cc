@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/qmp/job_commands.h"
 
+#include <fmt/format.h>
+
 #include "tests/unit/ctl/qmp/qmp_fixture.h"
 
 namespace chainfs::qmp {

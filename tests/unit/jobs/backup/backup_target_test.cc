@@ -36,7 +36,8 @@ class BackupTargetTest : public testing::Test {
   }
   Names Files() const {
     Names names;
-    for (const DirectoryEntry& entry : directory_->List().value()) names.push_back(entry.name);
+    const auto entries = directory_->List().value();
+    for (const DirectoryEntry& entry : entries) names.push_back(entry.name);
     std::ranges::sort(names);
     return names;
   }

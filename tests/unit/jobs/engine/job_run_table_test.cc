@@ -141,7 +141,9 @@ TEST_F(JobRunTableTest, AnAcceptedVerbDoesWhatItSays) {
     SCOPED_TRACE(JobStatusName(status));
     const Job completed = StandIn(status);
     ASSERT_TRUE(completed->Complete({}));
-    if (status == JobStatus::kStandby) ASSERT_TRUE(completed->Resume());
+    if (status == JobStatus::kStandby) {
+      ASSERT_TRUE(completed->Resume());
+    }
     completed.WaitEnd();
     EXPECT_EQ(completed.trace->pivoted, 1);
     EXPECT_EQ(completed.trace->undone, 0);

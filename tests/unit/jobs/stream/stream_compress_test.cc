@@ -45,7 +45,7 @@ class StreamCompressTest : public StreamFixture {
 
 TEST_F(StreamCompressTest, QemuReadsWhatWasCompressed) {
   for (const std::string kind : {"zlib", "zstd"}) {
-    for (const std::string& cluster : {"512", "4k", "64k", "2M"}) {
+    for (const std::string cluster : {"512", "4k", "64k", "2M"}) {
       SCOPED_TRACE(kind + " " + cluster);
       MakeThree("compression_type=" + kind + ",cluster_size=" + cluster);
       OpenAll();
