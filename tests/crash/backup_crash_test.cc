@@ -327,7 +327,7 @@ INSTANTIATE_TEST_SUITE_P(
                         {.file = "c.qcow2", .below = "b.qcow2", .size = 8 * kKiB},
                         {.file = "vm.qcow2", .below = "c.qcow2", .size = 16 * kKiB, .lazy = true}},
              .more = "since=/mem/b.qcow2,cluster_size=512"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& chain) { return std::string(chain.param.name); });
 
 }  // namespace
 }  // namespace chainfs
