@@ -131,7 +131,7 @@ _chainctl() {
                 --dry-run --delete --reclaim --then --background $waiting" ;;
             mirror) options+=" --target --format --sync --copy-mode --then --existing -o --speed
                 --on-error --priority --id --generation --dry-run --background $waiting" ;;
-            backup) options+=" --target --format --sync --since --then --cluster_size --overlay
+            backup) options+=" --target --format --sync --since --then -o --cluster_size --overlay
                 --compress --speed --on-error --priority --id --generation --dry-run --background
                 $waiting" ;;
             snapshot) options+=' --target -o --id --generation --dry-run' ;;

@@ -25,7 +25,7 @@ TEST_F(MonitorCommandTest, SnapshotsStreamsAndTellsOfJobs) {
   EXPECT_EQ(Type("info block-jobs"), "No active jobs\r\n");
   EXPECT_EQ(Type("snapshot_blkdev vm /mem/d.qcow2"), "");
   EXPECT_EQ(Layers("vm")[0], "d.qcow2");
-  EXPECT_EQ(Type("block_stream vm 1b base.qcow2"), "");
+  EXPECT_EQ(Type("block_stream vm 1b"), "");  // base has something that takes a while
   const std::string jobs = Type("info block-jobs");
   EXPECT_TRUE(jobs.starts_with("Streaming device vm: Completed ")) << jobs;
   EXPECT_TRUE(jobs.ends_with(" bytes, speed limit 1 bytes/s\r\n")) << jobs;
