@@ -57,6 +57,9 @@ BackupWork::BackupWork(Catalog& catalog, DiskPtr disk, BackupPlan plan, std::str
 
 Status BackupWork::BeginTarget(uint64_t size) {
   if (!plan_.target) return {};
+  // Unless it is undone, the point is merged into only once the target is whole. From then on there
+  // is nothing to copy, and what the point shows must not be copied, wherever the target has gone.
+  if (merging_begun_ && origin_ != BackupOrigin::kRecordToUndo) return {};
   using Begun = BackupTarget::Begun;
   const Begun begun = origin_ == BackupOrigin::kCommand ? Begun::kNo
                       : point_                          ? Begun::kGoOn
@@ -84,7 +87,6 @@ Status BackupWork::BeginPoint() {
     view_ = view;
     view_name_ = view->name();
   }
-  merging_begun_ = catalog_.moves().Changing(*point_->frozen);
   // What it shows is no point in time any more.
   if (const std::shared_ptr<Disk> view = view_.lock(); view != nullptr && merging_begun_) {
     (void)view->access().CloseToReaders();
@@ -116,6 +118,7 @@ Status BackupWork::BeginStages() {
 
 Status BackupWork::Begin() {
   CHAINFS_ASSIGN(point_, catalog_.moves().FrozenFor(disk_, id_));
+  merging_begun_ = point_ && catalog_.moves().Changing(*point_->frozen);
   const uint64_t size = point_ ? point_->frozen->image->virtual_size() : disk_->size();
   Status begun = BeginTarget(size);
   if (origin_ == BackupOrigin::kRecordToUndo) {

@@ -328,7 +328,7 @@ inline std::string ChangedFlat(Directory& root, const std::map<std::string, Byte
 // Waits until no job of the manager is under way; a guard time only keeps a hang from going on for
 // ever. The newest job as it is then.
 inline std::optional<jobs::JobInfo> WaitForJobs(const jobs::JobManager& jobs) {
-  const auto guard = std::chrono::steady_clock::now() + std::chrono::minutes(5);
+  const auto guard = std::chrono::steady_clock::now() + std::chrono::minutes(1);
   while (std::chrono::steady_clock::now() < guard) {
     const std::vector<jobs::JobInfo> all = jobs.Jobs("");
     const bool over = std::ranges::all_of(all, [](const jobs::JobInfo& job) {
@@ -337,7 +337,9 @@ inline std::optional<jobs::JobInfo> WaitForJobs(const jobs::JobManager& jobs) {
     if (over) return all.empty() ? std::nullopt : std::optional(all.front());
     std::this_thread::sleep_for(std::chrono::microseconds(200));
   }
-  ADD_FAILURE() << "a job does not end";
+  for (const jobs::JobInfo& job : jobs.Jobs("")) {
+    ADD_FAILURE() << "a job does not end: " << jobs::JobToJson(job);
+  }
   return std::nullopt;
 }
 
