@@ -320,9 +320,14 @@ Status Disk::ContinueOn(Layers layers, const std::function<Status()>& last_round
                         const std::function<Status()>& make_durable) {
   CHAINFS_SYNC_POINT("Disk.ContinueOn.closing-gate");
   const LayerPtr to = layers.front();
+  // What was acknowledged lies in it also where the disk goes on above it. Most of it goes before
+  // anybody has to wait.
+  const bool freezes = std::ranges::find(layers, chain()->active) != layers.end();
+  if (freezes) CHAINFS_TRY(FlushActive());
   ChainSwitch quiet(*this);
   CHAINFS_TRY(quiet.CheckWritable());
   CHAINFS_TRY(last_round());
+  if (freezes) CHAINFS_TRY(quiet.Flush());
   if (to->image->virtual_size() < size()) {
     return Fail(ErrorKind::kInvalidArgument,
                 fmt::format("{}: {} has {} bytes, the disk has {}; enlarge it first", name_,

@@ -18,7 +18,7 @@ namespace {
 constexpr std::array<std::string_view, 5> kSync = {"top", "full", "none", "incremental", "bitmap"};
 constexpr std::array<std::string_view, 2> kMode = {"existing", "absolute-paths"};
 constexpr std::array<std::string_view, 2> kCopyMode = {"background", "write-blocking"};
-constexpr std::array<std::string_view, 4> kOnError = {"report", "ignore", "enospc", "stop"};
+constexpr std::array<std::string_view, 4> kCopyOnError = {"report", "ignore", "enospc", "stop"};
 
 // What both kinds of copy have.
 struct CopyParameters {
@@ -45,8 +45,8 @@ CopyParameters TakeCopyParameters(Parameters& parameters, TargetBy by) {
     copy.format = parameters.OptionalText("format");
     copy.existing = parameters.OptionalWord("mode", kMode) == "existing";
   }
-  copy.on_source_error = parameters.OptionalWord("on-source-error", kOnError);
-  copy.on_target_error = parameters.OptionalWord("on-target-error", kOnError);
+  copy.on_source_error = parameters.OptionalWord("on-source-error", kCopyOnError);
+  copy.on_target_error = parameters.OptionalWord("on-target-error", kCopyOnError);
   copy.job = TakeJobParameters(parameters);
   return copy;
 }

@@ -19,7 +19,7 @@
 namespace chainfs::qmp {
 namespace {
 
-using Json = nlohmann::json;
+using MonitorJson = nlohmann::json;
 using Words = std::vector<std::string>;
 
 enum class Type : unsigned char {
@@ -122,15 +122,15 @@ std::string TryHelp(std::string_view problem, std::string_view name) {
 }
 
 // The parameters that the words of the line stand for; or what to answer.
-std::expected<Json, std::string> TakeWords(const Line& line, Words words) {
-  Json parameters = Json::object();
+std::expected<MonitorJson, std::string> TakeWords(const Line& line, Words words) {
+  MonitorJson parameters = MonitorJson::object();
   words.erase(words.begin());
   for (const Argument& argument : line.arguments) {
     const bool given = !words.empty();
     if (argument.type == Type::kFlag) {
       if (!given || words.front() != argument.flag) continue;
       parameters[argument.parameter] =
-          argument.value.empty() ? Json(true) : Json(std::string(argument.value));
+          argument.value.empty() ? MonitorJson(true) : MonitorJson(std::string(argument.value));
     } else if (!given) {
       if (!argument.required) continue;
       const std::string_view what =
@@ -184,7 +184,7 @@ std::string RunLine(Client& client, const std::string& text) {
   }
   const auto line = std::ranges::find(kLines, words[0], &Line::name);
   if (line == kLines.end()) return fmt::format("unknown command: '{}'\r\n", text);
-  const std::expected<Json, std::string> arguments = TakeWords(*line, words);
+  const std::expected<MonitorJson, std::string> arguments = TakeWords(*line, words);
   if (!arguments) return arguments.error();
   Parameters parameters(*arguments);
   const Answer answer = line->run(client, parameters);
