@@ -44,6 +44,7 @@ Result<Reverter::RevertPlan> Reverter::Plan(const CatalogEntry& entry, const Lay
                   .to = *at,
                   .location = {},
                   .rest = Layers(at, layers.end())};
+  CHAINFS_TRY(CheckWhole(plan));
   for (const LayerPtr& layer : plan.dropped) {
     CHAINFS_TRY(CheckUnneeded(*layer, plan, entry, around, anywhere));
   }
@@ -59,6 +60,21 @@ Result<Reverter::RevertPlan> Reverter::Plan(const CatalogEntry& entry, const Lay
                 EscapeText(fmt::format("{}: it was renamed or replaced; put it back", to.path)));
   }
   return plan;
+}
+
+Status Reverter::CheckWhole(const RevertPlan& plan) const {
+  for (const LayerPtr& layer : plan.rest) {
+    const LeftOutMarks::Mark* const mark = marks_.Find(layer->id);
+    if (mark == nullptr || mark->contents.kind == MarkKind::kMerged) continue;
+    const std::string& whole = mark->contents.into;
+    if (std::ranges::find(plan.rest, whole, &Layer::path) != plan.rest.end()) continue;
+    return Fail(
+        ErrorKind::kInvalidArgument,
+        EscapeText(fmt::format("{}: shows a mixture, because the job {} wrote to {} and did "
+                               "not finish; only {} and what is built on it are whole",
+                               plan.to->path, mark->contents.job, layer->path, whole)));
+  }
+  return {};
 }
 
 ChainRecord Reverter::RecordAfter(const RevertPlan& plan, const ChainRecords::Known& known) {

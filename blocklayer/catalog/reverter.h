@@ -54,6 +54,8 @@ class Reverter {
 
   Result<RevertPlan> Plan(const CatalogEntry& entry, const Layer& to,
                           const HiddenUsers::Around& around, bool anywhere);
+  // kInvalidArgument where a job that did not finish has written beneath what would be active.
+  Status CheckWhole(const RevertPlan& plan) const;
   // kBusy while anybody else needs the layer, which would go or be written.
   Status CheckUnneeded(const Layer& layer, const RevertPlan& plan, const CatalogEntry& entry,
                        const HiddenUsers::Around& around, bool anywhere);
