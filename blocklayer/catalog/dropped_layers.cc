@@ -43,6 +43,7 @@ Status DroppedLayers::Mark(size_t source, const FileId& active, ChainRecord& rec
                                .into = record.active,
                                .kind = MarkKind::kChanged},
                               *id));
+    marks_.MergedFurther(stale.path, record.active);
   }
   record.stale.clear();
   return {};

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 #include <utility>
+#include <vector>
 
 #include "blocklayer/catalog/name_rules.h"
 
@@ -138,8 +139,7 @@ std::set<FileId> LeftOutMarks::Changed() const {
   return changed;
 }
 
-Status LeftOutMarks::Write(size_t source, LeftOut contents, const FileId& id,
-                           std::map<FileId, std::optional<Mark>>& before) {
+Status LeftOutMarks::Write(size_t source, LeftOut contents, const FileId& id, Before& before) {
   RecordDirectory& store = sources_.records(source);
   // What would not count at the next scan keeps nobody from anything.
   const bool must_count = contents.kind != MarkKind::kMerged && roots_.Contains(contents.path);
@@ -159,7 +159,7 @@ Status LeftOutMarks::Write(size_t source, LeftOut contents, const FileId& id,
   return written;
 }
 
-void LeftOutMarks::PutBack(const std::map<FileId, std::optional<Mark>>& before) {
+void LeftOutMarks::PutBack(const Before& before) {
   for (const auto& [id, mark] : before) {
     if (!mark) {
       (void)Remove(id);
@@ -172,14 +172,14 @@ void LeftOutMarks::PutBack(const std::map<FileId, std::optional<Mark>>& before) 
 }
 
 Status LeftOutMarks::AddOne(size_t source, LeftOut contents, const FileId& id) {
-  std::map<FileId, std::optional<Mark>> before;
+  Before before;
   Status written = Write(source, std::move(contents), id, before);
   if (!written) PutBack(before);
   return written;
 }
 
 Status LeftOutMarks::AddLike(size_t source, const LeftOut& like, const Layers& layers) {
-  std::map<FileId, std::optional<Mark>> before;
+  Before before;
   for (const LayerPtr& layer : layers) {
     LeftOut contents = like;
     contents.path = layer->path;
@@ -194,7 +194,7 @@ Status LeftOutMarks::AddLike(size_t source, const LeftOut& like, const Layers& l
 }
 
 Status LeftOutMarks::Add(size_t source, const Layer& top, const Layers& layers) {
-  std::map<FileId, std::optional<Mark>> before;
+  Before before;
   for (const LayerPtr& layer : layers) {
     const Mark* const known = Find(layer->id);
     const bool changed = known != nullptr && (known->contents.kind == MarkKind::kChanging ||
@@ -208,6 +208,22 @@ Status LeftOutMarks::Add(size_t source, const Layer& top, const Layers& layers) 
     if (written) continue;
     PutBack(before);
     return written;
+  }
+  Status followed = FollowWhole(top, layers, before);
+  if (!followed) PutBack(before);
+  return followed;
+}
+
+Status LeftOutMarks::FollowWhole(const Layer& top, const Layers& layers, Before& before) {
+  std::vector<std::pair<FileId, Mark>> following;
+  for (const auto& [id, mark] : marks_) {
+    if (mark.contents.kind != MarkKind::kChanging || id == top.id) continue;
+    if (std::ranges::find(layers, mark.contents.into, &Layer::path) == layers.end()) continue;
+    following.emplace_back(id, mark);
+  }
+  for (auto& [id, mark] : following) {
+    mark.contents.into = top.path;
+    CHAINFS_TRY(Write(mark.source, mark.contents, id, before));
   }
   return {};
 }

@@ -65,10 +65,12 @@ class LeftOutMarks {
  private:
   // Which file of that name there is; kNotFound when there is none.
   Result<FileId> At(const std::string& path);
+  using Before = std::map<FileId, std::optional<Mark>>;
+  // What was whole from one of `layers` upwards is so from `top` on, which has taken them over.
+  Status FollowWhole(const Layer& top, const Layers& layers, Before& before);
   // Durable; what was there of the file is in `before`, for PutBack.
-  Status Write(size_t source, LeftOut contents, const FileId& id,
-               std::map<FileId, std::optional<Mark>>& before);
-  void PutBack(const std::map<FileId, std::optional<Mark>>& before);
+  Status Write(size_t source, LeftOut contents, const FileId& id, Before& before);
+  void PutBack(const Before& before);
   // What the records of one source say.
   void LoadFrom(size_t source, std::map<FileId, Mark>& marks);
 
