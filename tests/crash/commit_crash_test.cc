@@ -183,17 +183,6 @@ class CommitCrash : public ::testing::TestWithParam<Case> {
     catalog_.reset();
   }
 
-  // The file that is active in this state, by the record as it is written.
-  static std::string ActiveByHand(const std::shared_ptr<MemHost>& host) {
-    if (!host->Exists(".chainfs/chain-vm")) return "vm.qcow2";
-    const Bytes bytes = host->Contents(".chainfs/chain-vm");
-    const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    const std::string key = "\"active\": \"";
-    const size_t at = text.find(key);
-    if (at == std::string::npos) return "no active layer in: " + text;
-    const size_t begin = at + key.size();
-    return text.substr(begin, text.find('"', begin) - begin);
-  }
   static Result<Bytes> DiskByHand(const std::shared_ptr<MemHost>& host) {
     const std::string active = ActiveByHand(host);
     return FlatByHand(*host->OpenRoot(), active, FormatOf(active));

@@ -325,6 +325,19 @@ inline std::string ChangedFlat(Directory& root, const std::map<std::string, Byte
   return "";
 }
 
+// The active layer of the chain vm, by its record as it is written; without one, `origin`.
+inline std::string ActiveByHand(const std::shared_ptr<MemHost>& host,
+                                const std::string& origin = "vm.qcow2") {
+  if (!host->Exists(".chainfs/chain-vm")) return origin;
+  const std::vector<std::byte> bytes = host->Contents(".chainfs/chain-vm");
+  const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const std::string key = "\"active\": \"";
+  const size_t at = text.find(key);
+  if (at == std::string::npos) return "no active layer in: " + text;
+  const size_t begin = at + key.size();
+  return text.substr(begin, text.find('"', begin) - begin);
+}
+
 // Waits until no job of the manager is under way; a guard time only keeps a hang from going on for
 // ever. The newest job as it is then.
 inline std::optional<jobs::JobInfo> WaitForJobs(const jobs::JobManager& jobs) {

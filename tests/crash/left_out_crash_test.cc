@@ -26,15 +26,6 @@ class LeftOutCrash : public ::testing::Test {
     BuildChain(host_, layers, *guest_, random_);
   }
 
-  static std::string ActiveByHand(const std::shared_ptr<MemHost>& host) {
-    if (!host->Exists(".chainfs/chain-vm")) return "vm.qcow2";
-    const Bytes bytes = host->Contents(".chainfs/chain-vm");
-    const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    const std::string key = "\"active\": \"";
-    const size_t begin = text.find(key) + key.size();
-    return text.substr(begin, text.find('"', begin) - begin);
-  }
-
   // The disk that a new catalog shows; it can be written.
   static void ExpectShown(const std::shared_ptr<MemHost>& host, const std::string& active,
                           const Bytes& contents) {

@@ -85,18 +85,6 @@ class SnapshotCrash : public ::testing::TestWithParam<Case> {
     ASSERT_TRUE((*catalog)->Close());
   }
 
-  // The file that is active in this state, by the record as it is written.
-  static std::string ActiveByHand(const std::shared_ptr<MemHost>& host, const std::string& origin) {
-    if (!host->Exists(".chainfs/chain-vm")) return origin;
-    const Bytes bytes = host->Contents(".chainfs/chain-vm");
-    const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    const std::string key = "\"active\": \"";
-    const size_t at = text.find(key);
-    if (at == std::string::npos) return "no active layer in: " + text;
-    const size_t begin = at + key.size();
-    return text.substr(begin, text.find('"', begin) - begin);
-  }
-
   void CheckFrozen(Directory& root, const std::string& active, uint64_t point) {
     ASSERT_EQ(ChangedFlat(root, frozen_flats_), "");
     bool beneath = true;  // the layers that were frozen before the active one was
