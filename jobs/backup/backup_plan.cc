@@ -19,8 +19,8 @@ constexpr std::array<std::pair<BackupSync, std::string_view>, 3> kSyncWords = {
     {{BackupSync::kFull, "full"}, {BackupSync::kTop, "top"}, {BackupSync::kSince, "since"}}};
 constexpr uint32_t kDefaultClusterBits = 16;
 
-std::unexpected<Error> RefuseBackup(std::string message) {
-  return Fail(ErrorKind::kInvalidArgument, EscapeText(std::move(message)));
+std::unexpected<Error> RefuseBackup(const std::string& message) {
+  return Fail(ErrorKind::kInvalidArgument, EscapeText(message));
 }
 
 // since= alone says how, too.

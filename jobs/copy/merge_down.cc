@@ -56,7 +56,8 @@ class MergeTap final : public WriteTap {
 
 }  // namespace
 
-Result<std::unique_ptr<MergeDown>> MergeDown::Make(Catalog& catalog, DiskPtr disk, LayerPtr base,
+Result<std::unique_ptr<MergeDown>> MergeDown::Make(Catalog& catalog, DiskPtr disk,
+                                                   const LayerPtr& base,
                                                    std::optional<ImageCompression> compression) {
   const Layers layers = disk->chain()->AllLayers();
   const auto at = std::ranges::find(layers, base);

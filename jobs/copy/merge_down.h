@@ -35,7 +35,8 @@ class MergeDown {
  public:
   // `base`: a layer of the disk's chain below its active one (else kStale). `compression`: as for
   // MergeCopier. The catalog outlives this.
-  static Result<std::unique_ptr<MergeDown>> Make(Catalog& catalog, DiskPtr disk, LayerPtr base,
+  static Result<std::unique_ptr<MergeDown>> Make(Catalog& catalog, DiskPtr disk,
+                                                 const LayerPtr& base,
                                                  std::optional<ImageCompression> compression = {});
   ~MergeDown() { Release(); }
   MergeDown(const MergeDown&) = delete;

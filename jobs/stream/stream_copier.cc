@@ -17,9 +17,9 @@ CopySelection WhatIsBetween(const LayerStack& below, uint32_t between) {
 
 StreamCopier::StreamCopier(WritableImage& top, std::shared_ptr<const LayerStack> below,
                            uint32_t between, std::optional<ImageCompression> compression)
-    : source_(below),
+    : selection_(WhatIsBetween(*below, between)),
+      source_(std::move(below)),
       sink_(WithCompression(std::make_unique<PopulateSink>(top), top, compression)),
-      selection_(WhatIsBetween(*below, between)),
       ranges_(source_, *sink_, selection_) {}
 
 }  // namespace chainfs::jobs

@@ -40,9 +40,9 @@ class StreamCopier {
   const CopySelection& selection() const { return selection_; }
 
  private:
+  const CopySelection selection_;
   StackSource source_;
   const std::unique_ptr<CopySink> sink_;
-  const CopySelection selection_;
   RangeCopier ranges_;
 };
 
