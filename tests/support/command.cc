@@ -170,6 +170,15 @@ bool Command::WaitForOutput(const std::string& text) {
   }
 }
 
+std::optional<std::string> Command::WaitForLine(const std::string& text) {
+  if (!WaitForOutput(text)) return std::nullopt;
+  const size_t start = seen_;
+  if (!WaitForOutput("\n")) return std::nullopt;
+  std::string line = result_.out.substr(start, seen_ - 1 - start);
+  std::erase(line, '\r');
+  return line;
+}
+
 CommandResult Command::Wait() {
   CloseEnd(in_);
   // A grandchild may keep the streams open for ever (a daemon): the end of the program counts too.

@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,8 @@ class Command {
   // Waits until stdout (since the last call) contains `text`; false if the program ends or the
   // guard time passes first.
   bool WaitForOutput(const std::string& text);
+  // The same, and waits for the end of the line; what it says after `text`, without any \r.
+  std::optional<std::string> WaitForLine(const std::string& text);
   // Closes stdin, collects output until the program ends, and reaps it.
   CommandResult Wait();
 
