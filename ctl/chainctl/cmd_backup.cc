@@ -9,15 +9,16 @@
 namespace chainfs::chainctl {
 
 VerbRow BackupVerb() {
-  return {.name = "backup",
-          .help = CommandOf("backup").help,
-          .examples =
-              "chainctl backup vm1.raw --target /backup/vm1.qcow2 --compress zstd\n"
-              "chainctl backup vm1.raw --target monday.qcow2 --since sunday.qcow2\n"
-              "chainctl backup vm1.raw --then hold -b\n",
-          .sends = true,
-          .remarks = true,
-          .declare = [](CLI::App& verb) { return DeclareJobVerb(verb, "backup", {}); }};
+  return {
+      .name = "backup",
+      .help = CommandOf("backup").help,
+      .examples =
+          "chainctl backup vm1.raw --target /backup/vm1.qcow2 --compress zstd\n"
+          "chainctl backup vm1.raw --target /backup/monday.qcow2 --since vm1.qcow2\n"
+          "chainctl backup vm1.raw --then hold -b\n",
+      .sends = true,
+      .remarks = true,
+      .declare = [](CLI::App& verb) { return DeclareJobVerb(verb, "backup", {"cluster_size"}); }};
 }
 
 }  // namespace chainfs::chainctl

@@ -109,8 +109,8 @@ std::optional<JobReport> LastFinished(const std::vector<JobReport>& jobs) {
 std::string DoneText(const JobReport& job) {
   if (job.total == 0) return "done";
   if (!job.copied) return fmt::format("done: {} scanned", FormatSize(job.current));
-  return fmt::format("done: {} copied, {} scanned", FormatSize(*job.copied),
-                     FormatSize(job.current));
+  return fmt::format("done: {} {}, {} scanned", FormatSize(*job.copied),
+                     job.type == "rebase" ? "compared" : "copied", FormatSize(job.current));
 }
 
 std::string AdviceFor(const JobReport& job, const std::string& disk) {

@@ -80,8 +80,9 @@ Result<ExitCode> ReportEstimate(const JobVerbOptions& options, const DiskPath& d
     Print(estimate.raw + "\n");
     return ExitCode::kDone;
   }
-  Print(fmt::format("{}: estimate, nothing was done: the {} would copy up to {}\n", disk.shown,
-                    options.verb, FormatSize(estimate.total)));
+  Print(fmt::format("{}: estimate, nothing was done: the {} would {} up to {}\n", disk.shown,
+                    options.verb, options.verb == "rebase" ? "compare" : "copy",
+                    FormatSize(estimate.total)));
   if (estimate.space_needed.value_or(0) > 0) {
     Print(fmt::format("space needed: at most {}\n", FormatSize(*estimate.space_needed)));
   }

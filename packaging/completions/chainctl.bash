@@ -37,7 +37,7 @@ _chainctl() {
             --base | --top | --speed | --compress | --on-error | --id | --generation | --timeout | \
                 --progress | --target | --svg | --width | --size | --backing | --backing-format | -o | \
                 --then | --copy-mode | --format | --sync | --priority | --layers | \
-                --since | --overlay | --cluster_size)
+                --since | --overlay)
                 ((index++))
                 ;;
             -*) ;;
@@ -107,7 +107,7 @@ _chainctl() {
             compopt -o nospace 2> /dev/null
             return
             ;;
-        --speed | --cluster_size | --id | --generation | --timeout | --progress | --width | --size)
+        --speed | --id | --generation | --timeout | --progress | --width | --size)
             return
             ;;
     esac
@@ -131,8 +131,8 @@ _chainctl() {
                 --dry-run --delete --reclaim --then --background $waiting" ;;
             mirror) options+=" --target --format --sync --copy-mode --then --existing -o --speed
                 --on-error --priority --id --generation --dry-run --background $waiting" ;;
-            backup) options+=" --target --format --sync --since --then -o --cluster_size --overlay
-                --compress --speed --on-error --priority --id --generation --dry-run --background
+            backup) options+=" --target --format --sync --since --then -o --overlay --compress
+                --speed --on-error --priority --id --generation --dry-run --background
                 $waiting" ;;
             snapshot) options+=' --target -o --id --generation --dry-run' ;;
             wait) options+=" $waiting" ;;

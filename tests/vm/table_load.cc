@@ -43,7 +43,10 @@ void TableLoad::WriteLoop() {
       if (::pwrite(fd_, buffer->bytes.data(), kBlockSize, at) != ssize_t{kBlockSize}) {
         Fail("write " + std::to_string(number) + " of the table");
       }
-      if (number % kWritesPerFlush == 0 && ::fdatasync(fd_) != 0) Fail("flush of the table");
+    }
+    if (number % kWritesPerFlush == 0) {
+      const Timed timed(flushes_);
+      if (::fdatasync(fd_) != 0) Fail("flush of the table");
     }
     ended_[block] = number;
     written_ = number;

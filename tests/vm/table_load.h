@@ -29,6 +29,7 @@ class TableLoad {
   uint64_t written() const { return written_; }
   Longest& writes() { return writes_; }
   Longest& reads() { return reads_; }
+  Longest& flushes() { return flushes_; }
 
  private:
   struct alignas(kBlockSize) Block {
@@ -48,6 +49,7 @@ class TableLoad {
   std::array<std::atomic<uint64_t>, kTableBlocks> ended_ = {};
   Longest writes_;
   Longest reads_;
+  Longest flushes_;
   std::thread writer_;
   std::thread reader_;
 };

@@ -5,8 +5,8 @@
 //
 //     verify       everything is read and compared           VM-REPLY verified
 //     written      the last write of the table that ended    VM-REPLY 4711
-//     stalls       the longest operations since asked        VM-REPLY write 1.2 read 0.9 file 80.1
-//     grow BYTES   once the disk has that size the file      VM-REPLY grown to BYTES
+//     stalls       the longest operations since asked        VM-REPLY write 1.2 read 0.9 flush 9.0
+//     ... grow BYTES   once the disk has that size the file      VM-REPLY grown to BYTES
 //                  system gets it
 //     rest, go     unmounted and idle; mounted and busy      VM-REPLY rests, VM-REPLY goes
 //     end          verifies, unmounts, switches off          VM-REPLY ends
@@ -109,8 +109,9 @@ class Guest {
   std::string Stalls() {
     std::array<char, 100> text;
     const auto ms = [](Longest& longest) { return static_cast<double>(longest.Take()) / 1e3; };
-    std::snprintf(text.data(), text.size(), "write %.1f read %.1f file %.1f", ms(table_.writes()),
-                  ms(table_.reads()), ms(files_.writes()));
+    std::snprintf(text.data(), text.size(), "write %.1f read %.1f flush %.1f file %.1f",
+                  ms(table_.writes()), ms(table_.reads()), ms(table_.flushes()),
+                  ms(files_.writes()));
     return text.data();
   }
 
