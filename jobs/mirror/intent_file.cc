@@ -17,6 +17,7 @@ namespace chainfs::jobs {
 namespace {
 
 constexpr uint64_t kBitsBegin = 4096;
+constexpr uint64_t kSmallestRegion = 512;  // bytes
 constexpr std::array<std::string_view, 4> kStates = {"making", "all-differ", "marked", "kept"};
 
 uint64_t RegionsOf(const IntentHeader& header) { return DivRoundUp(header.size, header.region); }
@@ -60,7 +61,8 @@ std::optional<IntentHeader> DecodeHeader(const RecordFields& fields) {
   if (state == kStates.end() || !size || !region || !inode || !born) return std::nullopt;
   // More than any of ours has would only cost memory.
   constexpr uint64_t kMostRegions = 1 << 24;
-  if (!std::has_single_bit(*region) || *region < 512 || *size / *region > kMostRegions) {
+  if (!std::has_single_bit(*region) || *region < kSmallestRegion ||
+      *size / *region > kMostRegions) {
     return std::nullopt;
   }
   return IntentHeader{.state = static_cast<IntentHeader::State>(state - kStates.begin()),
@@ -82,7 +84,7 @@ uint64_t IntentRegionSize(uint64_t size, uint64_t granularity) {
   const uint64_t coarse = std::bit_ceil(std::max<uint64_t>(1, DivRoundUp(size, kFewest)));
   const uint64_t fine =
       std::max(kUsual, std::bit_ceil(std::max<uint64_t>(1, DivRoundUp(size, kMost))));
-  return std::max(granularity, std::min(coarse, fine));
+  return std::max({kSmallestRegion, granularity, std::min(coarse, fine)});
 }
 
 Status IntentFile::Make(RecordStore& store, const Disk& disk, std::string_view job,

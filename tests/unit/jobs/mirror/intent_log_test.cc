@@ -86,6 +86,8 @@ class IntentLogTest : public testing::Test {
 
 TEST(IntentRegionSize, IsCoarseForLargeDisksAndNeverBelowTheUnit) {
   EXPECT_EQ(IntentRegionSize(0, 65536), 65536u);
+  EXPECT_EQ(IntentRegionSize(0, 1), 512u) << "less is no region";
+  EXPECT_EQ(IntentRegionSize(4096, 1), 512u);
   EXPECT_EQ(IntentRegionSize(32 << 10, 512), 512u);
   EXPECT_EQ(IntentRegionSize(64 << 20, 65536), 1u << 20);
   EXPECT_EQ(IntentRegionSize(10ull << 30, 65536), 1u << 20);
