@@ -154,8 +154,12 @@ class Chainfs : public Contestant {
   }
 
   static std::string Arguments(const BenchJob& job) {
-    if (job.verb == "commit") return fmt::format("top={},base={}", job.top, job.base);
-    if (job.verb == "mirror") return fmt::format("target={},then=keep", job.target);
+    if (job.verb == "commit") {
+      return (job.moves ? "" : "top=" + job.top + ",") + "base=" + job.base;
+    }
+    if (job.verb == "mirror") {
+      return fmt::format("target={},then={}", job.target, job.moves ? "pivot" : "keep");
+    }
     if (job.verb == "backup") return fmt::format("target={}", job.target);
     return "";
   }

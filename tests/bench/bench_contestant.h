@@ -26,11 +26,14 @@ struct Programs {
 
 // What is done to the chain while it is shown.
 struct BenchJob {
-  std::string verb;    // stream (everything into the top), commit, mirror (and keep), backup
+  std::string verb;    // stream (everything into the top), commit, mirror, backup
   std::string top;     // of a commit: the image whose contents go down into `base`
   std::string base;    // of a commit
   std::string target;  // of a mirror or a backup: a qcow2 image to be made
   uint64_t size = 0;   // of the disk, for a target
+  // The disk goes on with the target of a mirror, which else is kept, or with the base of a commit,
+  // which then begins with the active layer.
+  bool moves = false;
 };
 
 class Contestant {

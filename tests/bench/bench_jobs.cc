@@ -15,12 +15,14 @@ constexpr uint64_t kDepth = 8;
 
 }  // namespace
 
-JobBench::JobBench(const Settings& settings, std::string verb, std::string dir, uint64_t run)
+JobBench::JobBench(const Settings& settings, std::string verb, std::string dir, uint64_t run,
+                   bool moves)
     : settings_(settings), dir_(std::move(dir)), chain_(dir_ + "/chain") {
   std::filesystem::create_directories(dir_);
   MakeChain(chain_, kDepth, settings.large, run);
   job_.verb = std::move(verb);
   job_.size = settings.large;
+  job_.moves = moves;
 }
 
 JobBench::~JobBench() {
@@ -36,7 +38,7 @@ double JobBench::moved() const {
 
 std::unique_ptr<Contestant> JobBench::Start(std::string_view name) {
   std::string chain = chain_;
-  if (job_.verb == "commit") {
+  if (job_.verb == "commit" || job_.moves) {
     chain = dir_ + "/copy";
     CopyDirectory(chain_, chain);
   }

@@ -15,8 +15,10 @@ namespace chainfs::bench {
 
 class JobBench {
  public:
-  // Makes the chain in `dir`, which should be empty; `run` as for MakeChain.
-  JobBench(const Settings& settings, std::string verb, std::string dir, uint64_t run);
+  // Makes the chain in `dir`, which should be empty; `run` as for MakeChain. `moves`: the disk
+  // moves by the job, to the target of a mirror or the base of a commit.
+  JobBench(const Settings& settings, std::string verb, std::string dir, uint64_t run,
+           bool moves = false);
   ~JobBench();
   JobBench(const JobBench&) = delete;
   JobBench& operator=(const JobBench&) = delete;

@@ -104,7 +104,8 @@ double FirstWrites(const std::string& file, int threads) {
   return static_cast<double>(clusters.size()) / seconds;
 }
 
-LatencyProbe::LatencyProbe(const std::string& file) : thread_([this, file] { Run(file); }) {}
+LatencyProbe::LatencyProbe(const std::string& file, Kind kind)
+    : kind_(kind), thread_([this, file] { Run(file); }) {}
 
 LatencyProbe::~LatencyProbe() { Stop(); }
 
@@ -114,26 +115,41 @@ void LatencyProbe::Stop() {
 }
 
 void LatencyProbe::Run(const std::string& file) {
-  const int fd = OpenDirect(file, O_RDONLY);
+  constexpr useconds_t kRestUs = 200;
+  const bool writes = kind_ == Kind::kWrites;
+  const int fd = OpenDirect(file, writes ? O_WRONLY : O_RDONLY);
   const uint64_t blocks = SizeOf(fd) / kBlock;
   const AlignedBlock block = NewBlock();
+  std::fill_n(block.get(), kBlock, std::byte{0x5a});
   Random random(3);
   while (!stop_) {
     const double start = Now();
     const auto offset = static_cast<off_t>(random.Below(blocks) * kBlock);
-    if (pread(fd, block.get(), kBlock, offset) != kBlock) Fail("cannot read " + file);
+    const ssize_t done =
+        writes ? pwrite(fd, block.get(), kBlock, offset) : pread(fd, block.get(), kBlock, offset);
+    if (done != kBlock) Fail((writes ? "cannot write to " : "cannot read ") + file);
     const double end = Now();
     samples_.push_back({.end = end, .seconds = end - start});
+    if (writes) usleep(kRestUs);
   }
   close(fd);
 }
 
-double LatencyProbe::P99(double from, double to) const {
+std::vector<double> LatencyProbe::Between(double from, double to) const {
   std::vector<double> seconds;
   for (const Sample& sample : samples_) {
     if (sample.end >= from && sample.end < to) seconds.push_back(sample.seconds);
   }
-  if (seconds.empty()) Fail("no read ended in the time that was to be measured");
+  if (seconds.empty()) Fail("nothing ended in the time that was to be measured");
+  return seconds;
+}
+
+double LatencyProbe::Longest(double from, double to) const {
+  return std::ranges::max(Between(from, to));
+}
+
+double LatencyProbe::P99(double from, double to) const {
+  std::vector<double> seconds = Between(from, to);
   const auto place = seconds.begin() + static_cast<ptrdiff_t>(seconds.size() * 99 / 100);
   std::nth_element(seconds.begin(), place, seconds.end());
   return *place;

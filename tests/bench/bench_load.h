@@ -29,16 +29,20 @@ void WarmPageCache(const std::string& file);
 // threads; writes a second. On an empty overlay every one of them is a first write.
 double FirstWrites(const std::string& file, int threads);
 
-// Reads 4 KiB at random places, O_DIRECT, one at a time, as a guest would, until destroyed.
+// Reads (or writes, with a little rest after each) 4 KiB at random places, O_DIRECT, one at a time,
+// as a guest would, until destroyed.
 class LatencyProbe {
  public:
-  explicit LatencyProbe(const std::string& file);
+  enum class Kind { kReads, kWrites };
+  explicit LatencyProbe(const std::string& file, Kind kind = Kind::kReads);
   ~LatencyProbe();
   LatencyProbe(const LatencyProbe&) = delete;
   LatencyProbe& operator=(const LatencyProbe&) = delete;
 
-  // Seconds that 99 of 100 reads did not exceed, of those that ended between two Now().
+  // Seconds that 99 of 100 did not exceed, of those that ended between two Now(); and that none
+  // exceeded.
   double P99(double from, double to) const;
+  double Longest(double from, double to) const;
   void Stop();
 
  private:
@@ -47,7 +51,9 @@ class LatencyProbe {
     double seconds;
   };
   void Run(const std::string& file);
+  std::vector<double> Between(double from, double to) const;
 
+  const Kind kind_;
   std::atomic<bool> stop_{false};
   std::vector<Sample> samples_;  // the thread's until Stop
   std::thread thread_;

@@ -26,10 +26,10 @@ struct Phase {
 
 const std::vector<Phase>& Phases() {
   static const std::vector<Phase> phases = {
-      {"io", RunIoRows},           {"depth", RunDepthRows},    {"first-write", RunFirstWriteRow},
-      {"stream", RunStreamRow},    {"commit", RunCommitRow},   {"mirror", RunMirrorRow},
-      {"backup", RunBackupRow},    {"stream-xfs", RunXfsRows}, {"latency", RunLatencyRows},
-      {"memory", RunAllocatedRow}, {"mount", RunMountRow}};
+      {"io", RunIoRows},        {"depth", RunDepthRows},     {"first-write", RunFirstWriteRow},
+      {"stream", RunStreamRow}, {"commit", RunCommitRow},    {"mirror", RunMirrorRow},
+      {"backup", RunBackupRow}, {"stream-xfs", RunXfsRows},  {"latency", RunLatencyRows},
+      {"pauses", RunPauseRows}, {"memory", RunAllocatedRow}, {"mount", RunMountRow}};
   return phases;
 }
 

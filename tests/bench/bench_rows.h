@@ -44,6 +44,7 @@ void RunMirrorRow(const Settings& settings, Report& report);      // "mirror"
 void RunBackupRow(const Settings& settings, Report& report);      // "backup"
 void RunXfsRows(const Settings& settings, Report& report);        // "stream-xfs"
 void RunLatencyRows(const Settings& settings, Report& report);    // "latency"
+void RunPauseRows(const Settings& settings, Report& report);      // "pauses"
 void RunAllocatedRow(const Settings& settings, Report& report);   // "memory"
 void RunMountRow(const Settings& settings, Report& report);       // "mount"
 
