@@ -76,6 +76,11 @@ inline void QemuIo(const std::string& path, const std::string& format,
                                                                              << result.Describe();
 }
 
+// By its extension, as chainfs takes it.
+inline std::string FormatOfImage(const std::string& path) {
+  return path.ends_with(".qcow2") ? "qcow2" : "raw";
+}
+
 // What QEMU says that the image contains, as a raw file.
 inline void Flatten(const std::string& image, const std::string& format, const std::string& out) {
   MustRun({"qemu-img", "convert", "-f", format, "-O", "raw", image, out});

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cerrno>
 #include <fstream>
+#include <semaphore>
 #include <span>
 #include <string>
 #include <thread>
@@ -48,6 +49,9 @@ class StampedWriter {
     EXPECT_TRUE(Eventually([&] { return error_ != 0; })) << "the disk goes on after " << count_;
     return Stop();
   }
+  // No operation is under way on return, and none begins before Go, from any thread.
+  void Hold() { turn_.acquire(); }
+  void Go() { turn_.release(); }
   // Operations done.
   uint64_t count() const { return count_; }
   // Waits until so many more are done (or it has failed).
@@ -60,7 +64,12 @@ class StampedWriter {
   static constexpr size_t kMostSectors = 40;
 
   void Loop() {
-    while (!stop_ && Step()) ++count_;
+    for (bool fine = true; fine && !stop_;) {
+      turn_.acquire();
+      fine = Step();
+      turn_.release();
+      if (fine) ++count_;
+    }
   }
 
   // False once the disk has failed.
@@ -130,6 +139,7 @@ class StampedWriter {
   SectorModel& model_;
   Random random_;
   OpenedFile file_;
+  std::binary_semaphore turn_{1};
   alignas(4096) char buffer_[kMostSectors * kStampSize] = {};
   std::atomic<bool> stop_ = false;
   std::atomic<int> error_ = 0;
@@ -138,15 +148,20 @@ class StampedWriter {
 };
 
 // A chain that a model knows: NAMES from base to active layer in `dir`, each with stamps of its own
-// here and there.
+// here and there. The first may be raw; it stands on `below` if that is given.
 inline void MakeStampedChain(const std::string& dir, const std::vector<std::string>& names,
-                             SectorModel& model, Random& random) {
+                             SectorModel& model, Random& random, std::string below = "") {
   constexpr uint64_t kPiece = 1024;  // sectors
   const TempDir making;
-  std::string below;
   for (const std::string& name : names) {
-    CreateQcow2(dir + "/" + name,
-                {.size = std::to_string(model.sectors() * kStampSize), .backing = below});
+    const std::string size = std::to_string(model.sectors() * kStampSize);
+    if (FormatOfImage(name) == "raw") {
+      MustRun({"qemu-img", "create", "-q", "-f", "raw", dir + "/" + name, size});
+    } else {
+      const std::string backing_format = FormatOfImage(below);
+      CreateQcow2(dir + "/" + name,
+                  {.size = size, .backing = below, .backing_format = backing_format});
+    }
     std::vector<std::string> commands;
     for (int i = 0; i < 6; ++i) {
       const uint64_t lba = random.Below(model.sectors() - kPiece);
@@ -159,7 +174,7 @@ inline void MakeStampedChain(const std::string& dir, const std::vector<std::stri
       commands.push_back("write -s " + piece + " " + std::to_string(lba * kStampSize) + " " +
                          std::to_string(data.size()));
     }
-    QemuIo(dir + "/" + name, "qcow2", commands);
+    QemuIo(dir + "/" + name, FormatOfImage(name), commands);
     below = name;
   }
 }
