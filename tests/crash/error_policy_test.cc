@@ -55,7 +55,9 @@ class ErrorPolicy : public testing::TestWithParam<Kind> {
     if (jobs_) jobs_->Shutdown();
     jobs_.reset();
     disk_.reset();
-    if (catalog_) EXPECT_TRUE(catalog_->Close());
+    if (catalog_) {
+      EXPECT_TRUE(catalog_->Close());
+    }
   }
 
   // Every third cluster, from the first for base, from the second for mid, from the third for vm.

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "tests/mount/control.h"
+#include "tests/mount/storage_daemon.h"
 #include "tests/support/qmp_client.h"
 
 namespace chainfs {
@@ -262,17 +263,8 @@ TEST_F(QmpScriptTest, IsAnsweredByBothDaemonsAlike) {
   Flatten(ours / "vm1.qcow2", "qcow2", other / "expected.raw");
   std::string their_text;
   {
-    // Somebody uses the disk, as a node without users would go when another is put on it.
-    Command rival(
-        {"qemu-storage-daemon", "--blockdev",
-         "driver=qcow2,node-name=vm1,file.driver=file,file.filename=" + (theirs / "vm1.qcow2"),
-         "--nbd-server", "addr.type=unix,addr.path=" + (other / "nbd.sock"), "--export",
-         "type=nbd,id=export,writable=on,node-name=vm1", "--chardev",
-         "socket,id=qmp,server=on,wait=off,path=" + (other / "theirs.sock"), "--monitor",
-         "chardev=qmp"});
-    their_text = RunScript(other / "theirs.sock", theirs.path());
-    rival.Signal(SIGTERM);
-    rival.Wait();
+    const StorageDaemon rival(theirs.path(), {"vm1"}, other.path());
+    their_text = RunScript(rival.socket(), theirs.path());
   }
   Daemon daemon({ours.path()}, {"-o", "qmp=" + (other / "ours.sock")});
   ASSERT_TRUE(daemon.serving()) << daemon.Log();
