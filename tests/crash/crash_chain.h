@@ -325,11 +325,12 @@ inline std::string ChangedFlat(Directory& root, const std::map<std::string, Byte
   return "";
 }
 
-// The active layer of the chain vm, by its record as it is written; without one, `origin`.
+// The active layer of the chain that began at `origin`, by its record as it is written.
 inline std::string ActiveByHand(const std::shared_ptr<MemHost>& host,
                                 const std::string& origin = "vm.qcow2") {
-  if (!host->Exists(".chainfs/chain-vm")) return origin;
-  const std::vector<std::byte> bytes = host->Contents(".chainfs/chain-vm");
+  const std::string record = ".chainfs/chain-" + StemOfLayer(origin);
+  if (!host->Exists(record)) return origin;
+  const std::vector<std::byte> bytes = host->Contents(record);
   const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   const std::string key = "\"active\": \"";
   const size_t at = text.find(key);

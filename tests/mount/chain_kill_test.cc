@@ -42,10 +42,8 @@ class ChainKillTest : public KillFixture {
     const std::string vm = Active("vm");
     const std::string two = Active("two");
     attempt.what = "snapshot of two disks";
-    attempt.command = [this] {
-      two_before_ = LayersOfTwo();
-      return Order(root(), "snapshot", "disks=vm;two,cluster_size=4k");
-    };
+    two_before_ = LayersOfTwo();
+    attempt.command = [this] { return Order(root(), "snapshot", "disks=vm;two,cluster_size=4k"); };
     attempt.left = [this, vm, two](bool accepted) {
       moved_ = Moved("vm", vm);
       EXPECT_EQ(moved_, Moved("two", two)) << "all or none";
