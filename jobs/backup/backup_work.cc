@@ -15,7 +15,6 @@
 namespace chainfs::jobs {
 namespace {
 
-constexpr uint64_t kBackupChunk = 1 << 20;
 // Whoever is built on the point is looked for that seldom, in askings whether the end may come.
 constexpr int kAskingsBetweenLooks = 10;
 
@@ -148,7 +147,7 @@ uint64_t BackupWork::unit() const {
   return plan_.target ? std::max<uint64_t>(uint64_t{1} << plan_.target->cluster_bits, 4096) : 65536;
 }
 
-uint64_t BackupWork::chunk_size() const { return std::max(kBackupChunk, unit()); }
+uint64_t BackupWork::chunk_size() const { return std::max(kLargestCopy, unit()); }
 
 JobFacts BackupWork::Facts() const {
   JobFacts facts;

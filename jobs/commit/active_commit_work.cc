@@ -4,13 +4,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "jobs/copy/range_copier.h"
+
 namespace chainfs::jobs {
-namespace {
-
-constexpr uint64_t kActiveCommitChunk = 1 << 20;
-
-}  // namespace
-
 ActiveCommitWork::ActiveCommitWork(Catalog& catalog, DiskPtr disk, const std::string& id,
                                    CommitPlan plan, MergedFate fate, bool holds)
     : catalog_(catalog),
@@ -40,9 +36,7 @@ Status ActiveCommitWork::Begin() {
   return merge_->Begin();
 }
 
-uint64_t ActiveCommitWork::chunk_size() const {
-  return std::max(kActiveCommitChunk, merge_->unit());
-}
+uint64_t ActiveCommitWork::chunk_size() const { return std::max(kLargestCopy, merge_->unit()); }
 
 Status ActiveCommitWork::Complete(const verbs::Arguments& arguments) {
   const std::string then = arguments.Text("then").value_or("pivot");

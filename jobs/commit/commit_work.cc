@@ -7,14 +7,9 @@
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "jobs/copy/range_copier.h"
 
 namespace chainfs::jobs {
-namespace {
-
-constexpr uint64_t kCommitChunk = 1 << 20;
-
-}  // namespace
-
 CommitWork::CommitWork(Catalog& catalog, DiskPtr disk, const std::string& id, CommitPlan plan,
                        CommitChoices choices)
     : catalog_(catalog),
@@ -69,7 +64,7 @@ Status CommitWork::Begin() {
   return copier_.EnlargeBase(plan_.top->image->virtual_size());
 }
 
-uint64_t CommitWork::chunk_size() const { return std::max(kCommitChunk, unit()); }
+uint64_t CommitWork::chunk_size() const { return std::max(kLargestCopy, unit()); }
 
 ChunkResult CommitWork::Process(uint64_t offset, uint64_t length) {
   marks_.BaseIsWritten();

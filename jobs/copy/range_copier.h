@@ -25,6 +25,10 @@
 
 namespace chainfs::jobs {
 
+// A chunk for those who copy by it: a host that shares data takes about as long for one MiB as for
+// four, if they lie together. Where data is copied, the queue of chunks makes them smaller.
+constexpr uint64_t kLargestCopy = 4 << 20;
+
 class RangeCopier {
  public:
   // Both outlive the copier.

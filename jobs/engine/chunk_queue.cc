@@ -11,11 +11,16 @@ namespace {
 // A chunk in flight is what a pause waits for: half of the 100 ms within which it must take effect.
 constexpr std::chrono::milliseconds kSlowChunk{50};
 constexpr std::chrono::milliseconds kQuickChunk{10};
+// Until it is known how fast the storage is.
+constexpr uint64_t kFirstChunk = 1 << 20;
 
 }  // namespace
 
 ChunkQueue::ChunkQueue(WorkSource& source, uint64_t unit, uint64_t largest)
-    : source_(&source), unit_(unit), largest_(std::max(largest, unit)), chunk_size_(largest_) {}
+    : source_(&source),
+      unit_(unit),
+      largest_(std::max(largest, unit)),
+      chunk_size_(std::max(unit, RoundDown(std::min(kFirstChunk, largest_), unit))) {}
 
 bool ChunkQueue::WorkLeft() const {
   return !again_.empty() || (source_ != nullptr && source_->left() > 0);

@@ -7,7 +7,9 @@ namespace chainfs::jobs {
 
 std::optional<ChunkRange> CursorSource::Take(uint64_t most) {
   if (next_ == length_) return std::nullopt;
-  const ChunkRange chunk{next_, std::min(most, length_ - next_)};
+  // Ends at multiples, so that a run of data is not cut in two.
+  const uint64_t end = std::min(length_, next_ - next_ % most + most);
+  const ChunkRange chunk{next_, end - next_};
   next_ += chunk.length;
   return chunk;
 }

@@ -7,14 +7,9 @@
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "jobs/copy/range_copier.h"
 
 namespace chainfs::jobs {
-namespace {
-
-constexpr uint64_t kCopyChunk = 1 << 20;
-
-}  // namespace
-
 StreamWork::StreamWork(Catalog& catalog, DiskPtr disk, StreamPlan plan, RemoveLayers remove)
     : catalog_(catalog),
       disk_(std::move(disk)),
@@ -55,7 +50,7 @@ Status StreamWork::Prepare() {
 
 void StreamWork::Release() { lease_.reset(); }
 
-uint64_t StreamWork::chunk_size() const { return std::max(kCopyChunk, cluster_size_); }
+uint64_t StreamWork::chunk_size() const { return std::max(kLargestCopy, cluster_size_); }
 
 ChunkResult StreamWork::Process(uint64_t offset, uint64_t length) {
   if (!copier_) return 0;

@@ -55,10 +55,26 @@ TEST(ChunkQueue, ChunksFitTheStorage) {
   EXPECT_EQ(take(60ms), 1u);
   EXPECT_EQ(take(30ms), 1u);
   EXPECT_EQ(take(1ms), 1u);
+  // Each ends at a multiple of its size, so these are the halves of larger ones.
+  EXPECT_EQ(take(1ms), 1u);
   EXPECT_EQ(take(1ms), 2u);
   EXPECT_EQ(take(1ms), 4u);
   EXPECT_EQ(take(1ms), 8u);
-  EXPECT_EQ(take(1ms), 8u);
+}
+
+TEST(ChunkQueue, TheFirstChunkIsSmall) {
+  CursorSource source(64 << 20);
+  ChunkQueue queue(source, 64 << 10, 4 << 20);
+  std::vector<uint64_t> lengths;
+  for (int i = 0; i < 5; ++i) {
+    const auto chunk = queue.Take(kNow);
+    ASSERT_TRUE(chunk);
+    lengths.push_back(chunk->length);
+    queue.Done(*chunk, chunk->length, kNow, kNow + 1ms);
+  }
+  // What is quick gets larger, up to the largest, and ends at multiples of what it is then.
+  const std::vector<uint64_t> expected = {1 << 20, 1 << 20, 2 << 20, 4 << 20, 4 << 20};
+  EXPECT_EQ(lengths, expected);
 }
 
 TEST(ChunkQueue, UnderALimitChunksAreATenthOfASecond) {

@@ -25,6 +25,15 @@ TEST(CursorSource, WalksForwardOnce) {
   EXPECT_EQ(source.total(), 10u);
 }
 
+TEST(CursorSource, AChunkEndsAtAMultipleOfTheMost) {
+  CursorSource source(20);
+  EXPECT_EQ(source.Take(2), (ChunkRange{0, 2}));
+  EXPECT_EQ(source.Take(8), (ChunkRange{2, 6}));
+  EXPECT_EQ(source.Take(6), (ChunkRange{8, 4}));
+  EXPECT_EQ(source.Take(8), (ChunkRange{12, 4}));
+  EXPECT_EQ(source.Take(8), (ChunkRange{16, 4}));
+}
+
 TEST(DirtySet, IsCleanWhereNothingIsMarkedOrTaken) {
   DirtySet set(1000, 64);
   EXPECT_TRUE(set.IsClean(0, 5000));
