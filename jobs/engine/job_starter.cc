@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "blocklayer/base/sync_point.h"
@@ -59,6 +60,30 @@ Result<DiskPtr> JobStarter::FindDisk(const std::string& name) const {
   DiskPtr disk = catalog_.Find(name);
   if (disk) return disk;
   return Fail(ErrorKind::kNotFound, EscapeText(fmt::format("there is no disk {}", name)));
+}
+
+// Its chain may be there under another name: records name layers by their paths.
+Result<DiskPtr> JobStarter::DiskOf(const JobRecord& record) const {
+  Result<DiskPtr> found = FindDisk(record.disk);
+  if (found) return found;
+  const auto is_named = [&](const LayerPtr& layer) {
+    return std::ranges::any_of(record.command.items(),
+                               [&](const auto& item) { return item.second == layer->path; });
+  };
+  // The own disks of its lower layers show a part of it only.
+  DiskPtr whole;
+  for (const DiskPtr& disk : catalog_.Disks()) {
+    if (whole != nullptr && disk->chain()->depth() <= whole->chain()->depth()) continue;
+    if (std::ranges::any_of(disk->chain()->AllLayers(), is_named)) whole = disk;
+  }
+  std::string way_on = "mount its image by that name again";
+  if (whole != nullptr) {
+    way_on = fmt::format("its layers are in the chain of {}: mount that as {}={}", whole->name(),
+                         record.disk, whole->chain()->active->path);
+  }
+  return Fail(ErrorKind::kNotFound,
+              EscapeText(fmt::format("there is no disk {}; {}, and the job goes on, or cancel it",
+                                     record.disk, way_on)));
 }
 
 Result<const JobType*> JobStarter::TypeOf(const std::string& name) const {
@@ -175,7 +200,7 @@ Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& fo
   // These were for whoever gave the command. It was accepted, and its own work has moved the chain.
   options.generation.reset();
   options.dry_run = false;
-  CHAINFS_ASSIGN(const DiskPtr disk, FindDisk(record.disk));
+  CHAINFS_ASSIGN(const DiskPtr disk, DiskOf(record));
   const JobCommand command{.type = record.type,
                            .disk = disk,
                            .arguments = record.command,

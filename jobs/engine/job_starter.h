@@ -51,6 +51,8 @@ class JobStarter {
   };
   // kNotFound when no disk is shown by that name.
   Result<DiskPtr> FindDisk(const std::string& name) const;
+  // That of a record; the error says how to have the job go on.
+  Result<DiskPtr> DiskOf(const JobRecord& record) const;
   Result<const JobType*> TypeOf(const std::string& name) const;
   // Plans, reserves what the plan names, and makes sure that the chain was still the same when the
   // reservation began to protect it.
