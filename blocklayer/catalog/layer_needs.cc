@@ -61,7 +61,14 @@ std::string LayerNeeds::BecauseOfEntry(const CatalogEntry& entry, const FileId& 
   const std::vector<std::string>& kept = entry.candidate.keeps;
   const bool needs = Needs(chain, id, sight) ||
                      (entry.disk == nullptr && std::ranges::find(kept, path) != kept.end());
-  return needs ? fmt::format("{} is built on it", entry.name) : "";
+  if (!needs) return {};
+  std::string why = fmt::format("{} is built on it", entry.name);
+  const LeftOutMarks::Mark* const mark = marks_.Of(entry);
+  if (mark == nullptr || mark->contents.kind != MarkKind::kMerged || mark->lost) return why;
+  return why + fmt::format(
+                   " (merged into {} and left out, see chainctl layers: delete {} if it is "
+                   "not wanted; delete=yes with a stream does so)",
+                   FileNameOf(mark->contents.into), mark->contents.path);
 }
 
 std::string LayerNeeds::BecauseOfGhost(const Disk& ghost, const FileId& id, const Sight& sight) {

@@ -17,6 +17,7 @@
 
 #include "blocklayer/catalog/chain_set.h"
 #include "blocklayer/catalog/hidden_users.h"
+#include "blocklayer/catalog/left_out_marks.h"
 #include "blocklayer/catalog/record_store.h"
 
 namespace chainfs {
@@ -34,8 +35,13 @@ class LayerNeeds {
 
   // The references outlive this.
   LayerNeeds(Roots& roots, Sources& sources, RecordStore& records, ChainSet& chains,
-             HiddenUsers& hidden)
-      : roots_(roots), sources_(sources), records_(records), chains_(chains), hidden_(hidden) {}
+             HiddenUsers& hidden, const LeftOutMarks& marks)
+      : roots_(roots),
+        sources_(sources),
+        records_(records),
+        chains_(chains),
+        hidden_(hidden),
+        marks_(marks) {}
 
   // Why somebody needs the file; empty when nobody does.
   std::string Because(const FileId& id, const std::string& path, const Sight& sight);
@@ -61,6 +67,7 @@ class LayerNeeds {
   RecordStore& records_;
   ChainSet& chains_;
   HiddenUsers& hidden_;
+  const LeftOutMarks& marks_;
 };
 
 }  // namespace chainfs
