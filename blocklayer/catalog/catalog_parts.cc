@@ -28,6 +28,7 @@ CatalogParts::CatalogParts(CatalogOptions given, ShownLists& lists, std::functio
       chains(events),
       hidden(sources, chains, pauses, OpenersOf(roots, pool, options)),
       marks(roots, sources, options.read_only),
+      spoilt(marks),
       roles(chains, hidden, marks, pool, events, options.read_only),
       publisher(chains, hidden, records, events, lists, options.read_only),
       matcher(roots, sources, chains, marks),

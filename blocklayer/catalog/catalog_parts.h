@@ -25,6 +25,7 @@
 #include "blocklayer/catalog/reverter.h"
 #include "blocklayer/catalog/scanner.h"
 #include "blocklayer/catalog/snapshotter.h"
+#include "blocklayer/catalog/spoilt_layers.h"
 #include "blocklayer/catalog/target_images.h"
 
 namespace chainfs {
@@ -51,6 +52,7 @@ struct CatalogParts {
   ChainSet chains GUARDED_BY(mu);
   HiddenUsers hidden GUARDED_BY(mu);
   LeftOutMarks marks GUARDED_BY(mu);
+  SpoiltLayers spoilt GUARDED_BY(mu);
   LayerRoles roles GUARDED_BY(mu);
   ListPublisher publisher GUARDED_BY(mu);
   CandidateMatcher matcher GUARDED_BY(mu);

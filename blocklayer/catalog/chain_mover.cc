@@ -221,10 +221,13 @@ LeftOutLayers ChainMover::Finish(CatalogEntry& entry, const MovePlan& plan,
   Status finished;
   if (request.target != nullptr) {
     (void)marks_.Remove(to->id);
-    finished = marks_.AddLike(
-        source,
-        {.path = {}, .inode = 0, .into = to->path, .kind = MarkKind::kMerged, .job = request.job},
-        {plan.before});
+    finished = marks_.AddOne(source,
+                             {.path = plan.before->path,
+                              .inode = plan.before->id.inode,
+                              .into = to->path,
+                              .kind = MarkKind::kMerged,
+                              .job = request.job},
+                             plan.before->id);
   } else {
     finished = dropped_.Mark(source, to->id, record);
     if (finished) {

@@ -30,20 +30,39 @@ Result<std::vector<std::string>> ChainMoves::UsersOf(const DiskPtr& disk, const 
   return users;
 }
 
-Status ChainMoves::MarkChanging(const Disk& disk, const Layers& layers, const Layer& whole,
-                                const std::string& job) {
+Result<ChainMoves::TakeBack> ChainMoves::MarkChanging(const Disk& disk, const Layers& layers,
+                                                      const Layer& whole, const std::string& job) {
   CHAINFS_ASSIGN(const size_t source, parts_.records.WritableSourceOf(disk));
-  Status marked = [&]() -> Status {
+  Result<LeftOutMarks::Before> before = [&]() -> Result<LeftOutMarks::Before> {
     const Turn turn(parts_.mu);
-    CHAINFS_TRY(parts_.marks.AddLike(
-        source,
-        {.path = {}, .inode = 0, .into = whole.path, .kind = MarkKind::kChanging, .job = job},
-        layers));
+    CHAINFS_ASSIGN(LeftOutMarks::Before replaced,
+                   parts_.spoilt.Mark(source, disk.chain()->AllLayers(), layers, whole, job));
+    parts_.scanner.UpdateRoles();
+    return replaced;
+  }();
+  parts_.events.Deliver();
+  if (!before) return std::unexpected(std::move(before).error());
+  return [&parts = parts_, before = *std::move(before)]() -> Status {
+    Status back = [&]() -> Status {
+      const Turn turn(parts.mu);
+      Status put_back = parts.marks.PutBack(before);
+      parts.scanner.UpdateRoles();
+      return put_back;
+    }();
+    parts.events.Deliver();
+    return back;
+  };
+}
+
+Status ChainMoves::EndedWell(const Disk& disk, const Layer& layer, const Layer& whole) {
+  Status ended = [&]() -> Status {
+    const Turn turn(parts_.mu);
+    CHAINFS_TRY(parts_.spoilt.EndedWell(disk.chain()->AllLayers(), layer, whole));
     parts_.scanner.UpdateRoles();
     return {};
   }();
   parts_.events.Deliver();
-  return marked;
+  return ended;
 }
 
 bool ChainMoves::Changing(const Layer& layer) {

@@ -76,12 +76,17 @@ class ChainMoves {
                                            const Layer& whole, const std::string& job);
 
   // Before the first of them changes: `layers`, top first, show a mixture from now on, until
-  // UnmarkChanging or Catalog::MarkLeftOut (after which they have changed for good and are not
-  // shown). Only what contains `whole` is shown as a disk meanwhile, beside their own disks, which
-  // say so. Durable on return.
-  Status MarkChanging(const Disk& disk, const Layers& layers, const Layer& whole,
-                      const std::string& job);
-  // They are what they show again. Durable on return.
+  // EndedWell, UnmarkChanging or Catalog::MarkLeftOut (after which they have changed for good and
+  // are not shown). Only what contains `whole`, or what an earlier job that did not finish has left
+  // whole (spoilt_layers.h), is shown as a disk meanwhile, beside their own disks, which say so.
+  // Durable on return, like what it returns: the way back, for who has written nothing after all.
+  using TakeBack = std::function<Status()>;
+  Result<TakeBack> MarkChanging(const Disk& disk, const Layers& layers, const Layer& whole,
+                                const std::string& job);
+  // `layer` of the disk has durably got all from `whole` down to it: not marked any more, unless an
+  // earlier job that did not finish has spoilt it from above `whole`. Durable on return.
+  Status EndedWell(const Disk& disk, const Layer& layer, const Layer& whole);
+  // They are what they show again, whoever has changed them. Durable on return.
   Status UnmarkChanging(const Layers& layers);
   // Whether it is marked as changing.
   bool Changing(const Layer& layer);

@@ -23,6 +23,8 @@ Status DroppedLayers::RemoveOne(const ChainRecord::Dropped& dropped, const Chain
                    FormatRegistry::BuiltIn().PeekUnnamed(*file));
     if (!header.peek.backing) return {};
   }
+  // A chain goes back to nothing that was whole only with this on top of it.
+  CHAINFS_TRY(marks_.WholeFrom(dropped.path, record.active));
   CHAINFS_TRY(location.directory->RemoveFile(location.name, *id));
   CHAINFS_TRY(location.directory->Sync());
   (void)marks_.Remove(*id);
@@ -43,6 +45,7 @@ Status DroppedLayers::Mark(size_t source, const FileId& active, ChainRecord& rec
                                .into = record.active,
                                .kind = MarkKind::kChanged},
                               *id));
+    CHAINFS_TRY(marks_.WholeFrom(stale.path, record.active));
     marks_.MergedFurther(stale.path, record.active);
   }
   record.stale.clear();

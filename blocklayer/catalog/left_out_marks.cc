@@ -94,9 +94,12 @@ Result<FileId> LeftOutMarks::At(const std::string& path) {
 }
 
 const LeftOutMarks::Mark* LeftOutMarks::Of(const CatalogEntry& entry) const {
-  // The user's own words, and those of a snapshot, go before a job's.
-  if (entry.candidate.named_by_user || !entry.candidate.record.empty()) return nullptr;
-  return Find(entry.id());
+  // The words of a snapshot go before a job's.
+  if (!entry.candidate.record.empty()) return nullptr;
+  const Mark* const mark = Find(entry.id());
+  // So do the user's own, but nothing makes a whole of a mixture.
+  const bool merged = mark != nullptr && mark->contents.kind == MarkKind::kMerged;
+  return merged && entry.candidate.named_by_user ? nullptr : mark;
 }
 
 const LeftOutMarks::Mark* LeftOutMarks::ShutOut(const CatalogEntry& entry) const {
@@ -119,8 +122,10 @@ const LeftOutMarks::Mark* LeftOutMarks::Uncovered(const std::vector<LayerFile>& 
   if (own != nullptr && own->contents.kind == MarkKind::kChanging) return nullptr;
   for (size_t i = 1; i < chain.size(); ++i) {
     const Mark* const mark = Find(chain[i].stat.id);
-    if (mark == nullptr || mark->contents.kind != MarkKind::kChanging || !mark->into) continue;
-    const auto covers = [&](const LayerFile& file) { return file.stat.id == *mark->into; };
+    if (mark == nullptr || mark->contents.kind != MarkKind::kChanging) continue;
+    const auto covers = [&](const LayerFile& file) {
+      return mark->into ? file.stat.id == *mark->into : file.location.path == mark->contents.into;
+    };
     if (std::none_of(chain.begin(), chain.begin() + static_cast<ptrdiff_t>(i), covers)) return mark;
   }
   return nullptr;
@@ -159,26 +164,31 @@ Status LeftOutMarks::Write(size_t source, LeftOut contents, const FileId& id, Be
   return written;
 }
 
-void LeftOutMarks::PutBack(const Before& before) {
+Status LeftOutMarks::PutBack(const Before& before) {
+  Status all;
   for (const auto& [id, mark] : before) {
-    if (!mark) {
-      (void)Remove(id);
-      continue;
+    Status one;
+    if (mark) {
+      RecordDirectory& store = sources_.records(mark->source);
+      one = store.Write(mark->record, FormatLeftOut(mark->contents, store.source_path()));
+      marks_.insert_or_assign(id, *mark);
+    } else {
+      one = Remove(id);
     }
-    RecordDirectory& store = sources_.records(mark->source);
-    (void)store.Write(mark->record, FormatLeftOut(mark->contents, store.source_path()));
-    marks_.insert_or_assign(id, *mark);
+    if (all) all = std::move(one);
   }
+  return all;
 }
 
 Status LeftOutMarks::AddOne(size_t source, LeftOut contents, const FileId& id) {
   Before before;
   Status written = Write(source, std::move(contents), id, before);
-  if (!written) PutBack(before);
+  if (!written) (void)PutBack(before);
   return written;
 }
 
-Status LeftOutMarks::AddLike(size_t source, const LeftOut& like, const Layers& layers) {
+Result<LeftOutMarks::Before> LeftOutMarks::AddLike(size_t source, const LeftOut& like,
+                                                   const Layers& layers) {
   Before before;
   for (const LayerPtr& layer : layers) {
     LeftOut contents = like;
@@ -187,10 +197,10 @@ Status LeftOutMarks::AddLike(size_t source, const LeftOut& like, const Layers& l
     Status written = Write(source, std::move(contents), layer->id, before);
     if (written) continue;
     // They stay where they are.
-    PutBack(before);
-    return written;
+    (void)PutBack(before);
+    return std::unexpected(std::move(written).error());
   }
-  return {};
+  return before;
 }
 
 Status LeftOutMarks::Add(size_t source, const Layer& top, const Layers& layers) {
@@ -206,26 +216,36 @@ Status LeftOutMarks::Add(size_t source, const Layer& top, const Layers& layers) 
                             .kind = changed ? MarkKind::kChanged : MarkKind::kMerged},
                            layer->id, before);
     if (written) continue;
-    PutBack(before);
+    (void)PutBack(before);
     return written;
   }
-  Status followed = FollowWhole(top, layers, before);
-  if (!followed) PutBack(before);
+  std::vector<std::string> paths;
+  for (const LayerPtr& layer : layers) paths.push_back(layer->path);
+  Status followed = FollowWhole(paths, top.path, before);
+  if (!followed) (void)PutBack(before);
   return followed;
 }
 
-Status LeftOutMarks::FollowWhole(const Layer& top, const Layers& layers, Before& before) {
+Status LeftOutMarks::FollowWhole(const std::vector<std::string>& from, const std::string& into,
+                                 Before& before) {
   std::vector<std::pair<FileId, Mark>> following;
   for (const auto& [id, mark] : marks_) {
-    if (mark.contents.kind != MarkKind::kChanging || id == top.id) continue;
-    if (std::ranges::find(layers, mark.contents.into, &Layer::path) == layers.end()) continue;
+    if (mark.contents.kind != MarkKind::kChanging || mark.contents.path == into) continue;
+    if (std::ranges::find(from, mark.contents.into) == from.end()) continue;
     following.emplace_back(id, mark);
   }
   for (auto& [id, mark] : following) {
-    mark.contents.into = top.path;
+    mark.contents.into = into;
     CHAINFS_TRY(Write(mark.source, mark.contents, id, before));
   }
   return {};
+}
+
+Status LeftOutMarks::WholeFrom(const std::string& from, const std::string& into) {
+  Before before;
+  Status followed = FollowWhole({from}, into, before);
+  if (!followed) (void)PutBack(before);
+  return followed;
 }
 
 Status LeftOutMarks::Remove(const FileId& id) {

@@ -54,23 +54,27 @@ class LeftOutMarks {
   // Marks the layers, which a job is about to leave out beneath `top`; all of them or none. One
   // that was marked as changing has changed. Durable on return, in the records of that source.
   Status Add(size_t source, const Layer& top, const Layers& layers);
-  // The same of marks of any kind: `like` says all but path and inode.
-  Status AddLike(size_t source, const LeftOut& like, const Layers& layers);
+  // What was there of files, for PutBack.
+  using Before = std::map<FileId, std::optional<Mark>>;
+  // The same of marks of any kind: `like` says all but path and inode. What was marked before.
+  Result<Before> AddLike(size_t source, const LeftOut& like, const Layers& layers);
   // The same of one file.
   Status AddOne(size_t source, LeftOut contents, const FileId& id);
   Status Remove(const FileId& id);
+  // As far as that goes; the first error.
+  Status PutBack(const Before& before);
+  // What has changed beneath `from` and is whole from there upwards is so from `into` upwards,
+  // which has taken it over. Durable on return.
+  Status WholeFrom(const std::string& from, const std::string& into);
   // What was merged into `from`, which has been merged itself, is in `into` now.
   void MergedFurther(const std::string& from, const std::string& into);
 
  private:
   // Which file of that name there is; kNotFound when there is none.
   Result<FileId> At(const std::string& path);
-  using Before = std::map<FileId, std::optional<Mark>>;
-  // What was whole from one of `layers` upwards is so from `top` on, which has taken them over.
-  Status FollowWhole(const Layer& top, const Layers& layers, Before& before);
-  // Durable; what was there of the file is in `before`, for PutBack.
+  Status FollowWhole(const std::vector<std::string>& from, const std::string& into, Before& before);
+  // Durable; what was there of the file is in `before`.
   Status Write(size_t source, LeftOut contents, const FileId& id, Before& before);
-  void PutBack(const Before& before);
   // What the records of one source say.
   void LoadFrom(size_t source, std::map<FileId, Mark>& marks);
 

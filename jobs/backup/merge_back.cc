@@ -55,9 +55,10 @@ Status MergeBack::Begin() {
   merge_.reset();
   const bool begun = catalog_.moves().Changing(*point_.frozen);
   CHAINFS_TRY(CloseToReaders());
-  Status marked = catalog_.moves().MarkChanging(*disk_, {point_.frozen}, *point_.overlay, id_);
+  const Result<ChainMoves::TakeBack> take_back =
+      catalog_.moves().MarkChanging(*disk_, {point_.frozen}, *point_.overlay, id_);
   // Nobody new comes from here on.
-  if (marked) marked = CheckNobodyElse();
+  Status marked = take_back ? CheckNobodyElse() : std::unexpected(take_back.error());
   if (marked) {
     Result<std::unique_ptr<MergeDown>> made = MergeDown::Make(catalog_, disk_, point_.frozen);
     if (made) marked = (*made)->Prepare();
@@ -67,9 +68,8 @@ Status MergeBack::Begin() {
   if (marked) return merge_->Begin();
   if (!begun) {
     // Nothing was written: it is the point still.
-    if (const Status cleared = catalog_.moves().UnmarkChanging({point_.frozen}); !cleared) {
-      spdlog::warn("{}: {}", point_.frozen->path, cleared.error().message);
-    }
+    const Status cleared = take_back ? (*take_back)() : Status();
+    if (!cleared) spdlog::warn("{}: {}", point_.frozen->path, cleared.error().message);
     if (const DiskPtr view = ViewOf(catalog_, point_)) view->access().OpenToReaders();
   }
   return marked;

@@ -25,9 +25,8 @@ Result<bool> CommitMarks::BaseHasAMark() const {
 }
 
 Status CommitMarks::Set() {
-  CHAINFS_ASSIGN(were_marked_, BaseHasAMark());
-  CHAINFS_TRY(catalog_.moves().MarkChanging(*disk_, plan_.Spoilt(), *plan_.top, id_));
-  set_ = true;
+  CHAINFS_ASSIGN(take_back_,
+                 catalog_.moves().MarkChanging(*disk_, plan_.Spoilt(), *plan_.top, id_));
   // Nobody new is let in from here on; somebody may have come since the plan was made.
   Status alone = CheckNobodyElse(catalog_, disk_, plan_, id_);
   if (!alone) GiveUp();
@@ -40,10 +39,12 @@ Status CommitMarks::Clear() {
   constexpr int kTries = 3;
   for (int i = 0; i < kTries; ++i) {
     if (i > 0) CHAINFS_TRY(catalog_.Rescan());
-    CHAINFS_TRY(catalog_.moves().UnmarkChanging({plan_.base}));
-    const Result<bool> left = BaseHasAMark();
-    if (!left || *left) continue;
-    set_ = false;
+    CHAINFS_TRY(catalog_.moves().EndedWell(*disk_, *plan_.base, *plan_.top));
+    if (!catalog_.moves().Changing(*plan_.base)) {
+      const Result<bool> left = BaseHasAMark();
+      if (!left || *left) continue;
+    }
+    take_back_ = nullptr;
     return {};
   }
   return Fail(ErrorKind::kIo, EscapeText(fmt::format(
@@ -53,10 +54,10 @@ Status CommitMarks::Clear() {
 }
 
 void CommitMarks::GiveUp() {
-  if (!std::exchange(set_, false)) return;
+  const ChainMoves::TakeBack take_back = std::exchange(take_back_, nullptr);
+  if (!take_back) return;
   if (written_.load(std::memory_order_relaxed)) return TellChanged();
-  if (were_marked_) return;
-  const Status cleared = catalog_.moves().UnmarkChanging(plan_.Spoilt());
+  const Status cleared = take_back();
   // They stay read-only, which does no harm.
   if (!cleared) spdlog::warn("{}: {}", plan_.base->path, cleared.error().message);
 }

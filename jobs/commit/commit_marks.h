@@ -20,17 +20,19 @@ class CommitMarks {
       : catalog_(catalog), disk_(disk), plan_(plan), id_(std::move(id)) {}
 
   const std::string& id() const { return id_; }
-  // kBusy when somebody has come to be built on one of the layers; nothing is marked then, unless
-  // an earlier daemon did.
+  // kBusy when somebody has come to be built on one of the layers; the marks are then what they
+  // were.
   Status Set();
   // From here on base may show something else than it did.
   void BaseIsWritten() { written_.store(true, std::memory_order_relaxed); }
   // Before top is marked as left out: once nobody leads through it, base may be written again, and
   // then top shows something else, too. So it must not count as built on base.
   Status MarkTop() {
-    return catalog_.moves().MarkChanging(*disk_, {plan_.top}, plan_.whole(), id_);
+    CHAINFS_TRY(catalog_.moves().MarkChanging(*disk_, {plan_.top}, plan_.whole(), id_));
+    return {};
   }
-  // Base has everything, durably.
+  // Base has everything, durably. The mark of an earlier commit that did not finish, from a higher
+  // top than this one, stays.
   Status Clear();
   // The job ends without that: layers that nobody has written are what they were. Does nothing when
   // Set was not called.
@@ -45,8 +47,7 @@ class CommitMarks {
   const DiskPtr& disk_;
   const CommitPlan& plan_;
   const std::string id_;
-  bool set_ = false;
-  bool were_marked_ = false;  // by a job that did not finish
+  ChainMoves::TakeBack take_back_;  // from Set until Clear or GiveUp
   std::atomic<bool> written_ = false;
 };
 

@@ -96,8 +96,8 @@ Result<JobPlan> PlanCommitJob(Catalog& catalog, const JobCommand& command) {
               .work = {},
               .estimate = {}};
   if (plan.nothing_to_do()) {
-    job.work = [&catalog, base = plan.base](const std::string& /*id*/) {
-      return std::make_unique<FinishedCommit>(catalog, base);
+    job.work = [&catalog, disk, base = plan.base](const std::string& /*id*/) {
+      return std::make_unique<FinishedCommit>(catalog, disk, base);
     };
     return job;
   }
