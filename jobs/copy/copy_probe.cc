@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/copy/copy_probe.h"
 
-#include <fmt/format.h>
+#include <fcntl.h>
 #include <sys/statvfs.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <utility>
 
 #include "blocklayer/catalog/roots.h"
-#include "blocklayer/io/posix.h"
+#include "blocklayer/io/posix_file.h"
 
 namespace chainfs::jobs {
 namespace {
@@ -21,20 +19,16 @@ constexpr uint64_t kSampledAtOnce = 16 << 20;  // of one range
 constexpr uint64_t kSampleStep = 1 << 20;
 constexpr std::chrono::milliseconds kLongestSampling{500};
 
-// Null where it cannot be made, or would take more than a tenth of what is free.
+// It never has a name, so nothing of it is left, however this ends. Null where it cannot be made,
+// or would take more than a tenth of what is free.
 std::unique_ptr<File> MakeScratch(const std::optional<std::string>& path) {
-  static std::atomic<uint64_t> made = 0;
   if (!path) return nullptr;
   struct statvfs host = {};
   if (::statvfs(path->c_str(), &host) != 0) return nullptr;
   if (uint64_t{host.f_bavail} * host.f_frsize < 10 * kMostSampled) return nullptr;
-  Result<std::unique_ptr<Directory>> directory = OpenPosixDirectory(*path);
-  if (!directory) return nullptr;
-  const std::string name = fmt::format(".chainfs-probe-{}-{}", ::getpid(), ++made);
-  Result<std::unique_ptr<File>> file = (*directory)->Create(name, 0600);
-  if (!file) return nullptr;
-  if (!(*directory)->Remove(name)) return nullptr;
-  return *std::move(file);
+  UniqueFd file(::open(path->c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  if (!file.valid()) return nullptr;
+  return std::make_unique<PosixFile>(*path, std::move(file), true, true);
 }
 
 }  // namespace

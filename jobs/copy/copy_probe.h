@@ -5,7 +5,8 @@
 // is or would be, by the same means and as many at once as the job would. What that took is the
 // measure.
 //
-// It writes at most 64 MiB, and nothing where there is little room.
+// It writes at most 64 MiB, and nothing where there is little room, or the host has no files
+// without a name.
 //
 // Threads: Estimate from several at once; Finish once, after them; Facts any.
 #pragma once
