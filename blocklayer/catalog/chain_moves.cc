@@ -65,9 +65,10 @@ Status ChainMoves::EndedWell(const Disk& disk, const Layer& layer, const Layer& 
   return ended;
 }
 
-bool ChainMoves::Changing(const Layer& layer) {
+Result<bool> ChainMoves::Changing(const Layer& layer) {
   const Turn turn(parts_.mu);
   const LeftOutMarks::Mark* const mark = parts_.marks.Find(layer.id);
+  if (mark != nullptr && !mark->unread.empty()) return Fail(ErrorKind::kIo, mark->unread);
   return mark != nullptr && mark->contents.kind == MarkKind::kChanging;
 }
 
@@ -77,6 +78,7 @@ Status ChainMoves::UnmarkChanging(const Layers& layers) {
     for (const LayerPtr& layer : layers) {
       const LeftOutMarks::Mark* const mark = parts_.marks.Find(layer->id);
       if (mark == nullptr || mark->contents.kind != MarkKind::kChanging) continue;
+      if (!mark->unread.empty()) return Fail(ErrorKind::kIo, mark->unread);
       CHAINFS_TRY(parts_.marks.Remove(layer->id));
     }
     parts_.scanner.UpdateRoles();

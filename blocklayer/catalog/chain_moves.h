@@ -88,8 +88,8 @@ class ChainMoves {
   Status EndedWell(const Disk& disk, const Layer& layer, const Layer& whole);
   // They are what they show again, whoever has changed them. Durable on return.
   Status UnmarkChanging(const Layers& layers);
-  // Whether it is marked as changing.
-  bool Changing(const Layer& layer);
+  // Whether it is marked as changing; an error where that cannot be told.
+  Result<bool> Changing(const Layer& layer);
   // What the own disks of the layers show has changed: nobody is to keep what they showed.
   void TellChanged(const Layers& layers);
 

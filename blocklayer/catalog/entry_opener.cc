@@ -41,7 +41,14 @@ bool EntryOpener::IsWorthOpening(CatalogEntry& entry) {
 
 Status EntryOpener::CheckOpenable(const CatalogEntry& entry, const LayerUsers& written) const {
   CHAINFS_TRY(CheckChainName(entry.name));
-  if (const LeftOutMarks::Mark* const mark = marks_.Uncovered(entry.walked.files)) {
+  const LeftOutMarks::Mark* const mark = marks_.Uncovered(entry.walked.files);
+  if (mark != nullptr && !mark->unread.empty()) {
+    return Fail(ErrorKind::kIo,
+                EscapeText(fmt::format("{}: whether a job changes {}, which it is built on, is "
+                                       "unknown: {}",
+                                       entry.candidate.path, mark->contents.path, mark->unread)));
+  }
+  if (mark != nullptr) {
     return Fail(ErrorKind::kBusy,
                 EscapeText(fmt::format("{}: {} writes to {}, which it is built on, or has not "
                                        "finished doing so; only {} and what is built on it are "
@@ -94,6 +101,7 @@ void EntryOpener::Open(CatalogEntry& entry, ChainOpener& opener, const LayerUser
   }
   if (Status openable = CheckOpenable(entry, written); !openable) {
     entry.error = std::move(openable).error();
+    LookFailed(entry);
     return;
   }
   Result<Layers> layers = OpenLayers(entry, opener, backed, before);

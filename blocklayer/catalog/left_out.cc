@@ -24,6 +24,18 @@ std::string LeftOutName(const LeftOut& mark) {
   return fmt::format("{}{}-{}", kLeftOutPrefix, name.substr(0, kMaxNameInFileName), mark.inode);
 }
 
+std::optional<FileInName> FileOfLeftOutName(std::string_view record) {
+  const size_t dash = record.rfind('-');
+  if (!record.starts_with(kLeftOutPrefix) || dash < kLeftOutPrefix.size()) return std::nullopt;
+  FileInName file;
+  file.name = record.substr(kLeftOutPrefix.size(), dash - kLeftOutPrefix.size());
+  const std::string_view digits = record.substr(dash + 1);
+  const auto [end, error] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), file.inode);
+  const bool whole = error == std::errc() && end == digits.data() + digits.size();
+  return whole && file.inode != 0 ? std::optional(file) : std::nullopt;
+}
+
 // The record of a chain that consists of this file, with some keys more.
 std::string FormatLeftOut(const LeftOut& mark, std::string_view source) {
   const ChainRecord record{.name = "merged",

@@ -17,6 +17,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -44,5 +45,12 @@ std::string FormatLeftOut(const LeftOut& mark, std::string_view source);
 Result<LeftOut> ParseLeftOut(std::string_view text, std::string_view source);
 // The file name of a mark.
 std::string LeftOutName(const LeftOut& mark);
+
+// What such a file name tells of the marked file.
+struct FileInName {
+  std::string name;  // the beginning of it, where it is long
+  uint64_t inode = 0;
+};
+std::optional<FileInName> FileOfLeftOutName(std::string_view record);
 
 }  // namespace chainfs

@@ -7,11 +7,16 @@
 #include <utility>
 #include <vector>
 
+#include "blocklayer/base/backoff.h"
 #include "blocklayer/catalog/name_rules.h"
 
 namespace chainfs {
 
 std::string LeftOutMarks::Mark::Reason() const {
+  if (!unread.empty()) {
+    return fmt::format("read-only: whether a job has left it out or changes it is unknown: {}",
+                       unread);
+  }
   switch (contents.kind) {
     case MarkKind::kMerged:
       if (contents.job.empty()) break;
@@ -43,49 +48,88 @@ std::string LeftOutMarks::Mark::Reason() const {
       contents.into);
 }
 
-void LeftOutMarks::Load() {
-  std::map<FileId, Mark> marks;
+Status LeftOutMarks::Load() {
+  Marks marks;
   std::set<const RecordDirectory*> done;
   for (size_t i = 0; i < sources_.size(); ++i) {
-    if (done.insert(&sources_.records(i)).second) LoadFrom(i, marks);
+    if (done.insert(&sources_.records(i)).second) CHAINFS_TRY(LoadFrom(i, marks));
   }
-  marks_ = std::move(marks);
+  marks_ = std::move(marks.of_file);
+  unseen_ = std::move(marks.unseen);
+  return {};
 }
 
-void LeftOutMarks::LoadFrom(size_t source, std::map<FileId, Mark>& marks) {
+void LeftOutMarks::LoadUnread(size_t source, const std::string& record, const Error& error,
+                              Marks& marks) {
+  const RecordDirectory* const store = &sources_.records(source);
+  for (const auto& [id, mark] : marks_) {
+    if (&sources_.records(mark.source) != store || mark.record != record) continue;
+    marks.of_file.insert_or_assign(id, mark);
+    return;
+  }
+  const std::optional<FileInName> named = FileOfLeftOutName(record);
+  if (!named) return;
+  Mark mark{.source = source, .record = record, .contents = {}};
+  mark.contents.path = fmt::format("{}/{}", store->source_path(), named->name);
+  mark.contents.inode = named->inode;
+  mark.contents.kind = MarkKind::kChanging;
+  mark.unread = error.message;
+  const Result<FileId> id = At(mark.contents.path);
+  if (id && id->inode == named->inode) {
+    marks.of_file.insert_or_assign(*id, std::move(mark));
+  } else {
+    marks.unseen.insert_or_assign(named->inode, std::move(mark));
+  }
+}
+
+Status LeftOutMarks::LoadFrom(size_t source, Marks& marks) {
   RecordDirectory& store = sources_.records(source);
   const Result<std::vector<RecordDirectory::Found>> all = store.ReadAll(kLeftOutPrefix);
-  // Where the whole store is not trusted, no image of the source is shown; and what cannot be read
-  // just now is still so.
+  if (!all && !RecordDirectory::IsDistrusted(all.error())) {
+    return std::unexpected(WithContext(
+        all.error(), "which layers jobs have left out, or change, cannot be told just now"));
+  }
+  // Where the whole store is not trusted, no image of the source is shown.
   if (!all) {
     for (const auto& [id, mark] : marks_) {
-      if (&sources_.records(mark.source) == &store) marks.insert_or_assign(id, mark);
+      if (&sources_.records(mark.source) == &store) marks.of_file.insert_or_assign(id, mark);
     }
-    return;
+    return {};
   }
   for (const RecordDirectory::Found& found : *all) {
     const Result<LeftOut> mark = found.contents ? ParseLeftOut(*found.contents, store.source_path())
                                                 : std::unexpected(found.contents.error());
     const bool covered = mark && store.Covers(mark->path);
-    // What is not trusted does not count.
-    if (!mark || (!covered && !store.CheckTrustedWithPaths())) continue;
-    const Result<FileLocation> location = roots_.Find(mark->path);
-    if (!location) continue;
-    const Result<FileId> id = location->directory->WhereLeads(location->name);
-    if (id && id->inode == mark->inode) {
+    Status trusted = mark ? Status() : std::unexpected(mark.error());
+    if (mark && !covered) trusted = store.CheckTrustedWithPaths();
+    if (!trusted) {
+      // What is not trusted does not count.
+      if (RecordDirectory::IsDistrusted(trusted.error())) continue;
+      LoadUnread(source, found.name, trusted.error(), marks);
+      continue;
+    }
+    const Result<FileId> id = At(mark->path);
+    const bool same = id && id->inode == mark->inode;
+    if (same || (!id && IsPassing(id.error()))) {
       const Result<FileId> into = At(mark->into);
-      marks.insert_or_assign(*id, Mark{.source = source,
-                                       .record = found.name,
-                                       .contents = *mark,
-                                       .lost = mark->kind == MarkKind::kMerged && !into &&
-                                               into.error().kind == ErrorKind::kNotFound,
-                                       .into = into ? std::optional(*into) : std::nullopt});
+      Mark read{.source = source,
+                .record = found.name,
+                .contents = *mark,
+                .lost = mark->kind == MarkKind::kMerged && !into &&
+                        into.error().kind == ErrorKind::kNotFound,
+                .into = into ? std::optional(*into) : std::nullopt};
+      if (same) {
+        marks.of_file.insert_or_assign(*id, std::move(read));
+      } else {
+        marks.unseen.insert_or_assign(mark->inode, std::move(read));
+      }
       continue;
     }
     // The next file of that name is somebody's new image.
     const bool gone = id || id.error().kind == ErrorKind::kNotFound;
     if (gone && covered && !read_only_) (void)store.Remove(found.name);
   }
+  return {};
 }
 
 Result<FileId> LeftOutMarks::At(const std::string& path) {
@@ -133,7 +177,9 @@ const LeftOutMarks::Mark* LeftOutMarks::Uncovered(const std::vector<LayerFile>& 
 
 const LeftOutMarks::Mark* LeftOutMarks::Find(const FileId& id) const {
   const auto found = marks_.find(id);
-  return found == marks_.end() ? nullptr : &found->second;
+  if (found != marks_.end()) return &found->second;
+  const auto unseen = unseen_.find(id.inode);
+  return unseen == unseen_.end() ? nullptr : &unseen->second;
 }
 
 std::set<FileId> LeftOutMarks::Changed() const {
@@ -150,6 +196,7 @@ Status LeftOutMarks::Write(size_t source, LeftOut contents, const FileId& id, Be
   const bool must_count = contents.kind != MarkKind::kMerged && roots_.Contains(contents.path);
   if (must_count && !store.Covers(contents.path)) CHAINFS_TRY(store.CheckTrustedWithPaths());
   const Mark* const known = Find(id);
+  if (known != nullptr && !known->unread.empty()) return Fail(ErrorKind::kIo, known->unread);
   before.try_emplace(id, known == nullptr ? std::nullopt : std::optional(*known));
   const Result<FileId> into = At(contents.into);
   Mark mark{.source = source,
@@ -249,10 +296,10 @@ Status LeftOutMarks::WholeFrom(const std::string& from, const std::string& into)
 }
 
 Status LeftOutMarks::Remove(const FileId& id) {
-  const auto found = marks_.find(id);
-  if (found == marks_.end()) return {};
-  CHAINFS_TRY(sources_.records(found->second.source).Remove(found->second.record));
-  marks_.erase(found);
+  const Mark* const mark = Find(id);
+  if (mark == nullptr) return {};
+  CHAINFS_TRY(sources_.records(mark->source).Remove(mark->record));
+  if (marks_.erase(id) == 0) unseen_.erase(id.inode);
   return {};
 }
 

@@ -26,6 +26,9 @@ class LeftOutMarks {
     LeftOut contents;
     bool lost = false;                // what it was merged into is not there any more
     std::optional<FileId> into = {};  // contents.into, where that is there
+    // Why its record cannot be read; empty: it was. Until it can be, it counts as of a file that is
+    // changing, and nothing is known of where it is whole.
+    std::string unread = {};
 
     // Why its layer is read-only, for people.
     std::string Reason() const;
@@ -35,8 +38,9 @@ class LeftOutMarks {
   LeftOutMarks(Roots& roots, Sources& sources, bool read_only)
       : roots_(roots), sources_(sources), read_only_(read_only) {}
 
-  // Reads the marks again; forgets those whose files are gone.
-  void Load();
+  // Reads the marks again; forgets those whose files are gone. What cannot be read just now is what
+  // it was; an error, with everything as it was, where nothing can be told.
+  Status Load();
   // The mark that keeps the entry from being written, or null.
   const Mark* Of(const CatalogEntry& entry) const;
   // The mark that keeps the entry from being opened at all, or null: it shows nothing that makes
@@ -75,13 +79,20 @@ class LeftOutMarks {
   Status FollowWhole(const std::vector<std::string>& from, const std::string& into, Before& before);
   // Durable; what was there of the file is in `before`.
   Status Write(size_t source, LeftOut contents, const FileId& id, Before& before);
+  struct Marks {
+    std::map<FileId, Mark> of_file;
+    // By inode number: their files, or what the marks say, cannot be looked at just now.
+    std::map<uint64_t, Mark> unseen;
+  };
   // What the records of one source say.
-  void LoadFrom(size_t source, std::map<FileId, Mark>& marks);
+  Status LoadFrom(size_t source, Marks& marks);
+  void LoadUnread(size_t source, const std::string& record, const Error& error, Marks& marks);
 
   Roots& roots_;
   Sources& sources_;
   const bool read_only_;
   std::map<FileId, Mark> marks_;
+  std::map<uint64_t, Mark> unseen_;
 };
 
 }  // namespace chainfs

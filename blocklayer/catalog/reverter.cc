@@ -66,6 +66,11 @@ Status Reverter::CheckWhole(const RevertPlan& plan) const {
   for (const LayerPtr& layer : plan.rest) {
     const LeftOutMarks::Mark* const mark = marks_.Find(layer->id);
     if (mark == nullptr || mark->contents.kind == MarkKind::kMerged) continue;
+    if (!mark->unread.empty()) {
+      return Fail(ErrorKind::kIo,
+                  EscapeText(fmt::format("{}: whether {} shows a mixture is unknown: {}",
+                                         plan.to->path, layer->path, mark->unread)));
+    }
     const std::string& whole = mark->contents.into;
     if (std::ranges::find(plan.rest, whole, &Layer::path) != plan.rest.end()) continue;
     return Fail(

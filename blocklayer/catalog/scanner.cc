@@ -23,6 +23,7 @@ Status Scanner::Scan(Kind kind) {
     const std::string texts = inventory.record_texts;
     const std::vector<InterruptedChange> interrupted = inventory.interrupted;
     const uint64_t number = ++scans_;
+    CHAINFS_TRY(p_.marks.Load());
     const bool opened = Reconcile(std::move(inventory), kind);
     if (p_.pauses.closing()) break;
     if (opened && attempt < kMaxScanAttempts) {
@@ -51,7 +52,6 @@ void Scanner::UpdateRoles() {
 
 bool Scanner::Reconcile(Inventory inventory, Kind kind) {
   ChainOpener opener = openers_.New();
-  p_.marks.Load();
   std::set<FileId> condemned = p_.marks.Changed();
   condemned.merge(inventory.condemned);
   p_.chains.SetCondemned(std::move(condemned));

@@ -34,6 +34,7 @@ Result<LeftOutMarks::Before> SpoiltLayers::Mark(size_t source, const Layers& cha
   for (auto layer = chain.begin() + highest; layer < chain.end(); ++layer) {
     const MarkOfLayer* const mark = marks_.Find((*layer)->id);
     if (mark == nullptr || mark->contents.kind != MarkKind::kChanging) continue;
+    if (!mark->unread.empty()) return Fail(ErrorKind::kIo, mark->unread);
     const ptrdiff_t place = PlaceOfWhole(*mark, chain);
     if (place >= highest) continue;
     highest = place;
@@ -46,6 +47,7 @@ Result<LeftOutMarks::Before> SpoiltLayers::Mark(size_t source, const Layers& cha
 Status SpoiltLayers::EndedWell(const Layers& chain, const Layer& layer, const Layer& whole) {
   const MarkOfLayer* const mark = marks_.Find(layer.id);
   if (mark == nullptr || mark->contents.kind != MarkKind::kChanging) return {};
+  if (!mark->unread.empty()) return Fail(ErrorKind::kIo, mark->unread);
   if (PlaceOfWhole(*mark, chain) < PlaceOf(whole, chain)) return {};
   return marks_.Remove(layer.id);
 }

@@ -117,7 +117,9 @@ Status BackupWork::BeginStages() {
 
 Status BackupWork::Begin() {
   CHAINFS_ASSIGN(point_, catalog_.moves().FrozenFor(disk_, id_));
-  merging_begun_ = point_ && catalog_.moves().Changing(*point_->frozen);
+  if (point_) {
+    CHAINFS_ASSIGN(merging_begun_, catalog_.moves().Changing(*point_->frozen));
+  }
   const uint64_t size = point_ ? point_->frozen->image->virtual_size() : disk_->size();
   Status begun = BeginTarget(size);
   if (origin_ == BackupOrigin::kRecordToUndo) {

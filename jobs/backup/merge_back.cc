@@ -53,7 +53,7 @@ Status MergeBack::CheckNobodyElse() {
 
 Status MergeBack::Begin() {
   merge_.reset();
-  const bool begun = catalog_.moves().Changing(*point_.frozen);
+  CHAINFS_ASSIGN(const bool begun, catalog_.moves().Changing(*point_.frozen));
   CHAINFS_TRY(CloseToReaders());
   const Result<ChainMoves::TakeBack> take_back =
       catalog_.moves().MarkChanging(*disk_, {point_.frozen}, *point_.overlay, id_);

@@ -41,8 +41,6 @@ class CommitMarks {
   void TellChanged() { catalog_.moves().TellChanged({plan_.base}); }
 
  private:
-  Result<bool> BaseHasAMark() const;
-
   Catalog& catalog_;
   const DiskPtr& disk_;
   const CommitPlan& plan_;

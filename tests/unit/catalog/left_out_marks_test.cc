@@ -39,7 +39,7 @@ TEST_F(LeftOutMarksTest, AMarkOutlivesTheProcess) {
   ASSERT_TRUE(marks_.Add(0, *top_, {base_}));
   LeftOutMarks next(roots_, sources_, false);
   EXPECT_EQ(next.Of(base_entry_), nullptr) << "not read yet";
-  next.Load();
+  ASSERT_TRUE(next.Load());
   ASSERT_NE(next.Of(base_entry_), nullptr);
   EXPECT_FALSE(next.Of(base_entry_)->lost);
   EXPECT_NE(next.Of(base_entry_)->Reason().find(At("top.qcow2") + "; delete it"),
@@ -59,7 +59,7 @@ TEST_F(LeftOutMarksTest, AMarkOfAFileThatIsGoneGoes) {
   ASSERT_TRUE(marks_.Add(0, *top_, {base_}));
   std::filesystem::rename(At("base.qcow2"), At("elsewhere"));
   MakeQcow2("base.qcow2");
-  marks_.Load();
+  ASSERT_TRUE(marks_.Load());
   EXPECT_EQ(marks_.Of(base_entry_), nullptr);
   EXPECT_TRUE(sources_.records(0).ReadAll(kLeftOutPrefix)->empty());
 }
@@ -67,14 +67,14 @@ TEST_F(LeftOutMarksTest, AMarkOfAFileThatIsGoneGoes) {
 TEST_F(LeftOutMarksTest, AMarkWhoseContentsAreGoneSaysSo) {
   ASSERT_TRUE(marks_.Add(0, *top_, {base_}));
   std::filesystem::remove(At("top.qcow2"));
-  marks_.Load();
+  ASSERT_TRUE(marks_.Load());
   ASSERT_NE(marks_.Of(base_entry_), nullptr);
   EXPECT_TRUE(marks_.Of(base_entry_)->lost);
   EXPECT_NE(marks_.Of(base_entry_)->Reason().find("which is gone"), std::string::npos);
   // What had them was merged itself: then they are there.
   marks_.MergedFurther(At("top.qcow2"), At("elsewhere.qcow2"));
   WriteTextFile(At("elsewhere.qcow2"), "x");
-  marks_.Load();
+  ASSERT_TRUE(marks_.Load());
   EXPECT_FALSE(marks_.Of(base_entry_)->lost);
 }
 
@@ -82,7 +82,7 @@ TEST_F(LeftOutMarksTest, AReadOnlyMountForgetsNothing) {
   ASSERT_TRUE(marks_.Add(0, *top_, {base_}));
   std::filesystem::remove(At("base.qcow2"));
   LeftOutMarks read_only(roots_, sources_, true);
-  read_only.Load();
+  ASSERT_TRUE(read_only.Load());
   EXPECT_EQ(read_only.Of(base_entry_), nullptr);
   EXPECT_EQ(sources_.records(0).ReadAll(kLeftOutPrefix)->size(), 1u);
 }

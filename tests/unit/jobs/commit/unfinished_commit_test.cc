@@ -212,6 +212,7 @@ TEST_F(UnfinishedCommitTest, WhatAStreamHasLeftOutSaysHowToGetRidOfIt) {
   EXPECT_NE(refused.message.find("chainctl layers"), std::string::npos);
   EXPECT_EQ(refused.message.find('\n'), std::string::npos);
   std::filesystem::remove(At("c.qcow2"));
+  ASSERT_TRUE(catalog_->Rescan());
   Commit("e", "top=b.qcow2,base=a.qcow2");
   Reopen();
 }
