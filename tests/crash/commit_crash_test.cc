@@ -31,7 +31,7 @@ constexpr uint64_t kKiB = 1024;
 
 struct Case {
   const char* name;
-  std::vector<LayerSpec> layers;  // one chain, base first; the last one is "vm.qcow2"
+  std::vector<LayerSpec> layers;  // base first; the last one is "vm.qcow2"
   std::string base;               // file names
   std::string top = "vm.qcow2";
   std::string more = {};          // further keys, "reclaim=yes"
@@ -456,6 +456,15 @@ INSTANTIATE_TEST_SUITE_P(
              "base.raw",
              "b.qcow2",
              "delete=yes"},
+        Case{"compressed_beside_a_clone",
+             {{.file = "z.raw", .size = 24 * kKiB},
+              {.file = "clone.qcow2", .below = "z.raw", .size = 24 * kKiB},
+              {.file = "base.qcow2", .below = "z.raw", .size = 24 * kKiB},
+              {.file = "a.qcow2", .below = "base.qcow2", .size = 24 * kKiB},
+              {.file = "vm.qcow2", .below = "a.qcow2", .size = 24 * kKiB}},
+             "base.qcow2",
+             "a.qcow2",
+             "compress=zlib"},
         Case{"active_into_raw",
              {{.file = "base.raw", .size = 24 * kKiB},
               {.file = "vm.qcow2", .below = "base.raw", .size = 24 * kKiB}},

@@ -250,6 +250,16 @@ TEST_P(MirrorCrash, EveryStateIsWholeAndGoesOn) {
 std::vector<LayerSpec> OneLayer() {
   return {{.file = "vm.qcow2", .size = 48 * kKiB, .cluster_bits = 12}};
 }
+std::vector<LayerSpec> TwoLayers() {
+  return {{.file = "base.qcow2", .size = 40 * kKiB},
+          {.file = "vm.qcow2", .below = "base.qcow2", .size = 48 * kKiB, .cluster_bits = 11}};
+}
+std::vector<LayerSpec> FourLayers() {
+  return {{.file = "base.raw", .size = 24 * kKiB},
+          {.file = "a.qcow2", .below = "base.raw", .size = 48 * kKiB, .cluster_bits = 12},
+          {.file = "b.qcow2", .below = "a.qcow2", .size = 32 * kKiB},
+          {.file = "vm.qcow2", .below = "b.qcow2", .size = 48 * kKiB}};
+}
 std::vector<LayerSpec> ThreeLayers() {
   return {{.file = "base.raw", .size = 48 * kKiB},
           {.file = "a.qcow2", .below = "base.raw", .size = 40 * kKiB},
@@ -268,6 +278,14 @@ INSTANTIATE_TEST_SUITE_P(
                                  .mode = "write-blocking"},
                       MirrorCase{.name = "top_pivot", .layers = ThreeLayers(), .sync = "top"},
                       MirrorCase{.name = "none_pivot", .layers = ThreeLayers(), .sync = "none"},
+                      MirrorCase{.name = "full_of_two_keep",
+                                 .layers = TwoLayers(),
+                                 .mode = "write-blocking",
+                                 .then = "keep"},
+                      MirrorCase{.name = "top_of_four_pivot",
+                                 .layers = FourLayers(),
+                                 .sync = "top",
+                                 .mode = "write-blocking"},
                       MirrorCase{.name = "to_raw_write_blocking_keep",
                                  .layers = ThreeLayers(),
                                  .target = "copy.raw",

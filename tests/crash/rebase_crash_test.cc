@@ -13,26 +13,29 @@ constexpr uint64_t kSize = 24 << 10;
 
 struct Case {
   const char* name;
-  const char* top;
-  const char* base;  // the new one
+  std::vector<std::string> chain;  // base first; the last one is "vm.qcow2"
+  std::string top;
+  std::string base;  // the new one
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
 
 class RebaseCrash : public ::testing::TestWithParam<Case> {
  protected:
-  // a <- mid <- vm, and another image that shows what `top` stands on.
+  // The chain, and another image that shows what `top` stands on.
   void Prepare() {
     guest_ = std::make_unique<Guest>(host_, kSize);
-    BuildChain(host_,
-               {{.file = "a.qcow2", .size = kSize},
-                {.file = "mid.qcow2", .below = "a.qcow2", .size = kSize},
-                {.file = "vm.qcow2", .below = "mid.qcow2", .size = kSize}},
-               *guest_, random_);
+    std::vector<LayerSpec> layers;
+    std::string old_base;
+    for (const std::string& file : GetParam().chain) {
+      if (file == GetParam().top) old_base = layers.back().file;
+      const std::string below = layers.empty() ? "" : layers.back().file;
+      layers.push_back({.file = file, .below = below, .size = kSize});
+    }
+    BuildChain(host_, layers, *guest_, random_);
+    if (HasFatalFailure()) return;
     const auto root = host_->OpenRoot();
-    const bool active = std::string(GetParam().top) == "vm.qcow2";
-    const Bytes shown =
-        FlatByHand(*root, active ? "mid.qcow2" : "a.qcow2", ImageFormat::kQcow2).value();
+    const Bytes shown = FlatByHand(*root, old_base, FormatOf(old_base)).value();
     if (FormatOf(GetParam().base) == ImageFormat::kRaw) {
       host_->PutFile(GetParam().base, shown);
     } else {
@@ -44,13 +47,15 @@ class RebaseCrash : public ::testing::TestWithParam<Case> {
       ASSERT_TRUE(image->Write(GuestOffset(0), shown, nullptr));
       ASSERT_TRUE(image->Close());
     }
-    others_ = FlatsByHand(host_, {"a.qcow2", "mid.qcow2", GetParam().base});
+    std::vector<std::string> others = GetParam().chain;
+    others.back() = GetParam().base;
+    others_ = FlatsByHand(host_, others);
   }
 
   void CheckState(const CrashState& state) {
     const auto host = state.MakeHost();
     const auto root = host->OpenRoot();
-    ASSERT_EQ(CorruptionOf(*root, {"a.qcow2", "mid.qcow2", "vm.qcow2"}), "");
+    ASSERT_EQ(CorruptionOf(*root, GetParam().chain), "");
     const auto backing = BackingOf(*root, GetParam().top);
     ASSERT_TRUE(backing && *backing);
     const bool is_new = (*backing)->name == GetParam().base;
@@ -141,11 +146,18 @@ TEST_P(RebaseCrash, TheOldBaseOrTheNewOne) {
   std::printf("[   INFO   ] %llu crash states\n", static_cast<unsigned long long>(crash.visited()));
 }
 
+const std::vector<std::string> kTwo = {"a.raw", "vm.qcow2"};
+const std::vector<std::string> kThree = {"a.qcow2", "mid.qcow2", "vm.qcow2"};
+const std::vector<std::string> kFourLayers = {"a.raw", "b.qcow2", "mid.qcow2", "vm.qcow2"};
+
 INSTANTIATE_TEST_SUITE_P(Layers, RebaseCrash,
-                         ::testing::Values(Case{"active", "vm.qcow2", "copy.qcow2"},
-                                           Case{"active_onto_raw", "vm.qcow2", "flat.raw"},
-                                           Case{"below", "mid.qcow2", "copy.qcow2"}),
-                         [](const auto& param) { return param.param.name; });
+                         ::testing::Values(Case{"two", kTwo, "vm.qcow2", "copy.qcow2"},
+                                           Case{"active", kThree, "vm.qcow2", "copy.qcow2"},
+                                           Case{"active_onto_raw", kThree, "vm.qcow2", "flat.raw"},
+                                           Case{"below", kThree, "mid.qcow2", "copy.qcow2"},
+                                           Case{"below_of_four", kFourLayers, "mid.qcow2",
+                                                "flat.raw"}),
+                         [](const auto& param) { return std::string(param.param.name); });
 
 }  // namespace
 }  // namespace chainfs

@@ -35,6 +35,7 @@ struct Case {
   std::string base = {};          // empty: none stays
   uint64_t max_size = 32 * kKiB;  // the guest's disk may grow up to it
   bool compress = false;
+  bool remove = false;  // layers that are left out
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
@@ -43,9 +44,12 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     spdlog::set_level(spdlog::level::off);
+    bool stays = !GetParam().base.empty();  // from the base of the chain on up
     for (const LayerSpec& layer : GetParam().layers) {
       files_.push_back(layer.file);
-      if (layer.file != "vm.qcow2") frozen_.push_back(layer.file);
+      if (layer.file == GetParam().top) stays = true;
+      if (layer.file != "vm.qcow2" && (stays || !GetParam().remove)) frozen_.push_back(layer.file);
+      if (layer.file == GetParam().base) stays = false;
     }
   }
 
@@ -90,13 +94,15 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     auto plan = jobs::PlanStream(*catalog_, *disk_, "/mem/" + GetParam().top, BasePath());
     ASSERT_TRUE(plan) << plan.error().message;
     if (GetParam().compress) plan->compression = ImageCompression::kZlib;
-    auto made = std::make_unique<jobs::StreamWork>(*catalog_, disk_, *std::move(plan),
-                                                   jobs::RemoveLayers::kNo);
+    auto made = std::make_unique<jobs::StreamWork>(
+        *catalog_, disk_, *std::move(plan),
+        GetParam().remove ? jobs::RemoveLayers::kInSources : jobs::RemoveLayers::kNo);
     const Status prepared = made->Prepare();
     ASSERT_TRUE(prepared) << prepared.error().message;
     verbs::Arguments command;
     command.Set("top", "/mem/" + GetParam().top).SetIf("base", BasePath());
     if (GetParam().compress) command.Set("compress", "zlib");
+    if (GetParam().remove) command.Set("delete", "yes");
     auto record = std::make_unique<jobs::RecordFile>(
         catalog_->records(), disk_,
         jobs::JobRecord{.id = "s1", .type = "stream", .disk = "vm", .command = command});
@@ -130,7 +136,9 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     host_->SetHook({});
     ASSERT_TRUE(pivoted) << pivoted.error().message;
     ASSERT_GT(done_within, 0);
+    ASSERT_EQ(work.LeftOut().problem, "");
     ASSERT_TRUE(work.Release());
+    work.Destroy();
     completed_ = host_->Mark("stream completed");
     GuestOperations(4);
   }
@@ -154,6 +162,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     request.top = "/mem/" + GetParam().top;
     request.base = BasePath();
     if (GetParam().compress) request.compress = "zlib";
+    if (GetParam().remove) request.remove = jobs::RemoveLayers::kInSources;
     const auto id = jobs::StartStream(jobs, *catalog_, request);
     ASSERT_TRUE(id) << id.error().message;
     std::vector<std::thread> threads;
@@ -180,14 +189,25 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     catalog_.reset();
   }
 
+  std::vector<std::string> FilesThere(const std::shared_ptr<MemHost>& host) const {
+    std::vector<std::string> there;
+    for (const std::string& file : files_) {
+      if (host->Exists(file)) there.push_back(file);
+    }
+    return there;
+  }
+
   // What must hold whatever has happened to the host until crash point `point` of the recording.
   void CheckByHand(const std::shared_ptr<MemHost>& host, uint64_t point) {
     const std::unique_ptr<Directory> root = host->OpenRoot();
-    ASSERT_EQ(CorruptionOf(*root, files_), "");
+    ASSERT_EQ(CorruptionOf(*root, FilesThere(host)), "");
     const auto backing = BackingOf(*root, GetParam().top);
     ASSERT_TRUE(backing) << backing.error().message;
     const bool is_new = *backing == new_backing_;
     ASSERT_TRUE(is_new || *backing == old_backing_);
+    if (!is_new || !GetParam().remove) {
+      ASSERT_EQ(FilesThere(host), files_) << "layers went too early";
+    }
     const bool has_record = host->Exists(".chainfs/job-s1");
     if (point > completed_) {
       ASSERT_TRUE(is_new);
@@ -235,7 +255,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     jobs.Shutdown();
     ASSERT_TRUE((*catalog)->Close());
     const std::unique_ptr<Directory> root = host->OpenRoot();
-    ASSERT_EQ(CorruptionOf(*root, files_), "");
+    ASSERT_EQ(CorruptionOf(*root, FilesThere(host)), "");
     ASSERT_EQ(ChangedFlat(*root, frozen_flats_), "");
     const auto flat = FlatByHand(*root, "vm.qcow2", ImageFormat::kQcow2);
     ASSERT_TRUE(flat) << flat.error().message;
@@ -269,7 +289,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     const TempDir dir;
     const auto host = state.MakeHost();
     ASSERT_TRUE(host->ExportTo(dir.path()));
-    for (const std::string& file : files_) {
+    for (const std::string& file : FilesThere(host)) {
       if (FormatOf(file) == ImageFormat::kRaw) continue;
       const CommandResult check = RunCommand({"qemu-img", "check", "-f", "qcow2", dir / file});
       ASSERT_TRUE(check.exit_code == 0 || check.exit_code == 3) << check.Describe();
@@ -369,6 +389,18 @@ INSTANTIATE_TEST_SUITE_P(
               {.file = "a.qcow2", .below = "base.raw", .size = 24 * kKiB},
               {.file = "b.qcow2", .below = "a.qcow2", .size = 24 * kKiB, .cluster_bits = 10},
               {.file = "vm.qcow2", .below = "b.qcow2", .size = 24 * kKiB}}},
+        Case{.name = "two_layers_removing",
+             .layers = {{.file = "base.qcow2", .size = 24 * kKiB},
+                        {.file = "vm.qcow2", .below = "base.qcow2", .size = 24 * kKiB}},
+             .remove = true},
+        Case{.name = "intermediate_removing",
+             .layers = {{.file = "base.qcow2", .size = 24 * kKiB, .cluster_bits = 10},
+                        {.file = "a.qcow2", .below = "base.qcow2", .size = 24 * kKiB},
+                        {.file = "b.qcow2", .below = "a.qcow2", .size = 24 * kKiB},
+                        {.file = "vm.qcow2", .below = "b.qcow2", .size = 24 * kKiB}},
+             .top = "b.qcow2",
+             .base = "base.qcow2",
+             .remove = true},
         Case{"whole_c4k_of_c512",
              {{.file = "base.qcow2", .size = 32 * kKiB},
               {.file = "a.qcow2", .below = "base.qcow2", .size = 32 * kKiB, .refcount_order = 0},
