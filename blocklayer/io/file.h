@@ -77,8 +77,8 @@ class File : public ByteSource {
   // The range reads as zeros, allocated or not; grows the file if need be. Never kUnsupported:
   // falls back to writing zeros.
   virtual Status ZeroRange(HostOffset offset, uint64_t length) = 0;
-  // Copies within the kernel (sharing extents where the file system can), whole or not at all as
-  // far as success is concerned. kUnsupported where the pair of files cannot do it.
+  // Copies within the kernel, whole or not at all as far as success is concerned. kUnsupported
+  // where the pair of files cannot do it, or would gain nothing (kernel_copy.h).
   virtual Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
                                uint64_t length) = 0;
   virtual Result<FileStat> Stat() = 0;

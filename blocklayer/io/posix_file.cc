@@ -13,6 +13,7 @@
 #include <limits>
 #include <utility>
 
+#include "blocklayer/io/kernel_copy.h"
 #include "blocklayer/io/open_anew.h"
 #include "blocklayer/io/posix_acl.h"
 
@@ -251,24 +252,14 @@ Status PosixFile::CopyRangeFrom(File& source, HostOffset source_offset, HostOffs
   };
   const auto* from = dynamic_cast<PosixFile*>(&source);
   if (from == nullptr || source_offset.value > kMaxOffset - length) return cannot();
-  off_t in = ToOff(source_offset.value);
-  off_t out = ToOff(offset.value);
-  while (length > 0) {
-    const size_t want = std::min<uint64_t>(length, kMaxCall);
-    const ssize_t copied =
-        Retry([&] { return ::copy_file_range(from->fd_.get(), &in, fd_.get(), &out, want, 0); });
-    if (copied < 0) {
-      const int error = errno;
-      if (CannotBeDone(error) || error == EXDEV || error == EINVAL || error == EOVERFLOW) {
-        return cannot();
-      }
-      return FailHere(error, fmt::format("copy {} bytes from {}", length, source.path()));
-    }
-    // The source ends early; the caller's own copy knows what lies behind its end.
-    if (copied == 0) return cannot();
-    length -= static_cast<uint64_t>(copied);
+  const int error =
+      CopyWithinKernel(from->fd_.get(), source_offset.value, fd_.get(), offset.value, length);
+  if (error == 0) return {};
+  // Where the source ends early, the caller's own copy knows what lies behind its end.
+  if (CannotBeDone(error) || error == EXDEV || error == EINVAL || error == EOVERFLOW) {
+    return cannot();
   }
-  return {};
+  return FailHere(error, fmt::format("copy {} bytes from {}", length, source.path()));
 }
 
 FileStat ToFileStat(const struct stat& st) {

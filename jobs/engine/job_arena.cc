@@ -33,16 +33,6 @@ void LowerPriorityOnce() {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kBackgroundNice);
 }
 
-// Also of a thread that comes only to help with what a task has spread over the arena.
-class PriorityOfEntrants final : public tbb::task_scheduler_observer {
- public:
-  explicit PriorityOfEntrants(tbb::task_arena& arena) : task_scheduler_observer(arena) {
-    observe(true);
-  }
-  ~PriorityOfEntrants() override { observe(false); }
-  void on_scheduler_entry(bool /*is_worker*/) override { LowerPriorityOnce(); }
-};
-
 int ThreadsFor(int wanted) {
   if (wanted > 0) return wanted;
   return std::max(2, static_cast<int>(std::thread::hardware_concurrency()));
@@ -118,6 +108,16 @@ class JobArena::Impl {
   }
 
  private:
+  // Also of a thread that comes only to help with what a task has spread over the arena.
+  class PriorityOfEntrants final : public tbb::task_scheduler_observer {
+   public:
+    explicit PriorityOfEntrants(tbb::task_arena& arena) : task_scheduler_observer(arena) {
+      observe(true);
+    }
+    ~PriorityOfEntrants() override { observe(false); }
+    void on_scheduler_entry(bool /*is_worker*/) override { LowerPriorityOnce(); }
+  };
+
   struct RunOneTask {
     Impl* impl;
     CHAINFS_TASK_BODY void operator()() const {
