@@ -46,6 +46,7 @@ Result<std::vector<std::string>> GroupSnapshotter::PlanTargets(
     const std::vector<GroupMember>& members) {
   CHAINFS_ASSIGN(const std::vector<PlannedSnapshot> plans, PlanAll(members));
   std::vector<std::string> paths;
+  paths.reserve(plans.size());
   for (const PlannedSnapshot& plan : plans) paths.push_back(plan.target.path);
   return paths;
 }
@@ -76,6 +77,7 @@ Status GroupSnapshotter::SwitchAll(const std::vector<GroupMember>& members,
   }
   // From here on until the end nobody writes to any of them.
   std::vector<std::unique_ptr<ChainSwitch>> quiet;
+  quiet.reserve(members.size());
   for (const GroupMember& member : members) {
     quiet.push_back(std::make_unique<ChainSwitch>(*member.disk));
   }

@@ -26,6 +26,7 @@ FileLocation LocationOf(const Layer& layer) {
 
 std::vector<FileId> IdsOf(const WalkedChain& walked) {
   std::vector<FileId> ids;
+  ids.reserve(walked.files.size());
   for (const LayerFile& file : walked.files) ids.push_back(file.stat.id);
   return ids;
 }

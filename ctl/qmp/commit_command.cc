@@ -40,7 +40,7 @@ std::expected<LayerPtr, QmpError> FindBase(Client& client, const NamedNode& top,
   if (names.file) return FileInChain(client, top, *names.file);
   const Layers layers = top.disk->chain()->AllLayers();
   if (!names.node) return layers.back();
-  CHAINFS_ASSIGN(const LayerPtr base, client.nodes.LayerOf(*top.disk, *names.node));
+  CHAINFS_ASSIGN(LayerPtr base, client.nodes.LayerOf(*top.disk, *names.node));
   CHAINFS_ASSIGN(const size_t top_at, PositionIn(layers, *top.layer));
   CHAINFS_ASSIGN(const size_t base_at, PositionIn(layers, *base));
   if (base_at >= top_at) return base;

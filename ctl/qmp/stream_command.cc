@@ -36,7 +36,7 @@ std::expected<LayerPtr, QmpError> FindBase(Client& client, const NamedNode& top,
   if (names.file) return FileInChain(client, top, *names.file);
   if (!names.node && !names.bottom) return nullptr;
   const std::string& name = names.node ? *names.node : *names.bottom;
-  CHAINFS_ASSIGN(const LayerPtr named, client.nodes.LayerOf(*top.disk, name));
+  CHAINFS_ASSIGN(LayerPtr named, client.nodes.LayerOf(*top.disk, name));
   CHAINFS_ASSIGN(const size_t top_at, PositionIn(layers, *top.layer));
   CHAINFS_ASSIGN(const size_t at, PositionIn(layers, *named));
   if (names.node) {

@@ -32,7 +32,7 @@ std::expected<std::string, QmpError> FileName(const nlohmann::json& file) {
   Parameters parameters(file, "file.");
   (void)parameters.OptionalText("node-name");
   (void)parameters.Word("driver", std::array<std::string_view, 1>{"file"});
-  const std::string name = parameters.Text("filename");
+  std::string name = parameters.Text("filename");
   IgnoreCommon(parameters);
   CHAINFS_TRY(parameters.Finish());
   return name;
