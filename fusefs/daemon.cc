@@ -55,6 +55,8 @@ class Daemon {
     CHAINFS_ASSIGN(session_, Session::Mount(mount_));
     if (const auto device = MountDevice(options_.mountpoint)) {
       abort_switch_ = OpenAbortSwitch(*device);
+      // Before the first job goes on, and the first command comes.
+      catalog_.KeepOff(DeviceNumber(*device));
     }
     mount_.invalidator.Start(session_->raw());
     mount_.fence.Start(session_->raw());

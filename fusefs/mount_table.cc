@@ -7,12 +7,14 @@
 #include <spdlog/spdlog.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <filesystem>
 
 #include "blocklayer/base/mountinfo.h"
@@ -111,6 +113,13 @@ std::optional<std::string> MountDevice(const std::string& mountpoint) {
     device = entry.type == "fuse.chainfs" ? std::optional(entry.device) : std::nullopt;
   }
   return device;
+}
+
+dev_t DeviceNumber(const std::string& device) {
+  unsigned major = 0;
+  unsigned minor = 0;
+  if (std::sscanf(device.c_str(), "%u:%u", &major, &minor) != 2) return 0;
+  return ::makedev(major, minor);
 }
 
 void RaiseReadAhead(const std::string& device, unsigned kibibytes) {

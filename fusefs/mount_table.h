@@ -6,6 +6,8 @@
 // Threads: no state.
 #pragma once
 
+#include <sys/types.h>
+
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,6 +35,8 @@ Status Unmount(const std::string& mountpoint, UnmountMode mode);
 
 // "0:52": the device number of what is mounted there last; nothing when nothing of ours is.
 std::optional<std::string> MountDevice(const std::string& mountpoint);
+// "0:52" as st_dev has it; 0 for another text.
+dev_t DeviceNumber(const std::string& device);
 // The kernel offers 128 KiB in the FUSE handshake; root may have more. Failure does not matter.
 void RaiseReadAhead(const std::string& device, unsigned kibibytes);
 // A switch by which everything that waits for the session fails (ENOTCONN) instead of waiting for

@@ -62,6 +62,10 @@ Result<std::unique_ptr<Catalog>> Catalog::Open(const std::vector<SourceSpec>& so
 
 void Catalog::SetObserver(CatalogObserver* observer) { parts_->events.SetObserver(observer); }
 void Catalog::SetWakeUp(std::function<void()> call) { context().wake_up().Set(std::move(call)); }
+void Catalog::KeepOff(dev_t served) {
+  const Turn turn(parts_->mu);
+  parts_->roots.KeepOff(served);
+}
 const CatalogOptions& Catalog::options() const { return parts_->options; }
 BlockContext& Catalog::context() { return *parts_->context; }
 

@@ -60,6 +60,10 @@ class Catalog final : public ShownLists {
   // Absolute paths of the directories whose changes call for a Rescan (for inotify).
   std::vector<std::string> WatchedDirectories() const;
 
+  // What the process serves itself, by the device of its file system, is no place for an image from
+  // now on: it would wait for itself.
+  void KeepOff(dev_t served);
+
   const CatalogOptions& options() const;
   BlockContext& context();
 

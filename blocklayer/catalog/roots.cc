@@ -52,7 +52,15 @@ std::string JoinPath(std::string_view directory, std::string_view name) {
 
 Roots::Roots(OpenDirectoryFunction open)
     : real_host_(open == nullptr),
-      open_(real_host_ ? OpenDirectoryFunction(OpenPosixDirectory) : std::move(open)) {}
+      open_(real_host_ ? OpenDirectoryFunction([this](const std::string& path) {
+        return OpenPosixDirectory(path, served_);
+      })
+                       : std::move(open)) {}
+
+void Roots::KeepOff(dev_t served) {
+  served_ = served;
+  devices_.erase(served);
+}
 
 Result<std::shared_ptr<Directory>> Roots::Add(const std::string& path, RootUse use) {
   CHAINFS_ASSIGN(std::shared_ptr<Directory> directory, open_(path));
@@ -142,7 +150,7 @@ Result<FileLocation> Roots::LocationBeneath(Directory& root, std::string_view re
 }
 
 NameFence Roots::FenceOf(RootUse use, std::span<const std::string> extra) {
-  NameFence fence{.directories = {}, .devices = devices_, .open = false};
+  NameFence fence{.directories = {}, .devices = devices_, .open = false, .served = served_};
   for (const Root& root : roots_) {
     if (root.use >= use) {
       fence.directories.push_back({.id = root.id, .path = root.directory->path()});

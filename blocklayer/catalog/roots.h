@@ -52,6 +52,11 @@ class Roots {
  public:
   // `open`: null for the real host.
   explicit Roots(OpenDirectoryFunction open);
+  Roots(const Roots&) = delete;
+  Roots& operator=(const Roots&) = delete;
+
+  // No name leads onto the file system of this device from now on: the process serves it itself.
+  void KeepOff(dev_t served);
 
   // Makes the directory at `path` a root; its path as the Directory spells it may differ. One that
   // is a root already, under whatever name, keeps that name.
@@ -103,6 +108,7 @@ class Roots {
   const OpenDirectoryFunction open_;
   std::vector<Root> roots_;
   std::set<dev_t> devices_;  // where the roots lie, and what lies above them
+  dev_t served_ = 0;         // 0: nothing
   // Directories that are no roots, by path, as long as somebody uses them.
   std::map<std::string, std::weak_ptr<Directory>> open_directories_;
 };

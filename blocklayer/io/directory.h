@@ -44,6 +44,9 @@ struct NameFence {
   std::vector<Inside> directories;
   std::set<dev_t> devices;  // may be entered on the way, whatever they are (io/follow_name.h)
   bool open = false;        // everything may be entered, and everything is inside
+  // The device of what this process serves itself, which would have to answer for it to go on:
+  // never entered. 0: nothing.
+  dev_t served = 0;
 };
 
 class Directory;
@@ -92,9 +95,9 @@ class Directory {
   virtual Result<FileStat> StatAt(const std::string& name);
   // The place that `name` leads to as the kernel walks names, relative to this directory or
   // absolute: ".." is the one above what a link has led to. Whatever lies outside `fence` is not
-  // opened, nor waited for. kInvalidArgument when the name does not end with a file's, kNotFound
-  // when a directory is missing. Where links are not known, this one counts as inside, and all
-  // beneath it.
+  // opened, nor waited for. kInvalidArgument when the name does not end with a file's, or leads
+  // to where this process serves it itself; kNotFound when a directory is missing. Where links are
+  // not known, this one counts as inside, and all beneath it.
   virtual Result<NamedLocation> Locate(const std::string& name, const NameFence& fence);
   // In no particular order; "." and ".." left out.
   virtual Result<std::vector<DirectoryEntry>> List() = 0;

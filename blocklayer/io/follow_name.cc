@@ -156,23 +156,38 @@ std::unexpected<Error> FailWith(int error, const std::string& name) {
   return FailErrno(error, fmt::format("{}: cannot follow the name", name));
 }
 
+// Of what is open, as the kernel remembers it: asks no server.
+Result<FileId> KnownId(int fd, mode_t& mode) {
+  struct statx known = {};
+  if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &known) != 0) {
+    return FailErrno(errno, "cannot look at what a name leads to");
+  }
+  mode = known.stx_mode;
+  return FileId{.device = ::makedev(known.stx_dev_major, known.stx_dev_minor),
+                .inode = known.stx_ino};
+}
+
 class Walk {
  public:
-  Walk(const std::string& name, const std::set<dev_t>& devices) : name_(name), devices_(devices) {}
+  Walk(const std::string& name, const std::set<dev_t>& devices) : name_(name), devices_(&devices) {}
+  // Anywhere but there.
+  Walk(const std::string& name, dev_t served) : name_(name), served_(served) {}
 
   Result<FileId> From(int directory);
   // The last directory that was reached.
   UniqueFd TakeDirectory() { return std::move(at_); }
 
  private:
-  Result<struct stat> Step(const std::string& part, bool last);
+  Result<FileId> Step(const std::string& part, bool last);
+  Result<UniqueFd> Open(const std::string& part) const;
   // Opens what is mounted at the component, if it may be entered.
   Result<UniqueFd> Cross(const std::string& part) const;
   Status ToRoot();
   Status FollowLink(int link);
 
   const std::string& name_;
-  const std::set<dev_t>& devices_;
+  const std::set<dev_t>* const devices_ = nullptr;  // null: anywhere
+  const dev_t served_ = 0;
   UniqueFd at_;
   std::string rest_;
   int links_ = 0;
@@ -189,7 +204,7 @@ Result<UniqueFd> Walk::Cross(const std::string& part) const {
   } else {
     path = fmt::format("{}/{}", path == "/" ? "" : path, part);
   }
-  if (!Mounts().MayEnter(path, devices_)) {
+  if (!Mounts().MayEnter(path, *devices_)) {
     return Fail(ErrorKind::kAccess,
                 fmt::format("{}: leads onto a mount that is not looked into", name_));
   }
@@ -197,7 +212,7 @@ Result<UniqueFd> Walk::Cross(const std::string& part) const {
 }
 
 Status Walk::ToRoot() {
-  if (!Mounts().MayEnter("/", devices_)) {
+  if (devices_ != nullptr && !Mounts().MayEnter("/", *devices_)) {
     return Fail(ErrorKind::kAccess, fmt::format("{}: the root is not looked into", name_));
   }
   at_ = UniqueFd(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
@@ -217,22 +232,39 @@ Status Walk::FollowLink(int link) {
   return {};
 }
 
-Result<struct stat> Walk::Step(const std::string& part, bool last) {
+Result<UniqueFd> Walk::Open(const std::string& part) const {
   constexpr uint64_t kStay = RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
-  UniqueFd fd = OpenPath(at_.get(), part.c_str(), O_NOFOLLOW, kStay);
-  if (!fd.valid() && errno == EXDEV) {
-    CHAINFS_ASSIGN(fd, Cross(part));
+  if (devices_ != nullptr) {
+    UniqueFd fd = OpenPath(at_.get(), part.c_str(), O_NOFOLLOW, kStay);
+    if (!fd.valid() && errno == EXDEV) return Cross(part);
+    return fd;
   }
-  struct stat st = {};
-  if (!fd.valid() || ::fstat(fd.get(), &st) != 0) return FailWith(errno, name_);
-  if (S_ISLNK(st.st_mode)) {
+  // As a directory first, which has the kernel mount what is to be mounted there.
+  UniqueFd fd = OpenPath(at_.get(), part.c_str(), O_NOFOLLOW | O_DIRECTORY, 0);
+  if (fd.valid() || errno != ENOTDIR) return fd;
+  fd = OpenPath(at_.get(), part.c_str(), 0, RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+  // A link of /proc's leads to what its text does not name.
+  const bool magic = !fd.valid() && errno == ELOOP;
+  return OpenPath(at_.get(), part.c_str(), magic ? O_DIRECTORY : O_NOFOLLOW, 0);
+}
+
+Result<FileId> Walk::Step(const std::string& part, bool last) {
+  CHAINFS_ASSIGN(UniqueFd fd, Open(part));
+  if (!fd.valid()) return FailWith(errno, name_);
+  mode_t mode = 0;
+  CHAINFS_ASSIGN(const FileId id, KnownId(fd.get(), mode));
+  if (served_ != 0 && id.device == served_) {
+    const std::string_view name(name_.data(), name_.find_last_not_of('/') + 1);
+    return Fail(ErrorKind::kInvalidArgument, fmt::format("{}: {}", name, kServedItself));
+  }
+  if (S_ISLNK(mode)) {
     CHAINFS_TRY(FollowLink(fd.get()));
-  } else if (S_ISDIR(st.st_mode)) {
+  } else if (S_ISDIR(mode)) {
     at_ = std::move(fd);
   } else if (!last) {
     return FailWith(ENOTDIR, name_);
   }
-  return st;
+  return id;
 }
 
 Result<FileId> Walk::From(int directory) {
@@ -240,15 +272,15 @@ Result<FileId> Walk::From(int directory) {
   if (!at_.valid()) return FailWith(errno, name_);
   rest_ = name_;
   if (rest_.starts_with('/')) CHAINFS_TRY(ToRoot());
-  struct stat st = {};
+  FileId id;
   for (;;) {
     const size_t begin = rest_.find_first_not_of('/');
-    if (begin == std::string::npos) return FileId{.device = st.st_dev, .inode = st.st_ino};
+    if (begin == std::string::npos) return id;
     const size_t end = std::min(rest_.find('/', begin), rest_.size());
     const std::string part = rest_.substr(begin, end - begin);
     const bool last = end == rest_.size();
     rest_.erase(0, end);
-    CHAINFS_ASSIGN(st, Step(part, last));
+    CHAINFS_ASSIGN(id, Step(part, last));
   }
 }
 
@@ -283,6 +315,16 @@ Result<UniqueFd> FollowToDirectory(int from, const std::string& name,
     if (errno != EXDEV && errno != ELOOP) return FailWith(errno, name);
   }
   Walk walk(whole, devices);
+  CHAINFS_TRY(walk.From(from));
+  return walk.TakeDirectory();
+}
+
+Result<UniqueFd> WalkToDirectory(int from, const std::string& name, dev_t served) {
+  const std::string whole = name + "/";
+  if (whole.size() >= kMaxName || whole.find('\0') != std::string::npos) {
+    return Fail(ErrorKind::kInvalidArgument, "not a name");
+  }
+  Walk walk(whole, served);
   CHAINFS_TRY(walk.From(from));
   return walk.TakeDirectory();
 }

@@ -25,6 +25,7 @@
 #include <utility>
 
 #include "blocklayer/base/unique_fd.h"
+#include "blocklayer/io/device_stack.h"
 #include "blocklayer/io/follow_name.h"
 #include "blocklayer/io/open_anew.h"
 #include "blocklayer/io/posix_acl.h"
@@ -342,11 +343,11 @@ Result<FileStat> PosixDirectory::StatAt(const std::string& name) {
 }
 
 Result<UniqueFd> PosixDirectory::WalkTo(const std::string& holder, const NameFence& fence) const {
-  if (!holder.empty() && !fence.open) {
-    return FollowToDirectory(fd_.get(), holder, fence.devices);
+  if (!holder.empty()) {
+    return fence.open ? WalkToDirectory(fd_.get(), holder, fence.served)
+                      : FollowToDirectory(fd_.get(), holder, fence.devices);
   }
-  UniqueFd fd(
-      ::openat(fd_.get(), holder.empty() ? "." : holder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd fd(::openat(fd_.get(), ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!fd.valid()) return FailAt(errno, holder, "follow the name");
   return fd;
 }
@@ -364,6 +365,10 @@ Result<NamedLocation> PosixDirectory::Locate(const std::string& name, const Name
   const std::string whole = name.starts_with('/') ? name : Join(path(), name);
   if (!walked && walked.error().kind == ErrorKind::kNotFound) {
     return Fail(ErrorKind::kNotFound, fmt::format("{}: its directory does not exist", whole));
+  }
+  // An open fence is not for headers, so there is no need to be quick.
+  if (walked && fence.open && fence.served != 0 && StandsOnDevice(walked->get(), fence.served)) {
+    return Fail(ErrorKind::kInvalidArgument, fmt::format("{}: {}", whole, kServedItself));
   }
   const bool barred =
       !walked && walked.error().kind == ErrorKind::kAccess && walked.error().sys_errno == 0;
@@ -420,12 +425,18 @@ Result<std::string> AbsolutePath(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<Directory>> OpenPosixDirectory(const std::string& path) {
+Result<std::unique_ptr<Directory>> OpenPosixDirectory(const std::string& path, dev_t served) {
   if (path.empty() || path.find('\0') != std::string::npos) {
     return Fail(ErrorKind::kInvalidArgument, "a directory name is empty or contains a NUL byte");
   }
   CHAINFS_ASSIGN(std::string absolute, AbsolutePath(path));
-  UniqueFd fd(::open(absolute.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd fd;
+  if (served == 0) {
+    fd = UniqueFd(::open(absolute.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  } else {
+    CHAINFS_ASSIGN(const UniqueFd walked, WalkToDirectory(AT_FDCWD, absolute, served));
+    fd = UniqueFd(OpenBeneath(walked.get(), ".", O_RDONLY | O_DIRECTORY));
+  }
   if (!fd.valid()) {
     const int error = errno;
     if (error == ENOTDIR) {

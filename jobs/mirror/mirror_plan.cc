@@ -165,12 +165,14 @@ Result<MirrorPlan> PlanMirror(Catalog& catalog, const JobCommand& command) {
   if (plan.sync == MirrorSync::kNone) plan.backing = chain->active;
   if (plan.sync == MirrorSync::kTop && chain->below) plan.backing = chain->below->layers().front();
   // What was made already is looked at when it is opened.
-  if (plan.existing || plan.taken_up) return plan;
-  CHAINFS_ASSIGN(const NewImagePlan image,
-                 catalog.new_images().Plan(plan.disk, {.name = plan.target,
-                                                       .format = plan.format,
-                                                       .backing = plan.backing,
-                                                       .anywhere = plan.anywhere}));
+  if (plan.taken_up) return plan;
+  CHAINFS_ASSIGN(
+      const NewImagePlan image,
+      catalog.new_images().Plan(plan.disk, {.name = plan.target,
+                                            .format = plan.format,
+                                            .backing = plan.existing ? nullptr : plan.backing,
+                                            .anywhere = plan.anywhere,
+                                            .may_exist = plan.existing}));
   plan.target = image.location.path;
   return plan;
 }

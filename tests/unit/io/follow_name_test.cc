@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <string>
+
 #include "blocklayer/base/unique_fd.h"
 #include "tests/support/temp_dir.h"
 
@@ -90,6 +93,48 @@ TEST_F(FollowNameTest, ALongChainOfLinksEnds) {
   }
   ExpectFile("l20");
   Refusal("l59");
+}
+
+class WalkToDirectoryTest : public FollowNameTest {
+ protected:
+  // Where a walk that keeps off `served` ends, or what is said instead.
+  std::string Walk(const std::string& name, dev_t served = 0) {
+    const Result<UniqueFd> found = WalkToDirectory(fd_.get(), name, served);
+    if (!found) return std::string(ErrorKindName(found.error().kind));
+    return std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(found->get()));
+  }
+};
+
+TEST_F(WalkToDirectoryTest, GoesWhereTheKernelGoes) {
+  ASSERT_EQ(::symlink(other_.path().c_str(), (dir_ / "out").c_str()), 0);
+  ASSERT_EQ(::symlink("out", (dir_ / "again").c_str()), 0);
+  ASSERT_EQ(::symlink("loop", (dir_ / "loop").c_str()), 0);
+  EXPECT_EQ(Walk("."), dir_.path());
+  EXPECT_EQ(Walk("sub/"), dir_ / "sub");
+  EXPECT_EQ(Walk("again//../"), std::filesystem::path(other_.path()).parent_path());
+  EXPECT_EQ(Walk(dir_ / "again"), other_.path());
+  EXPECT_EQ(Walk("/proc/sys"), "/proc/sys");
+  EXPECT_EQ(Walk("/proc/self/cwd"), std::filesystem::current_path());
+  EXPECT_EQ(Walk("/proc/self/root" + dir_ / "sub"), dir_ / "sub");
+  EXPECT_EQ(Walk("none"), ErrorKindName(ErrorKind::kNotFound));
+  EXPECT_EQ(Walk("file"), ErrorKindName(ErrorKind::kNotFound)) << "no directory";
+  EXPECT_EQ(Walk("loop"), ErrorKindName(ErrorKind::kAccess));
+}
+
+TEST_F(WalkToDirectoryTest, KeepsOffWhatIsServed) {
+  const dev_t served = IdOf("/proc").device;
+  const std::string refused(ErrorKindName(ErrorKind::kInvalidArgument));
+  ASSERT_EQ(::symlink("/proc/sys", (dir_ / "link").c_str()), 0);
+  EXPECT_EQ(Walk("/proc", served), refused);
+  EXPECT_EQ(Walk("/proc/sys/..", served), refused);
+  EXPECT_EQ(Walk("link", served), refused);
+  EXPECT_EQ(Walk("sub", served), dir_ / "sub");
+  const Result<UniqueFd> said = WalkToDirectory(fd_.get(), "/proc/sys/", served);
+  ASSERT_FALSE(said);
+  EXPECT_EQ(said.error().message, "/proc/sys: " + std::string(kServedItself));
+  // By a link of /proc's, whose text says nothing of it.
+  const UniqueFd there(::open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  EXPECT_EQ(Walk("/proc/self/fd/" + std::to_string(there.get()), IdOf("/dev").device), refused);
 }
 
 }  // namespace
