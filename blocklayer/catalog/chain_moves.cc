@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blocklayer/catalog/chain_moves.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
 #include "blocklayer/catalog/catalog_parts.h"
 
 namespace chainfs {
+
+std::string OverlayNameFor(const Disk& disk, const std::string& job) {
+  return fmt::format("{}.{}.qcow2", disk.name(), job);
+}
 
 Result<LeftOutLayers> ChainMoves::ContinueOn(const DiskPtr& disk, const ContinueRequest& request) {
   Result<LeftOutLayers> moved = [&]() -> Result<LeftOutLayers> {

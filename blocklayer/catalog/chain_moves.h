@@ -46,10 +46,13 @@ struct FrozenPoint {
 
 struct FreezeRequest {
   std::string id;  // of the job
-  // As of SnapshotRequest; empty: NAME.ID.qcow2 beside the active layer.
+  // As of SnapshotRequest; empty: OverlayNameFor.
   std::string target = {};
   bool anywhere = false;
 };
+
+// NAME.JOB.qcow2, beside the active layer.
+std::string OverlayNameFor(const Disk& disk, const std::string& job);
 
 class ChainMoves {
  public:

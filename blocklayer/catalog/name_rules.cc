@@ -2,10 +2,12 @@
 #include "blocklayer/catalog/name_rules.h"
 
 #include <fmt/format.h>
+#include <limits.h>
 
 #include <map>
 #include <set>
 
+#include "blocklayer/base/paths.h"
 #include "blocklayer/formats/registry/format_registry.h"
 
 namespace chainfs {
@@ -49,6 +51,16 @@ std::optional<ImageFormat> FormatOfFileName(std::string_view file_name) {
 
 bool IsPartialName(std::string_view file_name) {
   return file_name.starts_with('.') && file_name.ends_with(".part");
+}
+
+Result<std::string> PartialNameOf(std::string_view path, std::string_view job) {
+  std::string partial = fmt::format(".{}.{}.part", BaseName(path), job);
+  if (partial.size() <= NAME_MAX) return partial;
+  const size_t more = partial.size() - BaseName(path).size();
+  return Fail(ErrorKind::kInvalidArgument,
+              EscapeText(fmt::format("{}: the name is too long; with what {} adds to it until the "
+                                     "image is whole, at most {} bytes are possible",
+                                     path, job, NAME_MAX - more)));
 }
 
 std::string StemOf(std::string_view file_name) {

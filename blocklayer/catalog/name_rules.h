@@ -22,6 +22,8 @@ namespace chainfs {
 std::optional<ImageFormat> FormatOfFileName(std::string_view file_name);
 // Whether a job makes an image under that name, which it gives a name of its own when it is whole.
 bool IsPartialName(std::string_view file_name);
+// That name, beside the image's own `path`: ".NAME.JOB.part". kInvalidArgument when it is too long.
+Result<std::string> PartialNameOf(std::string_view path, std::string_view job);
 // `file_name` without its image extension; all of it where it has none.
 std::string StemOf(std::string_view file_name);
 

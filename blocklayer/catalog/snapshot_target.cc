@@ -2,6 +2,7 @@
 #include "blocklayer/catalog/snapshot_target.h"
 
 #include <fmt/format.h>
+#include <limits.h>
 
 #include "blocklayer/catalog/name_rules.h"
 
@@ -27,6 +28,9 @@ Status CheckTargetName(const std::string& target, ImageFormat format) {
   };
   const std::string name = FileNameOf(target);
   if (name.empty() || name == "." || name == "..") return refuse("not the name of a file");
+  if (name.size() > NAME_MAX) {
+    return refuse(fmt::format("the name of a file has at most {} bytes", NAME_MAX));
+  }
   if (!IsPlainText(target)) return refuse("has control characters or is not UTF-8");
   const std::optional<ImageFormat> taken_for = FormatOfFileName(name);
   if (!taken_for || *taken_for == format) return {};

@@ -59,7 +59,7 @@ Result<FrozenPoint> Snapshotter::FreezeFor(const DiskPtr& disk, const FreezeRequ
   const LayerPtr frozen = disk->chain()->active;
   SnapshotRequest snapshot{.target = request.target, .anywhere = request.anywhere};
   if (snapshot.target.empty()) {
-    snapshot.target = fmt::format("{}.{}.qcow2", disk->name(), request.id);
+    snapshot.target = OverlayNameFor(*disk, request.id);
   }
   CHAINFS_ASSIGN(LayerPtr overlay, Take(disk, snapshot, request.id));
   return FrozenPoint{.frozen = frozen, .overlay = std::move(overlay)};

@@ -35,7 +35,7 @@ Status TargetImages::Make(const CatalogEntry& entry, const FileLocation& locatio
   }
   // Under a hidden name of the job's own, so that a crash leaves nothing of the name that is asked
   // for, or all of it.
-  const std::string partial = fmt::format(".{}.{}.part", location.name, request.job);
+  CHAINFS_ASSIGN(const std::string partial, PartialNameOf(location.path, request.job));
   Status removed = location.directory->Remove(partial);
   if (!removed && removed.error().kind != ErrorKind::kNotFound) return removed;
   CHAINFS_ASSIGN(const std::unique_ptr<File> file,

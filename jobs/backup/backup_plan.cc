@@ -155,10 +155,32 @@ Result<BackupPlan> PlanBackup(Catalog& catalog, const DiskPtr& disk,
   if (plan.selected < plan.point.size()) plan.backing = plan.point[plan.selected];
   if (!arguments.Has("target")) {
     CHAINFS_TRY(CheckWithoutTarget(arguments, plan.hold));
-    return plan;
+  } else {
+    CHAINFS_ASSIGN(plan.target, PlanTarget(catalog, disk, arguments, plan, begun.taken_up));
   }
-  CHAINFS_ASSIGN(plan.target, PlanTarget(catalog, disk, arguments, plan, begun.taken_up));
+  // Of a later daemon it may be the active layer, or gone.
+  if (plan.overlay.empty() || begun.taken_up) return plan;
+  CHAINFS_TRY(CheckOverlay(catalog, disk, plan, plan.overlay, false));
   return plan;
+}
+
+Status CheckOverlay(Catalog& catalog, const DiskPtr& disk, const BackupPlan& plan,
+                    const std::string& name, bool there) {
+  CHAINFS_ASSIGN(
+      const NewImagePlan overlay,
+      catalog.new_images().Plan(
+          disk,
+          {.name = name, .format = kOverlayFormat, .anywhere = plan.anywhere, .may_exist = there}));
+  if (!plan.target) return {};
+  const FileLocation& target = plan.target->place.location;
+  if (overlay.location.name != target.name) return {};
+  CHAINFS_ASSIGN(const FileId overlay_directory, overlay.location.directory->Id());
+  CHAINFS_ASSIGN(const FileId target_directory, target.directory->Id());
+  if (overlay_directory != target_directory) return {};
+  return RefuseBackup(
+      fmt::format("{}: cannot be both the target and the overlay that guests write to meanwhile; "
+                  "choose another target",
+                  target.path));
 }
 
 verbs::Arguments CommandOf(const BackupPlan& plan) {

@@ -58,6 +58,10 @@ struct BackupBegun {
 Result<BackupPlan> PlanBackup(Catalog& catalog, const DiskPtr& disk,
                               const verbs::Arguments& arguments, const BackupBegun& begun,
                               bool anywhere);
+// kInvalidArgument when the target is the file that guests are to write to meanwhile: an overlay
+// called `name`, absolute or from the active layer's directory. `there`: it may be there.
+Status CheckOverlay(Catalog& catalog, const DiskPtr& disk, const BackupPlan& plan,
+                    const std::string& name, bool there);
 // The keys with which the same is planned again.
 verbs::Arguments CommandOf(const BackupPlan& plan);
 LayerClaims ClaimsOf(const BackupPlan& plan);

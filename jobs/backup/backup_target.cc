@@ -20,24 +20,19 @@ bool IsThere(Directory& directory, const std::string& name) {
 
 }  // namespace
 
-BackupTarget::BackupTarget(const BackupTargetPlan& plan, const std::string& id)
+BackupTarget::BackupTarget(const BackupTargetPlan& plan, std::string partial)
     : plan_(plan),
       format_(*FormatRegistry::BuiltIn().Find(plan.format)),
       directory_(plan.place.location.directory),
       name_(plan.place.location.name),
-      partial_(fmt::format(".{}.{}.part", name_, id)) {}
+      partial_(std::move(partial)) {}
 
 Result<std::unique_ptr<BackupTarget>> BackupTarget::Open(MetadataCache& cache,
                                                          const BackupTargetPlan& plan,
                                                          const std::string& id, uint64_t size,
                                                          Begun begun) {
-  std::unique_ptr<BackupTarget> target(new BackupTarget(plan, id));
-  if (target->name_.size() + id.size() > kLongestName) {
-    return Fail(ErrorKind::kInvalidArgument,
-                EscapeText(fmt::format("{}: the name is too long; with {} for its partial name at "
-                                       "most {} bytes are possible",
-                                       plan.place.location.path, id, kLongestName - id.size())));
-  }
+  CHAINFS_ASSIGN(std::string name, PartialNameOf(plan.place.location.path, id));
+  std::unique_ptr<BackupTarget> target(new BackupTarget(plan, std::move(name)));
   const bool partial = IsThere(*target->directory_, target->partial_);
   if (partial && begun == Begun::kNo) {
     return Fail(

@@ -22,16 +22,13 @@ namespace chainfs::jobs {
 
 class BackupTarget {
  public:
-  // The longest name of a file that has a partial name is this, less the length of the id.
-  static constexpr size_t kLongestName = 255 - 7;
-
   enum class Begun : uint8_t {
     kNo,    // there must be nothing of the partial name
     kGoOn,  // by an earlier daemon: what is there is gone on with, or the target is complete
     kAnew,  // the same, but a partial image is of another point, and removed
   };
-  // An image of `size` bytes for the job `id`. `cache` outlives it. kExists; else what making and
-  // opening an image says.
+  // An image of `size` bytes for the job `id`. `cache` outlives it. kExists, kInvalidArgument (too
+  // long a name); else what making and opening an image says.
   static Result<std::unique_ptr<BackupTarget>> Open(MetadataCache& cache,
                                                     const BackupTargetPlan& plan,
                                                     const std::string& id, uint64_t size,
@@ -51,7 +48,7 @@ class BackupTarget {
   void Discard();
 
  private:
-  BackupTarget(const BackupTargetPlan& plan, const std::string& id);
+  BackupTarget(const BackupTargetPlan& plan, std::string partial);
 
   // Whether there was one to go on with.
   Result<bool> GoOn(MetadataCache& cache, uint64_t size);

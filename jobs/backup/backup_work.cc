@@ -76,6 +76,9 @@ bool BackupWork::IsOverAlready() const {
 
 Status BackupWork::BeginPoint() {
   if (!point_ && !disk_->read_only()) {
+    if (plan_.overlay.empty()) {
+      CHAINFS_TRY(CheckOverlay(catalog_, disk_, plan_, OverlayNameFor(*disk_, id_), true));
+    }
     CHAINFS_ASSIGN(point_,
                    catalog_.moves().FreezeFor(
                        disk_, {.id = id_, .target = plan_.overlay, .anywhere = plan_.anywhere}));

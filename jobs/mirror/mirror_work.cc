@@ -115,7 +115,9 @@ Status MirrorWork::BeginNew() {
   } else {
     // So that whoever comes next knows that what is there may be the job's.
     CHAINFS_TRY(MakeLog(store, *plan_.disk, id_, header, IntentLog::Bits::kAllSet));
-    CHAINFS_ASSIGN(target_, MakeTarget(catalog_, plan_, id_));
+    Result<TargetImagePtr> made = MakeTarget(catalog_, plan_, id_);
+    if (!made && !plan_.taken_up) (void)RemoveLog(store, *plan_.disk, id_);
+    CHAINFS_ASSIGN(target_, std::move(made));
   }
   Status begun = [&]() -> Status {
     MakeCopy();

@@ -126,9 +126,12 @@ TEST_F(BackupTargetTest, DiscardsOnlyItsOwn) {
 
 TEST_F(BackupTargetTest, RefusesNamesThatGetTooLong) {
   BackupTargetPlan plan = Plan();
-  plan.place.location.name = std::string(BackupTarget::kLongestName - 2, 'n');
+  FileLocation& location = plan.place.location;
+  location.name = std::string(255 - std::string(".").size() - std::string(".b1.part").size(), 'n');
+  location.path = JoinPath(directory_->path(), location.name);
   EXPECT_TRUE(Open(Begun::kNo, plan));
-  plan.place.location.name += 'n';
+  location.name += 'n';
+  location.path += 'n';
   EXPECT_EQ(Open(Begun::kNo, plan).error().kind, ErrorKind::kInvalidArgument);
 }
 

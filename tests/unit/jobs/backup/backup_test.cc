@@ -263,5 +263,45 @@ TEST_F(BackupTest, TheDryRunSaysWhatWouldBeCopied) {
   EXPECT_EQ(top.total_progress, 512 * 1024u);
 }
 
+// Before anything is made.
+TEST_F(BackupTest, TheTargetIsNotTheOverlay) {
+  MakeTwo();
+  std::filesystem::create_directory_symlink(".", At("again"));
+  OpenAll();
+  for (const Items& items :
+       {Items{{"target", "x.qcow2"}, {"overlay", "x.qcow2"}},
+        Items{{"target", "x.qcow2"}, {"overlay", At("x.qcow2")}},
+        Items{{"target", "again/x.qcow2"}, {"overlay", "x.qcow2"}},
+        Items{{"target", "x.qcow2"}, {"overlay", "x.qcow2"}, {"dry-run", "yes"}},
+        Items{{"target", "vm.b.qcow2"}, {"id", "b"}}}) {
+    const Result<std::string> id = Start(items);
+    ASSERT_FALSE(id) << items.front().second;
+    EXPECT_EQ(id.error().kind, ErrorKind::kInvalidArgument) << id.error().message;
+    EXPECT_NE(id.error().message.find("cannot be both"), std::string::npos) << id.error().message;
+    EXPECT_EQ(ChainOf("vm"), (Words{"vm.qcow2", "base.qcow2"}));
+    EXPECT_TRUE(Records().empty());
+    for (const char* name : {"x.qcow2", "vm.b.qcow2", ".x.qcow2.backup-1.part"}) {
+      EXPECT_FALSE(Exists(name)) << name;
+    }
+  }
+  EXPECT_EQ(Start({{"target", "x.qcow2"}, {"overlay", "vm.qcow2"}}).error().kind,
+            ErrorKind::kExists);
+  EndsWell(Started({{"target", "x.qcow2"}, {"overlay", "o.qcow2"}}));
+}
+
+TEST_F(BackupTest, NamesThatAreTooLongAreRefused) {
+  MakeTwo();
+  OpenAll();
+  const std::string fits = std::string(255 - 6, 'x') + ".qcow2";
+  for (const std::string& target : {fits, "x" + fits}) {
+    const Result<std::string> id = Start({{"target", target}});
+    ASSERT_FALSE(id);
+    EXPECT_EQ(id.error().kind, ErrorKind::kInvalidArgument) << id.error().message;
+    EXPECT_NE(id.error().message.find(" bytes"), std::string::npos) << id.error().message;
+    EXPECT_EQ(ChainOf("vm"), (Words{"vm.qcow2", "base.qcow2"}));
+    EXPECT_TRUE(Records().empty());
+  }
+}
+
 }  // namespace
 }  // namespace chainfs::jobs

@@ -68,6 +68,13 @@ TEST_F(MirrorRefusedTest, TargetsThatAreInTheWay) {
   Expect({{"target", ".chainfs/copy.qcow2"}}, ErrorKind::kInvalidArgument, "records");
 }
 
+TEST_F(MirrorRefusedTest, NamesThatAreTooLong) {
+  const std::string fits = std::string(255 - 6, 'x') + ".qcow2";
+  Expect({{"target", fits}}, ErrorKind::kInvalidArgument, " bytes are possible");
+  Expect({{"target", "x" + fits}}, ErrorKind::kInvalidArgument, "at most 255 bytes");
+  Expect({{"target", "x" + fits}, {"existing", "yes"}}, ErrorKind::kInvalidArgument, "255 bytes");
+}
+
 TEST_F(MirrorRefusedTest, ATargetThatSomebodyUses) {
   const DiskPtr open = Disk("free");
   const auto ticket = open->access().CountReader();
