@@ -36,7 +36,7 @@ std::string ChainLine(const std::vector<std::string>& layers) {
   return line;
 }
 
-Result<std::string> ReadChainLine(const DiskPath& disk) {
+Result<std::vector<std::string>> ReadLayers(const DiskPath& disk) {
   CHAINFS_ASSIGN(const nlohmann::json chain, ReadJsonAttribute(disk.path, "chain"));
   std::vector<std::string> layers;
   for (const nlohmann::json& layer : chain) {
@@ -44,7 +44,7 @@ Result<std::string> ReadChainLine(const DiskPath& disk) {
       layers.push_back(std::move(path));
     }
   }
-  return ChainLine(layers);
+  return layers;
 }
 
 }  // namespace chainfs::chainctl

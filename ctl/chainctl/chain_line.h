@@ -13,7 +13,7 @@ namespace chainfs::chainctl {
 
 // `layers`: paths, active layer first. Of a long chain only both ends are named.
 std::string ChainLine(const std::vector<std::string>& layers);
-// As the daemon has it now.
-Result<std::string> ReadChainLine(const DiskPath& disk);
+// The paths of a disk, as the daemon has them now.
+Result<std::vector<std::string>> ReadLayers(const DiskPath& disk);
 
 }  // namespace chainfs::chainctl

@@ -50,15 +50,21 @@ Result<verbs::Arguments> ArgumentsOf(const JobVerbOptions& options) {
   return arguments;
 }
 
-// A picture is no matter to fail for.
-void ShowChain(std::string_view when, const DiskPath& disk) {
-  const Result<std::string> line = ReadChainLine(disk);
-  if (line) Print(fmt::format("{} {}\n", when, *line));
+// Unless it is as it was before; what it is now. A picture is no matter to fail for.
+using Layers = std::vector<std::string>;
+Layers ShowChain(std::string_view when, const DiskPath& disk, const Layers& before) {
+  const Result<Layers> layers = ReadLayers(disk);
+  if (!layers || *layers == before) return before;
+  Print(fmt::format("{} {}\n", when, ChainLine(*layers)));
+  return *layers;
 }
 
-// What became of the layers that were merged.
-void ReportLeftOut(const JobReport& job) {
-  for (const std::string& path : job.removed) Print(fmt::format("removed {}\n", SafeText(path)));
+// What became of the layers that were merged. What a job has made for itself and removed again is
+// nobody's concern.
+void ReportLeftOut(const JobReport& job, bool asked_to_remove) {
+  if (asked_to_remove) {
+    for (const std::string& path : job.removed) Print(fmt::format("removed {}\n", SafeText(path)));
+  }
   for (const std::string& path : job.unneeded) {
     Print(fmt::format("no image in view needs {} any more\n", SafeText(path)));
   }
@@ -115,7 +121,8 @@ Result<ExitCode> RunJobVerb(const JobVerbOptions& options, const CommonOptions& 
   CHAINFS_ASSIGN(const DiskPath disk, FindDisk(options.disk));
   const bool talks = !common.json && !common.quiet;
   const bool dry_run = arguments.Has("dry-run");
-  if (talks && (dry_run || !options.waiting.background)) ShowChain("chain:", disk);
+  Layers shown;
+  if (talks && (dry_run || !options.waiting.background)) shown = ShowChain("chain:", disk, {});
   WaitSignals signals;
   CHAINFS_TRY(
       Send(disk, {.verb = options.name(), .value = arguments.Format(), .verbose = common.verbose}));
@@ -125,9 +132,9 @@ Result<ExitCode> RunJobVerb(const JobVerbOptions& options, const CommonOptions& 
                  WaitAndReport(options.name(), disk, id, signals, OnInterrupt::kCancelJob,
                                options.waiting, common));
   if (code != ExitCode::kDone || !talks) return code;
-  ShowChain("now:  ", disk);
+  ShowChain("now:  ", disk, shown);
   const Result<JobReport> job = ReadJob(disk, id);
-  if (job) ReportLeftOut(*job);
+  if (job) ReportLeftOut(*job, options.removes());
   if (job && options.removes() && !job->warning.empty()) {
     Note(fmt::format("{}: {}", options.verb, job->warning));
   }

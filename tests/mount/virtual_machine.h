@@ -108,7 +108,7 @@ class VirtualMachine {
     constexpr std::string_view kReply = "REPLY ";
     if (line && line->starts_with(kReply)) return line->substr(kReply.size());
     running_ = false;
-    ADD_FAILURE() << "the guest: " << line.value_or("is gone: " + vm_->Wait().Describe());
+    ADD_FAILURE() << "the guest: " << (line ? *line : "is gone: " + vm_->Wait().Describe());
     return "";
   }
 

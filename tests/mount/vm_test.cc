@@ -252,11 +252,13 @@ void VmTest::Round() {
   };
   snapshot();
   snapshot();
+  ASSERT_FALSE(HasFailure());
   layers.erase(layers.begin() + 1);
   job("stream", "stream", "base=" + base + erase + speed);
   snapshot();
   snapshot();
   if (!odd) Grow();
+  ASSERT_FALSE(HasFailure());
   const std::string commit = "top=" + layers[1] + ",base=" + layers[2] + erase + speed;
   layers.erase(layers.begin() + 1);
   job("commit of a layer in the middle", "commit", commit);
