@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <set>
 
 #include "blocklayer/cache/metadata_cache.h"
 #include "blocklayer/catalog/group_record.h"
@@ -25,6 +26,13 @@ void ChainRecovery::Finish(const std::vector<InterruptedChange>& interrupted) {
       }
     }
   }
+}
+
+void ChainRecovery::ForgetFinishedGroups() {
+  std::set<RecordDirectory*> stores;
+  for (size_t i = 0; i < sources_.size(); ++i) stores.insert(&sources_.records(i));
+  // It does no harm where it stays.
+  for (RecordDirectory* const store : stores) (void)ForgetGroups(*store);
 }
 
 Status ChainRecovery::FinishOne(const CatalogEntry& entry, const InterruptedChange& snapshot) {

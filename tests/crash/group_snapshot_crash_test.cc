@@ -86,6 +86,15 @@ class GroupSnapshotCrash : public ::testing::Test {
     }
   }
 
+  static bool AnyGroupIsLeft(MemHost& host) {
+    const auto records = host.OpenRoot()->OpenDirectory(".chainfs");
+    if (!records) return false;
+    const auto entries = (*records)->List();
+    return !entries || std::ranges::any_of(*entries, [](const DirectoryEntry& entry) {
+      return entry.name.starts_with("group-");
+    });
+  }
+
   void CheckState(const CrashState& state) {
     const auto host = state.MakeHost();
     int moves = 0;
@@ -99,6 +108,7 @@ class GroupSnapshotCrash : public ::testing::Test {
       ASSERT_GE(moves, (state.point > taken_[0] ? 1 : 0) + (state.point > taken_[1] ? 1 : 0));
       ASSERT_TRUE((*catalog)->Close());
     }
+    ASSERT_FALSE(AnyGroupIsLeft(*host));
     if (!random_.OneIn(4)) return;
     auto again = OpenMemCatalog(host);
     ASSERT_TRUE(again) << again.error().message;
