@@ -3,13 +3,16 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 namespace chainfs::qmp {
@@ -35,6 +38,25 @@ Result<sockaddr_un> AddressOf(const std::string& path) {
 
 int Bind(int fd, const sockaddr_un& address) {
   return ::bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 ? 0 : errno;
+}
+
+// Keeps other daemons of ours from looking at the name while it is replaced: they would take a
+// socket that is not listened to yet for a stale one. Who locks the directory for long is not
+// waited for. Without a lock (where the file system has none, or the directory cannot be read) it
+// is only not as safe.
+Result<UniqueFd> LockDirectoryOf(const std::string& path) {
+  constexpr std::chrono::milliseconds kPause{10};
+  constexpr int kAttempts = 500;
+  const std::string directory = path.substr(0, path.rfind('/') + 1);
+  UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid()) return fd;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return fd;
+    std::this_thread::sleep_for(kPause);
+  }
+  return Fail(
+      ErrorKind::kBusy,
+      fmt::format("QMP socket {}: somebody has locked its directory; choose another path", path));
 }
 
 // Of a daemon that was killed: a socket to which nobody listens.
@@ -68,6 +90,7 @@ Result<ListeningSocket> ListeningSocket::Open(const std::string& path, std::opti
   if (!fd.valid()) return FailErrno(errno, "socket");
   // The mode of the name to come: nobody gets in before the rest is done.
   if (::fchmod(fd.get(), 0600) != 0) return FailErrno(errno, fmt::format("QMP socket {}", path));
+  CHAINFS_ASSIGN(const UniqueFd lock, LockDirectoryOf(path));
   int error = Bind(fd.get(), address);
   if (error == EADDRINUSE) {
     CHAINFS_TRY(RemoveStale(path, address));

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ListeningSocket: a UNIX socket at a path, for its owner, and for a group if one is given. A
-// socket that a daemon has left there when it was killed is replaced; anything else is not.
+// socket that a daemon has left there when it was killed is replaced; anything else is not. Of
+// several that come upon it at once one gets it: from the look at the name until it is listened to
+// the directory is locked (flock).
 //
 // Threads: none; the descriptor may be used by any.
 #pragma once

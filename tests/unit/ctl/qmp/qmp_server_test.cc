@@ -11,10 +11,15 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <fstream>
+#include <optional>
+#include <thread>
+#include <vector>
 
+#include "ctl/qmp/listening_socket.h"
 #include "tests/support/random.h"
 #include "tests/unit/ctl/qmp/qmp_fixture.h"
 
@@ -81,6 +86,44 @@ TEST_F(ServerTest, AStaleSocketIsReplacedAndNothingElseIs) {
             "precious");
   EXPECT_NE(listen("/" + std::string(200, 'a')).find("longer than 107"), std::string::npos);
   EXPECT_NE(listen(dir_ / "no/where"), "");
+}
+
+// Daemons that start at once find what one that was killed has left.
+TEST_F(ServerTest, OneOfManyGetsAStaleSocket) {
+  const std::string path = dir_ / "contended";
+  for (int round = 0; round < 30; ++round) {
+    {
+      const UniqueFd dead(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      sockaddr_un address = {};
+      address.sun_family = AF_UNIX;
+      std::memcpy(address.sun_path, path.data(), path.size());
+      ASSERT_EQ(::bind(dead.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    }
+    std::array<std::optional<ListeningSocket>, 6> sockets;
+    std::vector<std::thread> daemons;
+    for (auto& mine : sockets) {
+      daemons.emplace_back([&mine, &path] {
+        Result<ListeningSocket> opened = ListeningSocket::Open(path, std::nullopt);
+        if (opened) {
+          mine.emplace(*std::move(opened));
+        } else {
+          EXPECT_EQ(opened.error().kind, ErrorKind::kBusy) << opened.error().message;
+        }
+      });
+    }
+    for (std::thread& daemon : daemons) daemon.join();
+    const auto winner = std::ranges::find_if(sockets, [](const auto& one) { return !!one; });
+    ASSERT_NE(winner, sockets.end());
+    EXPECT_EQ(std::ranges::count_if(sockets, [](const auto& one) { return !!one; }), 1);
+    // The name leads to it.
+    const UniqueFd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    ASSERT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    const UniqueFd accepted(::accept((*winner)->fd(), nullptr, nullptr));
+    EXPECT_TRUE(accepted.valid());
+  }
 }
 
 // Of a process of that user and group: what the server says first.
