@@ -25,6 +25,12 @@ void DiskPresenter::ContentsChanged(const Disk& disk) {
   invalidator_.Contents(node->ino, [node] { --node->stale_pages; });
 }
 
+bool DiskPresenter::LetsWrite(const Disk* disk, const control::Caller& caller) const {
+  const NodePtr node = disk == nullptr ? inodes_.root() : inodes_.FindDisk(*disk);
+  // A disk that is shown no more has no mode.
+  return node == nullptr ? caller.IsRoot() : attributes_.LetsWrite(*node, caller);
+}
+
 void DiskPresenter::AnnounceChangedModes() {
   for (const NodePtr& node : inodes_.List(NodeKind::kRoot)) {
     if (node->shown_mode != 0 && node->shown_mode != attributes_.ModeOf(*node)) {

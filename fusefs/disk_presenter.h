@@ -32,6 +32,7 @@ class DiskPresenter final : public control::Presentation {
   void AttributesChanged(const Disk& disk) override;
   void ContentsChanged(const Disk& disk) override;
   void ReleaseEventReaders() override { events_.Release(); }
+  bool LetsWrite(const Disk* disk, const control::Caller& caller) const override;
 
   // Looks at every disk for changes that nobody announces (read-only or not; modes of images and
   // directories). Not with locks held.

@@ -67,6 +67,16 @@ mode_t NodeAttributes::ModeOf(const Node& node) const {
   return 0;
 }
 
+bool NodeAttributes::LetsWrite(const Node& node, const control::Caller& caller) const {
+  if (caller.IsRoot()) return true;
+  const AttributeOverrides set = OverridesOf(node);
+  const bool given = set.permissions && node.kind != NodeKind::kDisk;
+  const mode_t mode = given ? *set.permissions : ModeOf(node);
+  if (caller.uid == set.uid.value_or(owner_uid_)) return (mode & S_IWUSR) != 0;
+  if (caller.HasGroup(set.gid.value_or(owner_gid_))) return (mode & S_IWGRP) != 0;
+  return (mode & S_IWOTH) != 0;
+}
+
 struct stat NodeAttributes::StatOf(Node& node) const {
   struct stat st = {};
   st.st_ino = node.shown_ino;

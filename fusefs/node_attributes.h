@@ -10,6 +10,7 @@
 
 #include <ctime>
 
+#include "ctl/control/caller.h"
 #include "fusefs/inodes.h"
 #include "fusefs/options.h"
 
@@ -23,6 +24,8 @@ class NodeAttributes {
   // Notes the mode in Node::shown_mode, for a disk.
   struct stat StatOf(Node& node) const;
   mode_t ModeOf(const Node& node) const;  // with the type
+  // As the kernel decides it.
+  bool LetsWrite(const Node& node, const control::Caller& caller) const;
   // The most that chmod may give to a disk, bits of 0666 (disk_mode.h).
   mode_t PermittedModeOf(const Node& node) const;
 

@@ -5,13 +5,16 @@
 
 namespace chainfs::control {
 
+bool Caller::HasGroup(gid_t group) const {
+  if (gid == group) return true;
+  if (!groups) return false;
+  const std::vector<gid_t> further = groups();
+  return std::ranges::find(further, group) != further.end();
+}
+
 bool CommandAccess::Permits(const Caller& caller) const {
   if (caller.IsRoot() || caller.uid == daemon_uid_) return true;
-  if (!control_gid_) return false;
-  if (caller.gid == *control_gid_) return true;
-  if (!caller.groups) return false;
-  const std::vector<gid_t> groups = caller.groups();
-  return std::ranges::find(groups, *control_gid_) != groups.end();
+  return control_gid_ && caller.HasGroup(*control_gid_);
 }
 
 }  // namespace chainfs::control

@@ -22,6 +22,8 @@ struct Caller {
 
   // What it names may lie anywhere, not only beneath the sources.
   bool IsRoot() const { return uid == 0; }
+  // As its own or as a supplementary one.
+  bool HasGroup(gid_t group) const;
 };
 
 // Commands are for root, the daemon's user and the members of one group, if any.

@@ -45,6 +45,11 @@ void CatalogEvents::ReleaseEventReaders() {
   if (Presentation* const shown = presentation_; shown != nullptr) shown->ReleaseEventReaders();
 }
 
+bool CatalogEvents::LetsWrite(const Disk* disk, const Caller& caller) const {
+  const Presentation* const shown = presentation_;
+  return shown == nullptr || shown->LetsWrite(disk, caller);
+}
+
 void CatalogEvents::DiskAdded(const DiskPtr& disk) {
   const auto [served, added] = disks_.Add(disk);
   if (!added) return;

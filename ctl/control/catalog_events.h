@@ -33,6 +33,8 @@ class CatalogEvents final : public CatalogObserver {
   // more, but for errors of disks that are still used.
   void Present(Presentation* presentation);
   void ReleaseEventReaders();
+  // Of the presentation; whoever presents nothing keeps nobody away.
+  bool LetsWrite(const Disk* disk, const Caller& caller) const;
 
   void DiskAdded(const DiskPtr& disk) override;
   void DiskRemoved(const DiskPtr& disk) override;

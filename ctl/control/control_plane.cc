@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/control/control_plane.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
+#include "blocklayer/catalog/name_rules.h"
 #include "jobs/job_types.h"
 
 namespace chainfs::control {
@@ -21,6 +24,22 @@ ControlPlane::ControlPlane(Catalog& catalog, CommandAccess access, MountConfig c
       attributes(catalog, jobs, errors, limits, std::move(config)),
       files(catalog, jobs, disks),
       changes_(catalog, disks, errors, events, jobs, compactor) {}
+
+Status ControlPlane::CheckWriting(std::span<const DiskPtr> of, bool or_mount,
+                                  const Caller& caller) const {
+  if (or_mount && changes_.LetsWrite(nullptr, caller)) return {};
+  if (of.empty()) {
+    return Fail(ErrorKind::kPermission,
+                "the mode of the mount point does not let you write, which commands need");
+  }
+  for (const DiskPtr& disk : of) {
+    if (changes_.LetsWrite(disk.get(), caller)) continue;
+    return Fail(ErrorKind::kPermission,
+                EscapeText(fmt::format("{}: its mode does not let you write, which commands need",
+                                       disk->name())));
+  }
+  return {};
+}
 
 void ControlPlane::BeginJobs() {
   jobs.ResumeRecorded();

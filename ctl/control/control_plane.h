@@ -9,6 +9,7 @@
 #pragma once
 
 #include <atomic>
+#include <span>
 
 #include "blocklayer/catalog/catalog.h"
 #include "ctl/control/caller.h"
@@ -34,6 +35,10 @@ class ControlPlane {
   // Null: nobody any more; jobs and requests must have ended by then. What is just being told of a
   // scan is waited for: an image that was repaired in the background may cause one at any time.
   void Present(Presentation* presentation) { changes_.Present(presentation); }
+  // What the kernel demands besides of those who give commands by files, for transports that are
+  // none: write permission for each of these disks, or for the mount as a whole where the command
+  // may be given there. kPermission.
+  Status CheckWriting(std::span<const DiskPtr> of, bool or_mount, const Caller& caller) const;
   // Takes up recorded jobs, and keeps chains at their limits from now on.
   void BeginJobs();
   // Publishes SHUTDOWN and brings the jobs to a consistent point, once.

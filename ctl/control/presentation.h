@@ -8,6 +8,7 @@
 // catalog held, so they must be quick, and must neither wait nor call the catalog.
 #pragma once
 
+#include "ctl/control/caller.h"
 #include "ctl/control/served_disks.h"
 
 namespace chainfs::control {
@@ -24,6 +25,10 @@ class Presentation {
   virtual void ContentsChanged(const Disk& disk) = 0;
   // Those who wait for events now are to leave.
   virtual void ReleaseEventReaders() = 0;
+
+  // Whether the mode with which it shows the disk (null: the mount) lets the caller write, which is
+  // what a kernel asks of whoever sets an attribute. Does I/O; never called with locks held.
+  virtual bool LetsWrite(const Disk* /*disk*/, const Caller& /*caller*/) const { return true; }
 };
 
 }  // namespace chainfs::control

@@ -3,8 +3,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <thread>
 #include <utility>
 
@@ -22,8 +24,19 @@ constexpr int kIdAttempts = 500;
 
 Status Client::Order(std::string_view verb, const verbs::Arguments& arguments,
                      const DiskPtr& disk) {
-  Status done = plane.commands.Execute(verb, arguments.Format(), disk, caller);
+  Status done = plane.CheckWriting(std::span(&disk, 1), false, caller);
+  if (done) done = plane.commands.Execute(verb, arguments.Format(), disk, caller);
   if (!done) Remember(verb, disk, done.error());
+  return done;
+}
+
+Status Client::OrderJob(std::string_view verb, const verbs::Arguments& arguments,
+                        const jobs::JobInfo& job) {
+  std::vector<DiskPtr> about = {catalog.Find(job.disk)};
+  std::erase(about, nullptr);
+  Status done = plane.CheckWriting(about, true, caller);
+  if (done) done = plane.commands.Execute(verb, arguments.Format(), nullptr, caller);
+  if (!done) Remember(verb, nullptr, done.error());
   return done;
 }
 
@@ -33,25 +46,42 @@ void Client::Remember(std::string_view verb, const DiskPtr& disk, const Error& r
                               refusal);
 }
 
-QmpStatus StartJob(Client& client, std::string_view verb, verbs::Arguments arguments,
-                   const DiskPtr& disk, const JobChoice& choice) {
-  if (!verbs::IsLegalJobId(choice.id)) return Refuse(fmt::format("Invalid job ID '{}'", choice.id));
+QmpStatus CheckNewJobId(Client& client, const std::string& id) {
+  if (!verbs::IsLegalJobId(id)) return Refuse(fmt::format("Invalid job ID '{}'", id));
   client.started.Sweep();
-  const auto in_use = [&] { return client.plane.jobs.Find("", choice.id).has_value(); };
-  if (in_use()) return Refuse(fmt::format("Job ID '{}' already in use", choice.id));
-  arguments.Set("id", choice.id);
+  if (!client.plane.jobs.Find("", id)) return {};
+  return Refuse(fmt::format("Job ID '{}' already in use", id));
+}
+
+Status StartUnderIds(Client& client, const std::vector<std::string>& ids,
+                     const std::function<Status()>& start) {
   for (int attempt = 1;; ++attempt) {
-    const Status started =
-        client.plane.commands.Execute(verb, arguments.Format(), disk, client.caller);
-    if (started) break;
-    const bool leaving = started.error().kind == ErrorKind::kExists && !in_use();
-    if (!leaving || attempt == kIdAttempts) {
-      client.Remember(verb, disk, started.error());
-      return started;
-    }
+    Status started = start();
+    if (started || started.error().kind != ErrorKind::kExists) return started;
+    const bool in_use = std::ranges::any_of(
+        ids, [&](const std::string& id) { return client.plane.jobs.Find("", id).has_value(); });
+    if (in_use || attempt == kIdAttempts) return started;
     std::this_thread::sleep_for(kIdPause);
   }
-  if (choice.auto_dismiss) client.started.Add(choice.id);
+}
+
+QmpStatus StartJob(Client& client, const JobOrder& order) {
+  const std::string& id = order.choice.id;
+  CHAINFS_TRY(CheckNewJobId(client, id));
+  verbs::Arguments arguments = order.arguments;
+  arguments.Set("id", id);
+  Status started = client.plane.CheckWriting(std::span(&order.disk, 1), false, client.caller);
+  if (started) {
+    started = StartUnderIds(client, {id}, [&] {
+      return client.plane.commands.Execute(order.verb, arguments.Format(), order.disk,
+                                           client.caller);
+    });
+  }
+  if (!started) {
+    client.Remember(order.verb, order.disk, started.error());
+    return started;
+  }
+  if (order.choice.auto_dismiss) client.started.Add(id);
   return {};
 }
 

@@ -6,8 +6,10 @@
 // Threads: one command at a time per client.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ctl/control/control_plane.h"
 #include "ctl/qmp/node_table.h"
@@ -24,8 +26,11 @@ struct Client {
   StartedJobs& started;
   control::Caller caller;
 
-  // Carries a verb out; `disk` null: on the mount. A refusal becomes the last error of the disk.
+  // Carries a verb out. A refusal becomes the last error of the disk. QMP-7.
   Status Order(std::string_view verb, const verbs::Arguments& arguments, const DiskPtr& disk);
+  // About a job that is there.
+  Status OrderJob(std::string_view verb, const verbs::Arguments& arguments,
+                  const jobs::JobInfo& job);
   void Remember(std::string_view verb, const DiskPtr& disk, const Error& refusal);
 };
 
@@ -35,8 +40,20 @@ struct JobChoice {
   bool auto_dismiss = true;
 };
 
-// Starts the job `verb` on `disk`, under that id.
-QmpStatus StartJob(Client& client, std::string_view verb, verbs::Arguments arguments,
-                   const DiskPtr& disk, const JobChoice& choice);
+// A job that is to be started, checked as far as this can be without doing it.
+struct JobOrder {
+  std::string verb;
+  DiskPtr disk;
+  verbs::Arguments arguments;  // but for the id
+  JobChoice choice;
+};
+QmpStatus StartJob(Client& client, const JobOrder& order);
+
+// Whether a new job may be called so.
+QmpStatus CheckNewJobId(Client& client, const std::string& id);
+// Carries out what starts jobs of these ids, again when an id is held by a job that is just
+// leaving.
+Status StartUnderIds(Client& client, const std::vector<std::string>& ids,
+                     const std::function<Status()>& start);
 
 }  // namespace chainfs::qmp

@@ -79,7 +79,10 @@ Answer BlockCommit(Client& client, Parameters& parameters) {
     arguments.Set("top", top.layer->path);
   }
   CHAINFS_TRY(job.AddTo(arguments));
-  CHAINFS_TRY(StartJob(client, "commit", arguments, top.disk, job.Choice(id, *found)));
+  CHAINFS_TRY(StartJob(client, {.verb = "commit",
+                                .disk = top.disk,
+                                .arguments = std::move(arguments),
+                                .choice = job.Choice(id, *found)}));
   return nlohmann::ordered_json::object();
 }
 

@@ -33,8 +33,6 @@ struct CopyParameters {
   JobParameters job;
 };
 
-enum class TargetBy : unsigned char { kNode, kFile };
-
 CopyParameters TakeCopyParameters(Parameters& parameters, TargetBy by) {
   CopyParameters copy;
   copy.id = parameters.OptionalText("job-id");
@@ -91,16 +89,19 @@ QmpStatus CheckSync(const std::string& sync, std::initializer_list<std::string_v
   return Refuse(fmt::format("Sync mode '{}' not supported", sync));
 }
 
-Answer StartCopy(Client& client, std::string_view verb, const CopyParameters& copy, TargetBy by,
-                 verbs::Arguments arguments) {
+std::expected<JobOrder, QmpError> OrderOf(Client& client, std::string_view verb,
+                                          const CopyParameters& copy, TargetBy by,
+                                          verbs::Arguments arguments) {
   CHAINFS_ASSIGN(const NamedNode source, client.nodes.Device(copy.device));
   if (!source.active) return Refuse("Need a root block node");
   CHAINFS_TRY(AddTarget(client, verb, copy, by, arguments));
   arguments.Set("sync", copy.sync);
   CHAINFS_TRY(AddOnError(copy, arguments));
   CHAINFS_TRY(copy.job.AddTo(arguments));
-  CHAINFS_TRY(StartJob(client, verb, arguments, source.disk, copy.job.Choice(copy.id, source)));
-  return nlohmann::ordered_json::object();
+  return JobOrder{.verb = std::string(verb),
+                  .disk = source.disk,
+                  .arguments = std::move(arguments),
+                  .choice = copy.job.Choice(copy.id, source)};
 }
 
 Answer Mirror(Client& client, Parameters& parameters, TargetBy by) {
@@ -121,15 +122,25 @@ Answer Mirror(Client& client, Parameters& parameters, TargetBy by) {
   if (node) CHAINFS_TRY(client.nodes.CheckNewName(*node));
   verbs::Arguments arguments;
   arguments.Set("then", "hold").SetIf("copy-mode", copy_mode);
-  Answer started = StartCopy(client, "mirror", copy, by, std::move(arguments));
-  if (started && node) {
+  CHAINFS_ASSIGN(const JobOrder order, OrderOf(client, "mirror", copy, by, std::move(arguments)));
+  CHAINFS_TRY(StartJob(client, order));
+  if (node) {
     CHAINFS_TRY(client.nodes.AddTarget(
         *node, {.format = copy.format.value_or("qcow2"), .path = copy.target}));
   }
-  return started;
+  return nlohmann::ordered_json::object();
 }
 
 Answer Backup(Client& client, Parameters& parameters, TargetBy by) {
+  CHAINFS_ASSIGN(const JobOrder order, TakeBackupOrder(client, parameters, by));
+  CHAINFS_TRY(StartJob(client, order));
+  return nlohmann::ordered_json::object();
+}
+
+}  // namespace
+
+std::expected<JobOrder, QmpError> TakeBackupOrder(Client& client, Parameters& parameters,
+                                                  TargetBy by) {
   const CopyParameters copy = TakeCopyParameters(parameters, by);
   const bool compress = parameters.Switch("compress", false);
   const bool by_bitmap =
@@ -140,10 +151,8 @@ Answer Backup(Client& client, Parameters& parameters, TargetBy by) {
   if (by_bitmap) return Refuse("bitmaps are not supported: since= of the verb backup does that");
   verbs::Arguments arguments;
   if (compress) arguments.Set("compress", "zlib");
-  return StartCopy(client, "backup", copy, by, std::move(arguments));
+  return OrderOf(client, "backup", copy, by, std::move(arguments));
 }
-
-}  // namespace
 
 Answer BlockdevMirror(Client& client, Parameters& parameters) {
   return Mirror(client, parameters, TargetBy::kNode);
@@ -166,11 +175,12 @@ Answer BlockJobChange(Client& client, Parameters& parameters) {
   (void)parameters.Word("type", std::array<std::string_view, 1>{"mirror"});
   const std::string mode = parameters.Word("copy-mode", kCopyMode);
   CHAINFS_TRY(parameters.Finish());
-  if (!client.started.Find(id)) {
+  const std::optional<jobs::JobInfo> job = client.started.Find(id);
+  if (!job) {
     return Refuse(fmt::format("Block job '{}' not found", id), kDeviceNotActive);
   }
   CHAINFS_TRY(
-      client.Order("change", verbs::Arguments().Set("id", id).Set("copy-mode", mode), nullptr));
+      client.OrderJob("change", verbs::Arguments().Set("id", id).Set("copy-mode", mode), *job));
   return nlohmann::ordered_json::object();
 }
 

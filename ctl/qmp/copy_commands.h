@@ -10,6 +10,12 @@
 
 namespace chainfs::qmp {
 
+enum class TargetBy : unsigned char { kNode, kFile };
+
+// Of blockdev-backup or drive-backup, alone or as an action of a transaction.
+std::expected<JobOrder, QmpError> TakeBackupOrder(Client& client, Parameters& parameters,
+                                                  TargetBy by);
+
 Answer BlockdevMirror(Client& client, Parameters& parameters);
 Answer DriveMirror(Client& client, Parameters& parameters);
 Answer BlockdevBackup(Client& client, Parameters& parameters);

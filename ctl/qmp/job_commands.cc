@@ -60,7 +60,7 @@ Answer Give(Client& client, const std::string& id, Family family, JobVerb verb) 
   // Said, so that the next daemon knows it, too.
   const bool pivots = job.type == "mirror" || job.type == "commit";
   if (verb == JobVerb::kComplete && pivots) arguments.Set("then", "pivot");
-  const Status done = client.Order(WordOf(verb), arguments, nullptr);
+  const Status done = client.OrderJob(WordOf(verb), arguments, job);
   if (!done) {
     const std::string_view said = RefusalOf(verb);
     if (done.error().kind == ErrorKind::kInvalidArgument && !said.empty()) {
@@ -83,7 +83,7 @@ Answer Dismiss(Client& client, Parameters& parameters, Family family) {
   CHAINFS_TRY(parameters.Finish());
   CHAINFS_ASSIGN(const JobInfo job, Find(client, id, family));
   CHAINFS_TRY(CheckVerb(job, JobVerb::kDismiss));
-  CHAINFS_TRY(client.Order("dismiss", verbs::Arguments().Set("id", id), nullptr));
+  CHAINFS_TRY(client.OrderJob("dismiss", verbs::Arguments().Set("id", id), job));
   PublishDismissed(client.plane.events, id, job.disk);
   return Json::object();
 }
@@ -195,7 +195,7 @@ Answer BlockJobCancel(Client& client, Parameters& parameters) {
   // To end a copy that is ready is to keep it, as it is at that moment.
   if (job.type == "mirror" && job.status == JobStatus::kReady && !force) {
     CHAINFS_TRY(
-        client.Order("complete", verbs::Arguments().Set("id", id).Set("then", "keep"), nullptr));
+        client.OrderJob("complete", verbs::Arguments().Set("id", id).Set("then", "keep"), job));
     return Json::object();
   }
   return Give(client, id, Family::kBlockJob, JobVerb::kCancel);
@@ -220,8 +220,8 @@ Answer BlockJobSetSpeed(Client& client, Parameters& parameters) {
   CHAINFS_ASSIGN(const JobInfo job, Find(client, id, Family::kBlockJob));
   if (speed < 0) return Refuse("Parameter 'speed' expects a non-negative value");
   CHAINFS_TRY(CheckVerb(job, JobVerb::kSetSpeed));
-  CHAINFS_TRY(client.Order(
-      "speed", verbs::Arguments().Set("id", id).Set("limit", std::to_string(speed)), nullptr));
+  CHAINFS_TRY(client.OrderJob(
+      "speed", verbs::Arguments().Set("id", id).Set("limit", std::to_string(speed)), job));
   return Json::object();
 }
 

@@ -12,7 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "ctl/qmp/copy_commands.h"
 #include "ctl/qmp/job_commands.h"
+#include "ctl/qmp/resize_command.h"
 #include "ctl/qmp/snapshot_command.h"
 #include "ctl/qmp/stream_command.h"
 
@@ -23,6 +25,7 @@ using MonitorJson = nlohmann::json;
 using Words = std::vector<std::string>;
 
 enum class Type : unsigned char {
+  kDevice,
   kText,
   kSize,  // in MiB unless it has a suffix
   kFlag,  // "-f"
@@ -30,10 +33,11 @@ enum class Type : unsigned char {
 
 struct Argument {
   std::string_view parameter;
-  Type type = Type::kText;
+  Type type = Type::kDevice;
   bool required = true;
   std::string_view flag = {};
-  std::string_view value = {};  // of a flag that is a word: "existing"
+  std::string_view value = {};      // of a flag that is a word: "existing"
+  std::string_view otherwise = {};  // the word without it, if any
 };
 
 struct Line {
@@ -45,11 +49,11 @@ struct Line {
 };
 
 constexpr Argument Flag(std::string_view letter, std::string_view parameter,
-                        std::string_view value = {}) {
-  return {parameter, Type::kFlag, false, letter, value};
+                        std::string_view value = {}, std::string_view otherwise = {}) {
+  return {parameter, Type::kFlag, false, letter, value, otherwise};
 }
 constexpr Argument Optional(std::string_view parameter, Type type) {
-  return {parameter, type, false, {}, {}};
+  return {parameter, type, false, {}, {}, {}};
 }
 
 constexpr std::array kDevice = {Argument{"device"}};
@@ -58,6 +62,14 @@ constexpr std::array kStreamArguments = {Argument{"device"}, Optional("speed", T
 constexpr std::array kSnapshotArguments = {Flag("-n", "mode", "existing"), Argument{"device"},
                                            Optional("snapshot-file", Type::kText),
                                            Optional("format", Type::kText)};
+constexpr std::array kMirrorArguments = {
+    Flag("-n", "mode", "existing"), Flag("-f", "sync", "full", "top"), Argument{"device"},
+    Argument{"target", Type::kText}, Optional("format", Type::kText)};
+constexpr std::array kBackupArguments = {
+    Flag("-n", "mode", "existing"),  Flag("-f", "sync", "full", "top"),
+    Flag("-c", "compress"),          Argument{"device"},
+    Argument{"target", Type::kText}, Optional("format", Type::kText)};
+constexpr std::array kResizeArguments = {Argument{"device"}, Argument{"size", Type::kSize}};
 constexpr std::array kCancelArguments = {Flag("-f", "force"), Argument{"device"}};
 constexpr std::array kSpeedArguments = {Argument{"device"}, Argument{"speed", Type::kSize}};
 
@@ -66,6 +78,11 @@ constexpr std::array kLines = {
          "copy data from a backing file into a block device", kStreamArguments, BlockStream},
     Line{"snapshot_blkdev", "[-n] device [new-image-file] [format]",
          "initiates a live snapshot of device", kSnapshotArguments, BlockdevSnapshotSync},
+    Line{"drive_mirror", "[-n] [-f] device target [format]",
+         "initiates live storage migration for a device", kMirrorArguments, DriveMirror},
+    Line{"drive_backup", "[-n] [-f] [-c] device target [format]",
+         "initiates a point-in-time copy for a device", kBackupArguments, DriveBackup},
+    Line{"block_resize", "device size", "resize a block image", kResizeArguments, BlockResize},
     Line{"block_job_cancel", "[-f] device", "stop an active background block operation",
          kCancelArguments, BlockJobCancel},
     Line{"block_job_complete", "device", "stop an active background block operation", kDevice,
@@ -121,6 +138,12 @@ std::string TryHelp(std::string_view problem, std::string_view name) {
   return fmt::format("{}\r\nTry \"help {}\" for more information\r\n", problem, name);
 }
 
+std::string Missing(const Line& line, Type type) {
+  if (type == Type::kSize) return "invalid size";
+  return fmt::format("{}: {} expected", line.name,
+                     type == Type::kDevice ? "block device name" : "string");
+}
+
 // The parameters that the words of the line stand for; or what to answer.
 std::expected<MonitorJson, std::string> TakeWords(const Line& line, Words words) {
   MonitorJson parameters = MonitorJson::object();
@@ -128,16 +151,15 @@ std::expected<MonitorJson, std::string> TakeWords(const Line& line, Words words)
   for (const Argument& argument : line.arguments) {
     const bool given = !words.empty();
     if (argument.type == Type::kFlag) {
-      if (!given || words.front() != argument.flag) continue;
+      if (!given || words.front() != argument.flag) {
+        if (!argument.otherwise.empty()) parameters[argument.parameter] = argument.otherwise;
+        continue;
+      }
       parameters[argument.parameter] =
           argument.value.empty() ? MonitorJson(true) : MonitorJson(std::string(argument.value));
     } else if (!given) {
       if (!argument.required) continue;
-      const std::string_view what =
-          argument.type == Type::kSize ? "invalid size" : "block device name expected";
-      return std::unexpected(TryHelp(
-          argument.type == Type::kSize ? std::string(what) : fmt::format("{}: {}", line.name, what),
-          line.name));
+      return std::unexpected(TryHelp(Missing(line, argument.type), line.name));
     } else if (argument.type == Type::kSize) {
       const std::optional<int64_t> size = ParseMonitorSize(words.front());
       if (!size) return std::unexpected(TryHelp("invalid size", line.name));

@@ -67,7 +67,10 @@ Answer BlockStream(Client& client, Parameters& parameters) {
   if (!top.active) arguments.Set("top", top.layer->path);
   if (base != nullptr) arguments.Set("base", base->path);
   CHAINFS_TRY(job.AddTo(arguments));
-  CHAINFS_TRY(StartJob(client, "stream", arguments, top.disk, job.Choice(id, top)));
+  CHAINFS_TRY(StartJob(client, {.verb = "stream",
+                                .disk = top.disk,
+                                .arguments = std::move(arguments),
+                                .choice = job.Choice(id, top)}));
   return nlohmann::ordered_json::object();
 }
 

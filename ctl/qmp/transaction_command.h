@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// transaction: snapshots of several disks at one point in time, all or none.
+// transaction: snapshots of several disks at one point in time, and backups; all or none.
 #pragma once
 
 #include "ctl/qmp/client.h"

@@ -5,13 +5,21 @@
 // compared line by line; only times, paths and how far a cancelled job got are left out.
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <grp.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "blocklayer/base/unique_fd.h"
 #include "tests/mount/control.h"
 #include "tests/mount/storage_daemon.h"
 #include "tests/support/qmp_client.h"
@@ -311,6 +319,54 @@ TEST_F(QmpScriptTest, AJobIsThereAfterAKill) {
   daemon.Stop();
   EXPECT_FALSE(client.WaitForEvent("SHUTDOWN").is_null());
   EXPECT_TRUE(client.NextLine().is_null());
+}
+
+// Of a member of a group, what the daemon answers to a stream.
+std::string StreamAs(gid_t group, const std::string& socket) {
+  std::array<int, 2> pipe = {};
+  if (::pipe2(pipe.data(), O_CLOEXEC) != 0) return "no pipe";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::string said = "no rights were given up";
+    if (::setgroups(0, nullptr) == 0 && ::setresgid(group, group, group) == 0 &&
+        ::setresuid(65534, 65534, 65534) == 0) {
+      QmpClient client(socket);
+      client.Return("qmp_capabilities");
+      said = client.Ask("block-stream", {{"device", "vm1"}, {"job-id", "j"}}).dump();
+    }
+    ::_exit(::write(pipe[1], said.data(), said.size()) > 0 ? 0 : 1);
+  }
+  ::close(pipe[1]);
+  const UniqueFd out(pipe[0]);
+  std::string text(4096, '\0');
+  const ssize_t got = ::read(out.get(), text.data(), text.size());
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  text.resize(got > 0 ? static_cast<size_t>(got) : 0);
+  return text;
+}
+
+// Whoever gives commands needs write permission for the disk, as by its file.
+TEST_F(QmpScriptTest, TheModeOfTheDiskCounts) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root becomes somebody else";
+  constexpr gid_t kGroup = 4711;
+  const TempDir dir;
+  const TempDir other;
+  MakeChain(dir);
+  std::filesystem::permissions(dir.path(), std::filesystem::perms(0755));
+  std::filesystem::permissions(other.path(), std::filesystem::perms(0755));
+  const std::string socket = other / "qmp.sock";
+  Daemon daemon({dir.path()},
+                {"-o", "allow_other,control_gid=4711,gid=4711,umask=002,qmp=" + socket});
+  ASSERT_TRUE(daemon.serving()) << daemon.Log();
+  const std::string refused = StreamAs(kGroup, socket);
+  EXPECT_NE(refused.find("vm1: its mode does not let you write"), std::string::npos) << refused;
+  for (const char* const name : {"base.qcow2", "mid.qcow2", "vm1.qcow2"}) {
+    ASSERT_EQ(::chown((dir / name).c_str(), static_cast<uid_t>(-1), kGroup), 0);
+    ASSERT_EQ(::chmod((dir / name).c_str(), 0664), 0);
+  }
+  const std::string accepted = StreamAs(kGroup, socket);
+  EXPECT_NE(accepted.find("\"return\":{}"), std::string::npos) << accepted;
 }
 
 TEST_F(QmpScriptTest, ABadPathEndsTheStartInOneLine) {

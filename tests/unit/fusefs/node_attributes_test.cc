@@ -55,6 +55,30 @@ TEST_F(NodeAttributesTest, OptionsSayWhoseItIs) {
   EXPECT_EQ(attributes.StatOf(*Control("events")).st_gid, 99u);
 }
 
+TEST_F(NodeAttributesTest, TheModeSaysWhoMayWrite) {
+  options_.uid = 77;
+  options_.gid = 88;
+  options_.umask = 0002;
+  const auto may = [&](const Node& node, uid_t uid, gid_t gid, std::vector<gid_t> further = {}) {
+    return NodeAttributes(options_).LetsWrite(
+        node, {.uid = uid, .gid = gid, .groups = [further] { return further; }});
+  };
+  const Node& root = *table_.root();
+  EXPECT_TRUE(may(root, 0, 0)) << "root always";
+  EXPECT_TRUE(may(root, 77, 1));
+  EXPECT_TRUE(may(root, 5, 88));
+  EXPECT_TRUE(may(root, 5, 1, {2, 88}));
+  EXPECT_FALSE(may(root, 5, 1, {2}));
+  options_.umask = 0277;
+  EXPECT_FALSE(may(root, 77, 88)) << "the owner counts as nothing else";
+  EXPECT_TRUE(may(root, 0, 0));
+  // A disk is not more writable than its image.
+  options_.umask = 0;
+  EXPECT_EQ(may(*node_, 77, 1), (NodeAttributes(options_).ModeOf(*node_) & S_IWUSR) != 0);
+  EXPECT_EQ(may(*node_, 5, 88), (NodeAttributes(options_).ModeOf(*node_) & S_IWGRP) != 0);
+  EXPECT_FALSE(may(*node_, 5, 1));
+}
+
 TEST_F(NodeAttributesTest, WithoutAControlGroupOthersSeeNothing) {
   const NodeAttributes attributes(options_);
   EXPECT_EQ(attributes.ModeOf(*Control("map")), S_IFDIR | 0700u);

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -32,7 +33,16 @@ class Recorder final : public Presentation {
   void AttributesChanged(const Disk& disk) override { Note("a " + disk.name()); }
   void ContentsChanged(const Disk& disk) override { Note("c " + disk.name()); }
   void ReleaseEventReaders() override { Note("released"); }
+  // Disks by name, and "" for the mount.
+  bool LetsWrite(const Disk* disk, const Caller& /*caller*/) const override {
+    const MutexLock lock(mu_);
+    return !forbidden_.contains(disk == nullptr ? "" : disk->name());
+  }
 
+  void Forbid(std::set<std::string> names) {
+    const MutexLock lock(mu_);
+    forbidden_ = std::move(names);
+  }
   Words Take() {
     const MutexLock lock(mu_);
     return std::exchange(log_, {});
@@ -44,8 +54,9 @@ class Recorder final : public Presentation {
     log_.push_back(std::move(what));
   }
 
-  Mutex mu_;
+  mutable Mutex mu_;
   Words log_ GUARDED_BY(mu_);
+  std::set<std::string> forbidden_ GUARDED_BY(mu_);
 };
 
 class ControlTest : public testing::Test {

@@ -60,6 +60,29 @@ TEST_F(MonitorCommandTest, WhatIsWrongIsTheAnswer) {
             "device\r\n");
 }
 
+TEST_F(MonitorCommandTest, CopiesAndResizes) {
+  EXPECT_EQ(Type("block_resize vm 2"), "");
+  EXPECT_EQ(Find("vm")->size(), 2U << 20);
+  EXPECT_EQ(Type("drive_mirror vm"),
+            "drive_mirror: string expected\r\n"
+            "Try \"help drive_mirror\" for more information\r\n");
+  // Without -f only what the active layer has.
+  EXPECT_EQ(Type("drive_mirror vm /mem/top.qcow2 qcow2"), "");
+  ASSERT_FALSE(client_->WaitForEvent("BLOCK_JOB_READY", "vm").is_null());
+  EXPECT_EQ(Type("block_job_complete vm"), "");
+  ASSERT_FALSE(client_->WaitForEvent("BLOCK_JOB_COMPLETED", "vm").is_null());
+  EXPECT_EQ(Layers("vm"), (control::Words{"top.qcow2", "base.qcow2"}));
+  EXPECT_EQ(Type("drive_backup -f -c vm /mem/all.qcow2"), "");
+  ASSERT_FALSE(client_->WaitForEvent("BLOCK_JOB_COMPLETED", "vm").is_null());
+  EXPECT_TRUE(host_->Exists("all.qcow2"));
+  EXPECT_EQ(Type("drive_mirror -f vm /mem/all.raw raw"), "");
+  ASSERT_FALSE(client_->WaitForEvent("BLOCK_JOB_READY", "vm").is_null());
+  EXPECT_EQ(Type("block_job_cancel vm"), "") << "which keeps it";
+  ASSERT_FALSE(client_->WaitForEvent("BLOCK_JOB_COMPLETED", "vm").is_null());
+  EXPECT_TRUE(host_->Exists("all.raw"));
+  EXPECT_EQ(Layers("vm")[0], "top.qcow2");
+}
+
 TEST_F(MonitorCommandTest, WordsMayBeQuoted) {
   EXPECT_EQ(Type("snapshot_blkdev \"vm\"  \"/mem/with \\\"space.qcow2\""), "");
   EXPECT_EQ(Layers("vm")[0], "with \"space.qcow2");
