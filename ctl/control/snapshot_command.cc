@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "ctl/control/empty_overlay.h"
 #include "ctl/control/name_list.h"
 #include "jobs/engine/chain_generation.h"
 
@@ -64,7 +65,10 @@ Status SnapshotCommand::RunOnOne(const verbs::Arguments& arguments, const DiskPt
   }
   CHAINFS_ASSIGN(jobs::Reservation reservation, jobs_.ReserveDisk(*disk, "snapshot", id, false));
   CHAINFS_TRY(jobs::CheckGeneration(*disk, generation));
-  if (dry_run) {
+  CHAINFS_ASSIGN(const bool existing, arguments.Switch("existing", false));
+  if (existing) {
+    CHAINFS_TRY(RunInPlace(disk, request, dry_run));
+  } else if (dry_run) {
     CHAINFS_TRY(catalog_.PlanSnapshot(disk, request));
   } else {
     CHAINFS_TRY(catalog_.Snapshot(disk, request));
@@ -73,10 +77,21 @@ Status SnapshotCommand::RunOnOne(const verbs::Arguments& arguments, const DiskPt
   return {};
 }
 
+Status SnapshotCommand::RunInPlace(const DiskPtr& disk, const SnapshotRequest& request,
+                                   bool dry_run) {
+  CHAINFS_ASSIGN(EmptyOverlay overlay, EmptyOverlay::Open(catalog_, disk, request));
+  // What can be told to fail does so before anything is removed.
+  CHAINFS_TRY(overlay.CheckPossible());
+  if (dry_run) return {};
+  CHAINFS_ASSIGN(const SnapshotRequest in_place, overlay.MakeRoom());
+  CHAINFS_TRY(catalog_.Snapshot(disk, in_place));
+  return {};
+}
+
 Status SnapshotCommand::RunOnSeveral(const verbs::Arguments& arguments,
                                      const std::vector<DiskPtr>& disks,
                                      const SnapshotRequest& request, bool dry_run) {
-  for (const char* const key : {"target", "id", "generation"}) {
+  for (const char* const key : {"target", "existing", "id", "generation"}) {
     if (!arguments.Has(key)) continue;
     return BadSnapshot(fmt::format("{}= is for a snapshot of one disk", key));
   }

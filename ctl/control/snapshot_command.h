@@ -29,6 +29,8 @@ class SnapshotCommand {
                                        const DiskPtr& disk) const;
   Status RunOnOne(const verbs::Arguments& arguments, const DiskPtr& disk,
                   const SnapshotRequest& request, bool dry_run);
+  // The new layer takes the place of an image that is there.
+  Status RunInPlace(const DiskPtr& disk, const SnapshotRequest& request, bool dry_run);
   Status RunOnSeveral(const verbs::Arguments& arguments, const std::vector<DiskPtr>& disks,
                       const SnapshotRequest& request, bool dry_run);
 

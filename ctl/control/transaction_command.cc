@@ -47,7 +47,7 @@ Status TransactionCommand::AddAction(const std::string& text, bool privileged,
                      "transaction");
   }
   CHAINFS_ASSIGN(const verbs::Arguments arguments, verbs::Arguments::Parse(value, row->keys));
-  for (const char* const key : {"dry-run", "disks"}) {
+  for (const char* const key : {"dry-run", "disks", "existing"}) {
     if (arguments.Has(key)) return BadAction(text, fmt::format("{}= belongs elsewhere", key));
   }
   CHAINFS_ASSIGN(const std::optional<uint64_t> generation, arguments.Number("generation"));

@@ -37,6 +37,7 @@ constexpr std::array kCommands = {
     Command{"drive-mirror", DriveMirror, "mirror"},
     Command{"blockdev-backup", BlockdevBackup, "backup"},
     Command{"drive-backup", DriveBackup, "backup"},
+    Command{"blockdev-snapshot", BlockdevSnapshot},
     Command{"blockdev-snapshot-sync", BlockdevSnapshotSync},
     Command{"transaction", Transaction, "transaction"},
     Command{"block_resize", BlockResize, "resize"},

@@ -72,13 +72,9 @@ std::expected<SnapshotOrder, QmpError> TakeSnapshotOrder(Client& client, Paramet
   CHAINFS_TRY(CheckActive(client, node));
   CHAINFS_TRY(CheckFormat(format));
   CHAINFS_TRY(CheckOverlayName(client, order.overlay_name, !device && node_name));
-  if (mode == "existing") {
-    return Refuse(
-        "mode 'existing' is not supported: chainfs makes the overlay itself, in a file that is not "
-        "there yet");
-  }
   order.disk = node.disk;
   order.arguments.Set("target", order.file);
+  if (mode == "existing") order.arguments.Set("existing", "yes");
   // A device is whatever is active; a node is that layer, or nothing happens.
   if (!device) order.arguments.Set("generation", std::to_string(node.generation));
   return order;
@@ -87,6 +83,26 @@ std::expected<SnapshotOrder, QmpError> TakeSnapshotOrder(Client& client, Paramet
 Answer BlockdevSnapshotSync(Client& client, Parameters& parameters) {
   CHAINFS_ASSIGN(const SnapshotOrder order, TakeSnapshotOrder(client, parameters));
   CHAINFS_TRY(client.Order("snapshot", order.arguments, order.disk));
+  order.NameOverlay(client);
+  return nlohmann::ordered_json::object();
+}
+
+Answer BlockdevSnapshot(Client& client, Parameters& parameters) {
+  const std::string node_name = parameters.Text("node");
+  const std::string overlay = parameters.Text("overlay");
+  CHAINFS_TRY(parameters.Finish());
+  CHAINFS_ASSIGN(const NamedNode node, client.nodes.Device(node_name));
+  CHAINFS_ASSIGN(const TargetNode target, client.nodes.Target(overlay));
+  CHAINFS_TRY(CheckActive(client, node));
+  CHAINFS_TRY(CheckFormat(target.format));
+  SnapshotOrder order{
+      .disk = node.disk, .arguments = {}, .file = target.path, .overlay_name = overlay};
+  order.arguments.Set("target", target.path)
+      .Set("existing", "yes")
+      .Set("generation", std::to_string(node.generation));
+  CHAINFS_TRY(client.Order("snapshot", order.arguments, order.disk));
+  // The name goes from the file to the layer that it is now.
+  (void)client.nodes.RemoveTarget(overlay);
   order.NameOverlay(client);
   return nlohmann::ordered_json::object();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// blockdev-snapshot-sync, alone or as an action of a transaction.
+// blockdev-snapshot-sync, alone or as an action of a transaction, and blockdev-snapshot.
 #pragma once
 
 #include <optional>
@@ -23,6 +23,8 @@ struct SnapshotOrder {
 };
 std::expected<SnapshotOrder, QmpError> TakeSnapshotOrder(Client& client, Parameters& parameters);
 
+// Onto an image that blockdev-add has named, and that holds nothing.
+Answer BlockdevSnapshot(Client& client, Parameters& parameters);
 Answer BlockdevSnapshotSync(Client& client, Parameters& parameters);
 
 }  // namespace chainfs::qmp

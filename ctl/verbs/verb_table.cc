@@ -142,6 +142,7 @@ constexpr std::array kMirrorKeys = {
 
 constexpr std::array kSnapshotKeys = {
     Key{"target", kFile, "New active layer", "NAME.N.qcow2 beside the old one", {}, false},
+    Key{"existing", kSwitch, "Take the place of an image that holds nothing", "no", {}, false},
     kClusterSize,
     kLazyRefcounts,
     kNewJob,

@@ -8,6 +8,7 @@
 #include "blocklayer/base/timestamp.h"
 #include "blocklayer/base/types.h"
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/image/holds_nothing.h"
 
 namespace chainfs::jobs {
 namespace {
@@ -40,19 +41,6 @@ Status CheckFits(const MirrorPlan& plan, const Layers& target) {
   if (below == plan.backing) return {};
   return refuse(fmt::format("with sync=top it must be built on {}",
                             plan.backing == nullptr ? "nothing" : plan.backing->path));
-}
-
-// Whether it has nothing of its own, so that nothing is lost when it is written over.
-Result<bool> HoldsNothing(Image& image) {
-  const uint64_t size = image.virtual_size();
-  for (uint64_t at = 0; at < size;) {
-    CHAINFS_ASSIGN(const Extent extent, image.Map(GuestOffset(at), size - at, MapDetail::kPrecise));
-    const bool empty = extent.kind == ExtentKind::kUnallocated ||
-                       (extent.kind == ExtentKind::kZero && image.format() == ImageFormat::kRaw);
-    if (!empty) return false;
-    at += extent.length;
-  }
-  return true;
 }
 
 // What an earlier daemon was about to make, and may have made: by its inode, where that was noted;

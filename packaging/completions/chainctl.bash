@@ -134,7 +134,7 @@ _chainctl() {
             backup) options+=" --target --format --sync --since --then -o --overlay --compress
                 --speed --on-error --priority --id --generation --dry-run --background
                 $waiting" ;;
-            snapshot) options+=' --target -o --id --generation --dry-run' ;;
+            snapshot) options+=' --target --existing -o --id --generation --dry-run' ;;
             wait) options+=" $waiting" ;;
             cancel) options+=" --background $waiting" ;;
             max-layers) options+=' --layers' ;;

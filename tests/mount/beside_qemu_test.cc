@@ -148,6 +148,12 @@ Json SnapshotOf(const Side& side, const std::string& disk) {
           {"snapshot-node-name", disk + "-s"}};
 }
 void Snapshot(Side& side) { side.Say("blockdev-snapshot-sync", SnapshotOf(side, "vm1")); }
+// Onto an image that is there, and names what it is put on.
+void SnapshotOntoOverlay(Side& side) {
+  side.AddTarget("vm1.qcow2");
+  side.Say("blockdev-snapshot", {{"node", "vm1"}, {"overlay", "t"}});
+  side.SayInVain("blockdev-snapshot", {{"node", "vm1"}, {"overlay", "t"}});
+}
 void GroupSnapshot(Side& side) {
   const auto action = [](const Json& data) {
     return Json{{"type", "blockdev-snapshot-sync"}, {"data", data}};
@@ -229,6 +235,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Operation{"backup_top", BackupTop, {"t.qcow2", "vm1.qcow2"}},
                     Operation{"backup_compressed", BackupCompressed, {"t.qcow2"}},
                     Operation{"snapshot", Snapshot, {"vm1-s.qcow2", "vm1.qcow2"}},
+                    Operation{"snapshot_onto_overlay", SnapshotOntoOverlay, {"t.qcow2"}},
                     Operation{"group_snapshot", GroupSnapshot, {"vm1-s.qcow2", "vm2-s.qcow2"}}),
     [](const auto& operation) { return operation.param.name; });
 
