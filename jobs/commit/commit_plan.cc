@@ -128,9 +128,8 @@ Status CheckNobodyElse(Catalog& catalog, const DiskPtr& disk, const CommitPlan& 
     if (users.empty()) continue;
     return RefusedCommit(
         ErrorKind::kBusy,
-        "{}: cannot be merged into {}: {}: {}; a commit would change what it shows; what nobody "
-        "needs any more (`chainctl layers`) has to be deleted first",
-        plan.top->path, plan.base->path, layer->path, fmt::join(users, ", "));
+        "{}: cannot be merged into {}: {}: {}; a commit would change what it shows", plan.top->path,
+        plan.base->path, layer->path, fmt::join(users, ", "));
   }
   return {};
 }
