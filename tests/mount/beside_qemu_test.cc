@@ -44,7 +44,7 @@ class Side {
   void AddTarget(const std::string& backing, const std::string& size = "16M") {
     CreateQcow2(File("t.qcow2"), {.size = size, .backing = backing});
     Say("blockdev-add", {{"driver", "qcow2"},
-                         {"node-name", "t"},
+                         {"node-name", "copy"},
                          {"backing", nullptr},
                          {"file", {{"driver", "file"}, {"filename", File("t.qcow2")}}}});
   }
@@ -89,7 +89,7 @@ void CommitActive(Side& side) {
 void Mirror(Side& side, const std::string& sync, const std::string& copy_mode) {
   side.Say("blockdev-mirror", {{"device", "vm1"},
                                {"job-id", "j"},
-                               {"target", "t"},
+                               {"target", "copy"},
                                {"sync", sync},
                                {"copy-mode", copy_mode}});
   side.WaitReady();
@@ -133,7 +133,7 @@ void Backup(Side& side, const std::string& sync, bool compress) {
     side.Say("drive-backup", arguments);
   } else {
     side.AddTarget(sync == "top" ? "mid.qcow2" : "");
-    arguments["target"] = "t";
+    arguments["target"] = "copy";
     side.Say("blockdev-backup", arguments);
   }
   side.WaitEnd();
