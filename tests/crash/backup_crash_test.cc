@@ -11,15 +11,12 @@
 //
 // CHAINFS_CRASH_ROUNDS (default 2) scenarios a case; CHAINFS_CRASH_STATES (default 8) states a
 // point.
-#include <spdlog/spdlog.h>
-
 #include <utility>
 
 #include "jobs/backup/backup_type.h"
 #include "jobs/engine/guarded_work.h"
 #include "jobs/engine/record_file.h"
-#include "tests/crash/crash_chain.h"
-#include "tests/support/crash_enumerator.h"
+#include "tests/crash/job_crash.h"
 
 namespace chainfs {
 namespace {
@@ -37,10 +34,10 @@ struct Case {
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
 
-class BackupCrash : public ::testing::TestWithParam<Case> {
+class BackupCrash : public JobCrash<Case> {
  protected:
   void SetUp() override {
-    spdlog::set_level(spdlog::level::off);
+    JobCrash::SetUp();
     for (const LayerSpec& layer : GetParam().layers) {
       files_.push_back(layer.file);
       if (layer.file != "vm.qcow2") unchanged_.push_back(layer.file);
@@ -53,26 +50,14 @@ class BackupCrash : public ::testing::TestWithParam<Case> {
     return verbs::Arguments::Parse(text, jobs::BackupType().keys).value();
   }
 
-  void Build() {
-    host_ = MemHost::Create();
-    guest_ = std::make_unique<Guest>(host_, GetParam().max_size);
-    BuildChain(host_, GetParam().layers, *guest_, random_);
+  void Build() override {
+    MakeChain(GetParam().layers, GetParam().max_size);
     if (HasFatalFailure()) return;
     unchanged_flats_ = FlatsByHand(host_, unchanged_);
-    auto catalog = OpenMemCatalog(host_);
-    ASSERT_TRUE(catalog) << catalog.error().message;
-    catalog_ = *std::move(catalog);
-    disk_ = catalog_->Find("vm");
-    ASSERT_NE(disk_, nullptr);
+    OpenDisk();
+    if (HasFatalFailure()) return;
     begun_ = completed_ = cancelled_ = UINT64_MAX;
     guest_->set_may_grow(GetParam().max_size > disk_->size());
-  }
-
-  void GuestOperations(int count) {
-    for (int i = 0; i < count; ++i) {
-      const Status done = guest_->RandomOperation(*disk_, random_);
-      ASSERT_TRUE(done) << done.error().message;
-    }
   }
 
   // The job as it is accepted; null after a failure.
@@ -148,13 +133,6 @@ class BackupCrash : public ::testing::TestWithParam<Case> {
     GuestOperations(4);
   }
 
-  void CloseAll() {
-    disk_.reset();
-    const Status closed = catalog_->Close();
-    ASSERT_TRUE(closed) << closed.error().message;
-    catalog_.reset();
-  }
-
   static bool AnyMark(const std::shared_ptr<MemHost>& host) {
     const auto records = host->OpenRoot()->OpenDirectory(".chainfs");
     if (!records) return false;
@@ -167,7 +145,7 @@ class BackupCrash : public ::testing::TestWithParam<Case> {
   static std::string Partial() { return "." + GetParam().target + ".b1.part"; }
 
   // What must hold whatever has happened to the host until crash point `point` of the recording.
-  void CheckByHand(const std::shared_ptr<MemHost>& host, uint64_t point) {
+  void CheckByHand(const std::shared_ptr<MemHost>& host, uint64_t point) override {
     const std::unique_ptr<Directory> root = host->OpenRoot();
     const std::string active = ActiveByHand(host);
     ASSERT_TRUE(active == "vm.qcow2" || active == kOverlay) << active;
@@ -247,57 +225,31 @@ class BackupCrash : public ::testing::TestWithParam<Case> {
     ASSERT_EQ(ChangedFlat(*host->OpenRoot(), unchanged_flats_), "");
   }
 
-  void CheckAllStates() {
-    CrashEnumerator crash(host_->StopRecording(),
-                          {.seed = random_.Next(),
-                           .max_states_per_point = FromEnvironment("CHAINFS_CRASH_STATES", 8)});
-    crash.ForEachState([&](const CrashState& state) {
-      SCOPED_TRACE(state.Describe());
-      CheckByHand(state.MakeHost(), state.point);
-      if (!HasFailure() && random_.OneIn(25)) CheckByDaemon(state.MakeHost(), state.point);
-      return !HasFailure();
-    });
-    states_ += crash.visited();
+  void CheckState(const CrashState& state) override {
+    CheckByHand(state.MakeHost(), state.point);
+    if (!HasFailure() && random_.OneIn(25)) CheckByDaemon(state.MakeHost(), state.point);
   }
 
-  template <typename Run>
-  void Rounds(const Run& run) {
-    const uint64_t rounds = FromEnvironment("CHAINFS_CRASH_ROUNDS", 2);
-    for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
-      Build();
-      if (HasFatalFailure()) return;
-      host_->StartRecording();
-      GuestOperations(3);
-      if (!HasFatalFailure()) run();
-      if (HasFailure()) return;
-      ASSERT_EQ(guest_->CheckNow(*disk_), "");
-      CloseAll();
-      if (!HasFatalFailure()) CheckAllStates();
-    }
-    std::printf("[   INFO   ] %llu crash states\n", static_cast<unsigned long long>(states_));
-  }
-
-  Random random_;
-  std::vector<std::string> files_;
   std::vector<std::string> unchanged_;
-  std::shared_ptr<MemHost> host_;
-  std::unique_ptr<Guest> guest_;
   std::map<std::string, Bytes> unchanged_flats_;
-  std::unique_ptr<Catalog> catalog_;
-  DiskPtr disk_;
   Bytes point_;                  // what the disk showed when it was frozen
   uint64_t begun_ = UINT64_MAX;  // indices of the marks
   uint64_t completed_ = UINT64_MAX;
   uint64_t cancelled_ = UINT64_MAX;
-  uint64_t states_ = 0;
 };
 
 TEST_P(BackupCrash, TheTargetIsThePointOrNotThere) {
-  Rounds([this] { BackUpByHand(); });
+  Rounds(WantedRounds(), 8, [this] {
+    GuestOperations(3);
+    if (!HasFatalFailure()) BackUpByHand();
+  });
 }
 
 TEST_P(BackupCrash, ACancelledOneLeavesTheChainAsItWas) {
-  Rounds([this] { CancelByHand(); });
+  Rounds(WantedRounds(), 8, [this] {
+    GuestOperations(3);
+    if (!HasFatalFailure()) CancelByHand();
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -11,18 +11,13 @@
 //
 // CHAINFS_CRASH_ROUNDS (default 2) scenarios a case; CHAINFS_CRASH_STATES (default 8) states a
 // point.
-#include <spdlog/spdlog.h>
-
 #include <set>
 #include <utility>
 
 #include "jobs/commit/commit_type.h"
 #include "jobs/engine/guarded_work.h"
 #include "jobs/engine/record_file.h"
-#include "tests/crash/crash_chain.h"
-#include "tests/support/command.h"
-#include "tests/support/crash_enumerator.h"
-#include "tests/support/temp_dir.h"
+#include "tests/crash/job_crash.h"
 
 namespace chainfs {
 namespace {
@@ -40,10 +35,10 @@ struct Case {
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
 
-class CommitCrash : public ::testing::TestWithParam<Case> {
+class CommitCrash : public JobCrash<Case> {
  protected:
   void SetUp() override {
-    spdlog::set_level(spdlog::level::off);
+    JobCrash::SetUp();
     bool below_base = true;
     bool merged = false;
     for (const LayerSpec& layer : GetParam().layers) {
@@ -71,17 +66,12 @@ class CommitCrash : public ::testing::TestWithParam<Case> {
     return verbs::Arguments::Parse(text, jobs::CommitType().keys).value();
   }
 
-  void Build() {
-    host_ = MemHost::Create();
-    guest_ = std::make_unique<Guest>(host_, GetParam().max_size);
-    BuildChain(host_, GetParam().layers, *guest_, random_);
+  void Build() override {
+    MakeChain(GetParam().layers, GetParam().max_size);
     if (HasFatalFailure()) return;
     unchanged_flats_ = FlatsByHand(host_, unchanged_);
-    auto catalog = OpenMemCatalog(host_);
-    ASSERT_TRUE(catalog) << catalog.error().message;
-    catalog_ = *std::move(catalog);
-    disk_ = catalog_->Find("vm");
-    ASSERT_NE(disk_, nullptr);
+    OpenDisk();
+    if (HasFatalFailure()) return;
     if (!Active()) {
       const auto old_backing = BackingOf(*host_->OpenRoot(), above_);
       ASSERT_TRUE(old_backing);
@@ -90,13 +80,6 @@ class CommitCrash : public ::testing::TestWithParam<Case> {
     completed_ = UINT64_MAX;
     // A disk whose layers are merged into another one does not grow meanwhile.
     guest_->set_may_grow(!Active() && GetParam().max_size > disk_->size());
-  }
-
-  void GuestOperations(int count) {
-    for (int i = 0; i < count; ++i) {
-      const Status done = guest_->RandomOperation(*disk_, random_);
-      ASSERT_TRUE(done) << done.error().message;
-    }
   }
 
   // A commit as the scheduler runs it, with guest operations wherever they may come.
@@ -159,40 +142,12 @@ class CommitCrash : public ::testing::TestWithParam<Case> {
     const auto id =
         jobs.Start({.type = "commit", .disk = disk_, .arguments = Command(), .privileged = false});
     ASSERT_TRUE(id) << id.error().message;
-    std::vector<std::thread> threads;
-    for (int t = 0; t < 2; ++t) {
-      threads.emplace_back([this, own = random_.Fork()]() mutable {
-        for (int i = 0; i < 6; ++i) {
-          const Status done = guest_->RandomOperation(*disk_, own);
-          EXPECT_TRUE(done) << done.error().message;
-        }
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
+    GuestThreads();
     const std::optional<jobs::JobInfo> job = WaitForJobs(jobs);
     ASSERT_TRUE(job);
     ASSERT_FALSE(job->error) << *job->error;
     completed_ = host_->Mark("commit completed");
     jobs.Shutdown();
-  }
-
-  void CloseAll() {
-    disk_.reset();
-    const Status closed = catalog_->Close();
-    ASSERT_TRUE(closed) << closed.error().message;
-    catalog_.reset();
-  }
-
-  static Result<Bytes> DiskByHand(const std::shared_ptr<MemHost>& host) {
-    const std::string active = ActiveByHand(host);
-    return FlatByHand(*host->OpenRoot(), active, FormatOf(active));
-  }
-  std::vector<std::string> FilesThere(const std::shared_ptr<MemHost>& host) const {
-    std::vector<std::string> there;
-    for (const std::string& file : files_) {
-      if (host->Exists(file)) there.push_back(file);
-    }
-    return there;
   }
 
   // Whether the chain is the new one; a failure when it is neither.
@@ -212,7 +167,7 @@ class CommitCrash : public ::testing::TestWithParam<Case> {
   }
 
   // What must hold whatever has happened to the host until crash point `point` of the recording.
-  void CheckByHand(const std::shared_ptr<MemHost>& host, uint64_t point) {
+  void CheckByHand(const std::shared_ptr<MemHost>& host, uint64_t point) override {
     const std::unique_ptr<Directory> root = host->OpenRoot();
     ASSERT_EQ(CorruptionOf(*root, FilesThere(host)), "");
     const bool is_new = IsNew(host);
@@ -275,50 +230,7 @@ class CommitCrash : public ::testing::TestWithParam<Case> {
     ASSERT_EQ(further.CheckNow(*flat), "");
   }
 
-  // A crash during the recovery from a crash.
-  void CheckSecondCrash(const CrashState& state) {
-    const auto host = state.MakeHost();
-    host->StartRecording();
-    {
-      auto catalog = OpenMemCatalog(host);
-      ASSERT_TRUE(catalog) << catalog.error().message;
-      jobs::EventLog events;
-      jobs::JobManager jobs(**catalog, events, jobs::JobTypes(), {.threads = 2});
-      jobs.ResumeRecorded();
-      WaitForJobs(jobs);
-      jobs.Shutdown();
-      ASSERT_TRUE((*catalog)->Close());
-    }
-    CrashEnumerator second(host->StopRecording(),
-                           {.seed = random_.Next(), .max_states_per_point = 3});
-    second.ForEachState([&](const CrashState& later) {
-      SCOPED_TRACE("second " + later.Describe());
-      CheckByHand(later.MakeHost(), state.point);
-      return !HasFailure();
-    });
-  }
-
-  void CheckByQemu(const CrashState& state) {
-    const TempDir dir;
-    const auto host = state.MakeHost();
-    ASSERT_TRUE(host->ExportTo(dir.path()));
-    for (const std::string& file : FilesThere(host)) {
-      if (FormatOf(file) == ImageFormat::kRaw) continue;
-      const CommandResult check = RunCommand({"qemu-img", "check", "-f", "qcow2", dir / file});
-      ASSERT_TRUE(check.exit_code == 0 || check.exit_code == 3) << check.Describe();
-    }
-    const std::string active = ActiveByHand(host);
-    const CommandResult convert =
-        RunCommand({"qemu-img", "convert", "-f", std::string(FormatOf(active).name()), "-O", "raw",
-                    dir / active, dir / "flat"});
-    ASSERT_TRUE(convert.ok()) << convert.Describe();
-    const std::string flat = ReadTextFile(dir / "flat");
-    const auto by_hand = DiskByHand(host);
-    ASSERT_TRUE(by_hand);
-    ASSERT_EQ(Difference(*by_hand, std::as_bytes(std::span(flat))), "");
-  }
-
-  void CheckState(const CrashState& state) {
+  void CheckState(const CrashState& state) override {
     CheckByHand(state.MakeHost(), state.point);
     if (HasFailure()) return;
     if (random_.OneIn(25)) CheckByDaemon(state.MakeHost(), state.point);
@@ -328,71 +240,27 @@ class CommitCrash : public ::testing::TestWithParam<Case> {
     if (random_.OneIn(500)) CheckByQemu(state);
   }
 
-  void CheckAllStates() {
-    CrashEnumerator crash(host_->StopRecording(),
-                          {.seed = random_.Next(),
-                           .max_states_per_point = FromEnvironment("CHAINFS_CRASH_STATES", 8)});
-    crash.ForEachState([&](const CrashState& state) {
-      SCOPED_TRACE(state.Describe());
-      CheckState(state);
-      return !HasFailure();
-    });
-    states_ += crash.visited();
-  }
-
-  void Report() {
-    RecordProperty("states", static_cast<int>(states_));
-    std::printf("[   INFO   ] %llu crash states\n", static_cast<unsigned long long>(states_));
-  }
-
-  Random random_;
-  std::vector<std::string> files_;
   std::vector<std::string> unchanged_;
   std::set<std::string> spoilt_;  // paths
   std::string above_;             // empty: the disk moves
-  std::shared_ptr<MemHost> host_;
-  std::unique_ptr<Guest> guest_;
   std::map<std::string, Bytes> unchanged_flats_;
-  std::unique_ptr<Catalog> catalog_;
-  DiskPtr disk_;
   std::optional<BackingReference> old_backing_;
   uint64_t completed_ = UINT64_MAX;  // index of the mark
-  uint64_t states_ = 0;
 };
 
 TEST_P(CommitCrash, EveryStateIsOldOrNew) {
-  const uint64_t rounds = FromEnvironment("CHAINFS_CRASH_ROUNDS", 2);
-  for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
-    Build();
-    if (HasFatalFailure()) return;
-    host_->StartRecording();
+  Rounds(WantedRounds(), 8, [this] {
     GuestOperations(3);
     if (!HasFatalFailure()) CommitByHand();
-    if (HasFatalFailure()) return;
-    ASSERT_EQ(guest_->CheckNow(*disk_), "");
-    CloseAll();
-    if (HasFatalFailure()) return;
-    CheckAllStates();
-  }
-  Report();
+  });
 }
 
 TEST_P(CommitCrash, EveryStateIsOldOrNewBesideGuestThreads) {
-  const uint64_t rounds = FromEnvironment("CHAINFS_CRASH_ROUNDS", 2) / 2;
-  for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
-    Build();
-    if (HasFatalFailure()) return;
+  Rounds(WantedRounds() / 2, 8, [this] {
     // A size that two threads change at once has no one history.
     guest_->set_may_grow(false);
-    host_->StartRecording();
     CommitWithThreads();
-    if (HasFatalFailure()) return;
-    ASSERT_EQ(guest_->CheckNow(*disk_), "");
-    CloseAll();
-    if (HasFatalFailure()) return;
-    CheckAllStates();
-  }
-  Report();
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(

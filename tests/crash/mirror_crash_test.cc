@@ -9,15 +9,12 @@
 //
 // CHAINFS_CRASH_ROUNDS (default 2) scenarios a case; CHAINFS_CRASH_STATES (default 8) states a
 // point.
-#include <spdlog/spdlog.h>
-
 #include <utility>
 
 #include "jobs/engine/guarded_work.h"
 #include "jobs/engine/record_file.h"
 #include "jobs/mirror/mirror_work.h"
-#include "tests/crash/crash_chain.h"
-#include "tests/support/crash_enumerator.h"
+#include "tests/crash/job_crash.h"
 
 namespace chainfs {
 namespace {
@@ -36,10 +33,10 @@ struct MirrorCase {
 
 std::ostream& operator<<(std::ostream& out, const MirrorCase& c) { return out << c.name; }
 
-class MirrorCrash : public ::testing::TestWithParam<MirrorCase> {
+class MirrorCrash : public JobCrash<MirrorCase> {
  protected:
   void SetUp() override {
-    spdlog::set_level(spdlog::level::off);
+    JobCrash::SetUp();
     for (const LayerSpec& layer : GetParam().layers) {
       files_.push_back(layer.file);
       if (StemOfLayer(layer.file) != "vm") frozen_.push_back(layer.file);
@@ -49,25 +46,13 @@ class MirrorCrash : public ::testing::TestWithParam<MirrorCase> {
   bool pivots() const { return GetParam().then == "pivot"; }
   const std::string& source() const { return files_.back(); }
 
-  void Build() {
-    host_ = MemHost::Create();
-    guest_ = std::make_unique<Guest>(host_, GetParam().layers.back().size);
-    BuildChain(host_, GetParam().layers, *guest_, random_);
+  void Build() override {
+    MakeChain(GetParam().layers, GetParam().layers.back().size);
     if (HasFatalFailure()) return;
     frozen_flats_ = FlatsByHand(host_, frozen_);
-    auto catalog = OpenMemCatalog(host_);
-    ASSERT_TRUE(catalog) << catalog.error().message;
-    catalog_ = *std::move(catalog);
-    disk_ = catalog_->Find("vm");
-    ASSERT_NE(disk_, nullptr);
+    OpenDisk();
+    if (HasFatalFailure()) return;
     completed_ = UINT64_MAX;
-  }
-
-  void GuestOperations(int count) {
-    for (int i = 0; i < count; ++i) {
-      const Status done = guest_->RandomOperation(*disk_, random_);
-      ASSERT_TRUE(done) << done.error().message;
-    }
   }
 
   // A mirror as the scheduler runs it, with guest operations wherever they may come.
@@ -121,13 +106,6 @@ class MirrorCrash : public ::testing::TestWithParam<MirrorCase> {
     }
   }
 
-  void CloseAll() {
-    disk_.reset();
-    const Status closed = catalog_->Close();
-    ASSERT_TRUE(closed) << closed.error().message;
-    catalog_.reset();
-  }
-
   // The file that the records say is active.
   std::string ActiveOn(MemHost& host) const {
     if (!host.Exists(".chainfs/chain-vm")) return source();
@@ -138,7 +116,7 @@ class MirrorCrash : public ::testing::TestWithParam<MirrorCase> {
     return moved ? GetParam().target : source();
   }
 
-  void CheckByHand(const std::shared_ptr<MemHost>& host, uint64_t point) {
+  void CheckByHand(const std::shared_ptr<MemHost>& host, uint64_t point) override {
     const std::unique_ptr<Directory> root = host->OpenRoot();
     ASSERT_EQ(CorruptionOf(*root, files_), "");
     const std::string active = ActiveOn(*host);
@@ -199,52 +177,22 @@ class MirrorCrash : public ::testing::TestWithParam<MirrorCase> {
     }
   }
 
-  void CheckState(const CrashState& state) {
+  void CheckState(const CrashState& state) override {
     CheckByHand(state.MakeHost(), state.point);
     if (HasFatalFailure()) return;
     if (random_.OneIn(10)) CheckByDaemon(state.MakeHost(), state.point);
   }
 
-  void CheckAllStates() {
-    CrashEnumerator crash(host_->StopRecording(),
-                          {.seed = random_.Next(),
-                           .max_states_per_point = FromEnvironment("CHAINFS_CRASH_STATES", 8)});
-    crash.ForEachState([&](const CrashState& state) {
-      SCOPED_TRACE(state.Describe());
-      CheckState(state);
-      return !HasFailure();
-    });
-    states_ += crash.visited();
-  }
-
-  Random random_;
-  std::vector<std::string> files_;
   std::vector<std::string> frozen_;
-  std::shared_ptr<MemHost> host_;
-  std::unique_ptr<Guest> guest_;
   std::map<std::string, Bytes> frozen_flats_;
-  std::unique_ptr<Catalog> catalog_;
-  DiskPtr disk_;
   uint64_t completed_ = UINT64_MAX;  // index of the mark
-  uint64_t states_ = 0;
 };
 
 TEST_P(MirrorCrash, EveryStateIsWholeAndGoesOn) {
-  const uint64_t rounds = FromEnvironment("CHAINFS_CRASH_ROUNDS", 2);
-  for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
-    Build();
-    if (HasFatalFailure()) return;
-    host_->StartRecording();
+  Rounds(WantedRounds(), 8, [this] {
     GuestOperations(3);
     if (!HasFatalFailure()) MirrorByHand();
-    if (HasFatalFailure()) return;
-    ASSERT_EQ(guest_->CheckNow(*disk_), "");
-    CloseAll();
-    if (HasFatalFailure()) return;
-    CheckAllStates();
-  }
-  RecordProperty("states", static_cast<int>(states_));
-  std::printf("[   INFO   ] %llu crash states\n", static_cast<unsigned long long>(states_));
+  });
 }
 
 std::vector<LayerSpec> OneLayer() {

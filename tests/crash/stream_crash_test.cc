@@ -11,17 +11,12 @@
 //
 // CHAINFS_CRASH_ROUNDS (default 2) scenarios a case; CHAINFS_CRASH_STATES (default 10) states a
 // point.
-#include <spdlog/spdlog.h>
-
 #include <utility>
 
 #include "jobs/engine/guarded_work.h"
 #include "jobs/engine/record_file.h"
 #include "jobs/stream/stream_work.h"
-#include "tests/crash/crash_chain.h"
-#include "tests/support/command.h"
-#include "tests/support/crash_enumerator.h"
-#include "tests/support/temp_dir.h"
+#include "tests/crash/job_crash.h"
 
 namespace chainfs {
 namespace {
@@ -40,10 +35,10 @@ struct Case {
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
 
-class StreamCrash : public ::testing::TestWithParam<Case> {
+class StreamCrash : public JobCrash<Case> {
  protected:
   void SetUp() override {
-    spdlog::set_level(spdlog::level::off);
+    JobCrash::SetUp();
     bool stays = !GetParam().base.empty();  // from the base of the chain on up
     for (const LayerSpec& layer : GetParam().layers) {
       files_.push_back(layer.file);
@@ -53,18 +48,13 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     }
   }
 
-  void Build() {
-    host_ = MemHost::Create();
-    guest_ = std::make_unique<Guest>(host_, GetParam().max_size);
+  void Build() override {
     // The guest's disk is made last, so the clones come before it in the list.
-    BuildChain(host_, GetParam().layers, *guest_, random_);
+    MakeChain(GetParam().layers, GetParam().max_size);
     if (HasFatalFailure()) return;
     frozen_flats_ = FlatsByHand(host_, frozen_);
-    auto catalog = OpenMemCatalog(host_);
-    ASSERT_TRUE(catalog) << catalog.error().message;
-    catalog_ = *std::move(catalog);
-    disk_ = catalog_->Find("vm");
-    ASSERT_NE(disk_, nullptr);
+    OpenDisk();
+    if (HasFatalFailure()) return;
     const auto old_backing = BackingOf(*host_->OpenRoot(), GetParam().top);
     ASSERT_TRUE(old_backing);
     old_backing_ = *old_backing;
@@ -76,13 +66,6 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     }
     completed_ = UINT64_MAX;
     guest_->set_may_grow(GetParam().max_size > disk_->size());
-  }
-
-  void GuestOperations(int count) {
-    for (int i = 0; i < count; ++i) {
-      const Status done = guest_->RandomOperation(*disk_, random_);
-      ASSERT_TRUE(done) << done.error().message;
-    }
   }
 
   std::optional<std::string> BasePath() const {
@@ -165,16 +148,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     if (GetParam().remove) request.remove = jobs::RemoveLayers::kInSources;
     const auto id = jobs::StartStream(jobs, *catalog_, request);
     ASSERT_TRUE(id) << id.error().message;
-    std::vector<std::thread> threads;
-    for (int t = 0; t < 2; ++t) {
-      threads.emplace_back([this, own = random_.Fork()]() mutable {
-        for (int i = 0; i < 6; ++i) {
-          const Status done = guest_->RandomOperation(*disk_, own);
-          EXPECT_TRUE(done) << done.error().message;
-        }
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
+    GuestThreads();
     const std::optional<jobs::JobInfo> job = WaitForJobs(jobs);
     ASSERT_TRUE(job);
     ASSERT_FALSE(job->error) << *job->error;
@@ -182,23 +156,8 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     jobs.Shutdown();
   }
 
-  void CloseAll() {
-    disk_.reset();
-    const Status closed = catalog_->Close();
-    ASSERT_TRUE(closed) << closed.error().message;
-    catalog_.reset();
-  }
-
-  std::vector<std::string> FilesThere(const std::shared_ptr<MemHost>& host) const {
-    std::vector<std::string> there;
-    for (const std::string& file : files_) {
-      if (host->Exists(file)) there.push_back(file);
-    }
-    return there;
-  }
-
   // What must hold whatever has happened to the host until crash point `point` of the recording.
-  void CheckByHand(const std::shared_ptr<MemHost>& host, uint64_t point) {
+  void CheckByHand(const std::shared_ptr<MemHost>& host, uint64_t point) override {
     const std::unique_ptr<Directory> root = host->OpenRoot();
     ASSERT_EQ(CorruptionOf(*root, FilesThere(host)), "");
     const auto backing = BackingOf(*root, GetParam().top);
@@ -262,48 +221,7 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     ASSERT_EQ(further.CheckNow(*flat), "");
   }
 
-  // A crash during the recovery from a crash.
-  void CheckSecondCrash(const CrashState& state) {
-    const auto host = state.MakeHost();
-    host->StartRecording();
-    {
-      auto catalog = OpenMemCatalog(host);
-      ASSERT_TRUE(catalog) << catalog.error().message;
-      jobs::EventLog events;
-      jobs::JobManager jobs(**catalog, events, jobs::JobTypes(), {.threads = 2});
-      jobs.ResumeRecorded();
-      WaitForJobs(jobs);
-      jobs.Shutdown();
-      ASSERT_TRUE((*catalog)->Close());
-    }
-    CrashEnumerator second(host->StopRecording(),
-                           {.seed = random_.Next(), .max_states_per_point = 3});
-    second.ForEachState([&](const CrashState& later) {
-      SCOPED_TRACE("second " + later.Describe());
-      CheckByHand(later.MakeHost(), state.point);
-      return !HasFailure();
-    });
-  }
-
-  void CheckByQemu(const CrashState& state) {
-    const TempDir dir;
-    const auto host = state.MakeHost();
-    ASSERT_TRUE(host->ExportTo(dir.path()));
-    for (const std::string& file : FilesThere(host)) {
-      if (FormatOf(file) == ImageFormat::kRaw) continue;
-      const CommandResult check = RunCommand({"qemu-img", "check", "-f", "qcow2", dir / file});
-      ASSERT_TRUE(check.exit_code == 0 || check.exit_code == 3) << check.Describe();
-    }
-    const CommandResult convert = RunCommand(
-        {"qemu-img", "convert", "-f", "qcow2", "-O", "raw", dir / "vm.qcow2", dir / "flat"});
-    ASSERT_TRUE(convert.ok()) << convert.Describe();
-    const std::string flat = ReadTextFile(dir / "flat");
-    const auto by_hand = FlatByHand(*host->OpenRoot(), "vm.qcow2", ImageFormat::kQcow2);
-    ASSERT_TRUE(by_hand);
-    ASSERT_EQ(Difference(*by_hand, std::as_bytes(std::span(flat))), "");
-  }
-
-  void CheckState(const CrashState& state) {
+  void CheckState(const CrashState& state) override {
     CheckByHand(state.MakeHost(), state.point);
     if (HasFatalFailure()) return;
     if (random_.OneIn(25)) CheckByDaemon(state.MakeHost(), state.point);
@@ -313,72 +231,28 @@ class StreamCrash : public ::testing::TestWithParam<Case> {
     if (random_.OneIn(500)) CheckByQemu(state);
   }
 
-  void CheckAllStates() {
-    CrashEnumerator crash(host_->StopRecording(),
-                          {.seed = random_.Next(),
-                           .max_states_per_point = FromEnvironment("CHAINFS_CRASH_STATES", 10)});
-    crash.ForEachState([&](const CrashState& state) {
-      SCOPED_TRACE(state.Describe());
-      CheckState(state);
-      return !HasFailure();
-    });
-    states_ += crash.visited();
-  }
-
-  void Report() {
-    RecordProperty("states", static_cast<int>(states_));
-    std::printf("[   INFO   ] %llu crash states\n", static_cast<unsigned long long>(states_));
-  }
-
-  Random random_;
-  std::vector<std::string> files_;
   std::vector<std::string> frozen_;
-  std::shared_ptr<MemHost> host_;
-  std::unique_ptr<Guest> guest_;
   std::map<std::string, Bytes> frozen_flats_;
-  std::unique_ptr<Catalog> catalog_;
-  DiskPtr disk_;
   std::optional<BackingReference> old_backing_;
   std::optional<BackingReference> new_backing_;
   uint64_t completed_ = UINT64_MAX;  // index of the mark
-  uint64_t states_ = 0;
-  uint64_t compressed_ = 0;  // rounds that left something compressed
+  uint64_t compressed_ = 0;          // rounds that left something compressed
 };
 
 TEST_P(StreamCrash, EveryStateIsOldOrNew) {
-  const uint64_t rounds = FromEnvironment("CHAINFS_CRASH_ROUNDS", 2);
-  for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
-    Build();
-    if (HasFatalFailure()) return;
-    host_->StartRecording();
+  Rounds(WantedRounds(), 10, [this] {
     GuestOperations(3);
     if (!HasFatalFailure()) StreamByHand();
-    if (HasFatalFailure()) return;
-    ASSERT_EQ(guest_->CheckNow(*disk_), "");
-    CloseAll();
-    if (HasFatalFailure()) return;
-    CheckAllStates();
-  }
+  });
   EXPECT_EQ(compressed_ > 0, GetParam().compress);
-  Report();
 }
 
 TEST_P(StreamCrash, EveryStateIsOldOrNewBesideGuestThreads) {
-  const uint64_t rounds = FromEnvironment("CHAINFS_CRASH_ROUNDS", 2) / 2;
-  for (uint64_t round = 0; round < rounds && !HasFailure(); ++round) {
-    Build();
-    if (HasFatalFailure()) return;
+  Rounds(WantedRounds() / 2, 10, [this] {
     // A size that two threads change at once has no one history.
     guest_->set_may_grow(false);
-    host_->StartRecording();
     StreamWithThreads();
-    if (HasFatalFailure()) return;
-    ASSERT_EQ(guest_->CheckNow(*disk_), "");
-    CloseAll();
-    if (HasFatalFailure()) return;
-    CheckAllStates();
-  }
-  Report();
+  });
 }
 
 INSTANTIATE_TEST_SUITE_P(
