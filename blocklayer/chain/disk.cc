@@ -95,7 +95,11 @@ Result<size_t> Disk::Read(GuestOffset offset, std::span<std::byte> out) {
     read = chain()->Read(context_.decoded(), offset, out);
     // What was there when it began may lie past the end by now.
   } while (!read && size() < before);
-  if (!read) errors_.Tell(*this, "read", read.error());
+  if (!read) {
+    errors_.Tell(*this, "read", read.error());
+  } else if (*read > 0) {
+    read_taps_.Tell(offset, *read);
+  }
   return read;
 }
 

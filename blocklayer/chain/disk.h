@@ -26,6 +26,7 @@
 #include "blocklayer/chain/disk_errors.h"
 #include "blocklayer/chain/disk_load.h"
 #include "blocklayer/chain/published_chain.h"
+#include "blocklayer/chain/read_taps.h"
 #include "blocklayer/chain/write_gate.h"
 #include "blocklayer/chain/write_tap.h"
 
@@ -81,6 +82,8 @@ class Disk {
   }
   // On return nobody calls it any more.
   void RemoveTap(const WriteTap& tap) EXCLUDES(gate_);
+  // Told of every read of its users that has succeeded.
+  ReadTaps& read_taps() { return read_taps_; }
   // Calls `act` with no change under way and none beginning; all wait for it. It must not change
   // the disk or its taps.
   Status WhileQuiet(const std::function<Status()>& act) EXCLUDES(gate_) {
@@ -181,6 +184,7 @@ class Disk {
   DiskErrors errors_;
   ChangeCount changes_;
   PublishedChain chain_;
+  ReadTaps read_taps_;
   WriteGate gate_;  // passed: a guest write; closed: a switch of the active layer, growth
   WriteTaps taps_ GUARDED_BY(gate_);
   // The active layer is marked as written, for this disk.
