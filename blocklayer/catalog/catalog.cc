@@ -33,6 +33,7 @@ Catalog::Catalog(CatalogOptions options)
       records_(parts_->records),
       leases_(parts_->leases),
       new_images_(parts_->new_images),
+      user_files_(parts_->user_files),
       moves_(*parts_),
       rebases_(*parts_) {
   SetRepairs(&parts_->repairs);

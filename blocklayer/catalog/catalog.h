@@ -37,6 +37,7 @@
 #include "blocklayer/catalog/rebases.h"
 #include "blocklayer/catalog/record_store.h"
 #include "blocklayer/catalog/shown_lists.h"
+#include "blocklayer/catalog/user_files.h"
 #include "blocklayer/chain/disk.h"
 
 namespace chainfs {
@@ -82,6 +83,8 @@ class Catalog final : public ShownLists {
   ChainMoves& moves() { return moves_; }
   // For a job that makes an image.
   NewImages& new_images() { return new_images_; }
+  // For a command that names a file which is no image.
+  UserFiles& user_files() { return user_files_; }
   // For a job that has a layer stand on another image.
   Rebases& rebases() { return rebases_; }
   // How the header of `overlay`, a layer of `disk`, should name `backing`, one below it: in the
@@ -136,6 +139,7 @@ class Catalog final : public ShownLists {
   RecordStore& records_;
   LayerLeases& leases_;
   NewImages& new_images_;
+  UserFiles& user_files_;
   ChainMoves moves_;
   Rebases rebases_;
 };

@@ -55,6 +55,7 @@ CatalogParts::CatalogParts(CatalogOptions given, ShownLists& lists, std::functio
       names(roots, OpenersOf(roots, pool, options)),
       target(roots, sources, chains, hidden),
       new_images(mu, chains, target, names),
+      user_files(mu, chains, roots, target),
       snapshot_steps(roots, sources, pool, chains, chain_records, names, target, publisher,
                      options.read_only),
       snapshotter(snapshot_steps, chains, chain_records, scanner, events),

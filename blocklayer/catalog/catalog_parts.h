@@ -27,6 +27,7 @@
 #include "blocklayer/catalog/snapshotter.h"
 #include "blocklayer/catalog/spoilt_layers.h"
 #include "blocklayer/catalog/target_images.h"
+#include "blocklayer/catalog/user_files.h"
 
 namespace chainfs {
 
@@ -65,6 +66,7 @@ struct CatalogParts {
   BackingNames names GUARDED_BY(mu);
   SnapshotTarget target GUARDED_BY(mu);
   NewImages new_images;
+  UserFiles user_files;
   SnapshotSteps snapshot_steps GUARDED_BY(mu);
   Snapshotter snapshotter GUARDED_BY(mu);
   GroupSnapshotter group_snapshotter GUARDED_BY(mu);

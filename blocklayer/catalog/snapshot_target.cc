@@ -22,7 +22,7 @@ Status CheckFree(const FileLocation& location) {
               EscapeText(fmt::format("{}: exists already; choose another target", location.path)));
 }
 
-Status CheckTargetName(const std::string& target, ImageFormat format) {
+Status CheckTargetName(const std::string& target, std::optional<ImageFormat> format) {
   const auto refuse = [&](std::string_view why) {
     return Fail(ErrorKind::kInvalidArgument, EscapeText(fmt::format("{}: {}", target, why)));
   };
@@ -33,9 +33,13 @@ Status CheckTargetName(const std::string& target, ImageFormat format) {
   }
   if (!IsPlainText(target)) return refuse("has control characters or is not UTF-8");
   const std::optional<ImageFormat> taken_for = FormatOfFileName(name);
-  if (!taken_for || *taken_for == format) return {};
+  if (taken_for == format || !taken_for) return {};
+  if (!format) {
+    return refuse(fmt::format("would be taken for a {} image later; give it another extension",
+                              taken_for->name()));
+  }
   return refuse(fmt::format("would be taken for a {} image later; call it NAME.{}",
-                            taken_for->name(), format.name()));
+                            taken_for->name(), format->name()));
 }
 
 Status CheckNotAmongRecords(const FileLocation& location) {
@@ -79,7 +83,7 @@ Result<FileLocation> SnapshotTarget::Choose(const CatalogEntry& entry,
 }
 
 Result<FileLocation> SnapshotTarget::Named(const CatalogEntry& entry, const std::string& name,
-                                           ImageFormat format, bool anywhere) {
+                                           std::optional<ImageFormat> format, bool anywhere) {
   CHAINFS_TRY(CheckTargetName(name, format));
   CHAINFS_ASSIGN(FileLocation location,
                  roots_.FindNew(*entry.disk->chain()->active->directory, name, anywhere));

@@ -6,6 +6,8 @@
 // Threads: all methods need CatalogParts::mu.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "blocklayer/catalog/chain_set.h"
@@ -23,9 +25,10 @@ class SnapshotTarget {
   // for a name that may not be.
   Result<FileLocation> Choose(const CatalogEntry& entry, const SnapshotRequest& request);
   // The place of a new image called `name`, absolute or from the directory of the active layer.
-  // kInvalidArgument, kAccess for a name that may not be.
-  Result<FileLocation> Named(const CatalogEntry& entry, const std::string& name, ImageFormat format,
-                             bool anywhere);
+  // `format`: nothing for a file that is no image. kInvalidArgument, kAccess for a name that may
+  // not be.
+  Result<FileLocation> Named(const CatalogEntry& entry, const std::string& name,
+                             std::optional<ImageFormat> format, bool anywhere);
   // kExists when there is something of that name, or somebody names it.
   Status CheckUnused(const FileLocation& location);
 
