@@ -27,6 +27,7 @@
 #include "ctl/chainctl/cmd_speed.h"
 #include "ctl/chainctl/cmd_stream.h"
 #include "ctl/chainctl/cmd_thaw.h"
+#include "ctl/chainctl/cmd_trace.h"
 #include "ctl/chainctl/cmd_transaction.h"
 #include "ctl/chainctl/cmd_umount.h"
 #include "ctl/chainctl/cmd_wait.h"
@@ -34,12 +35,12 @@
 namespace chainfs::chainctl {
 
 std::vector<VerbRow> VerbRows() {
-  return {ListVerb(),        InfoVerb(),   ChainVerb(),  MapVerb(),      LayersVerb(),
-          StreamVerb(),      MirrorVerb(), CommitVerb(), BackupVerb(),   SnapshotVerb(),
-          TransactionVerb(), RevertVerb(), RebaseVerb(), ResizeVerb(),   ThawVerb(),
-          MaxLayersVerb(),   FlushVerb(),  JobsVerb(),   WaitVerb(),     CancelVerb(),
-          PauseVerb(),       ResumeVerb(), SpeedVerb(),  CompleteVerb(), ChangeVerb(),
-          DismissVerb(),     EventsVerb(), CreateVerb(), UmountVerb()};
+  return {ListVerb(),        InfoVerb(),    ChainVerb(),  MapVerb(),    LayersVerb(),
+          StreamVerb(),      MirrorVerb(),  CommitVerb(), BackupVerb(), SnapshotVerb(),
+          TransactionVerb(), RevertVerb(),  RebaseVerb(), ResizeVerb(), ThawVerb(),
+          MaxLayersVerb(),   TraceVerb(),   FlushVerb(),  JobsVerb(),   WaitVerb(),
+          CancelVerb(),      PauseVerb(),   ResumeVerb(), SpeedVerb(),  CompleteVerb(),
+          ChangeVerb(),      DismissVerb(), EventsVerb(), CreateVerb(), UmountVerb()};
 }
 
 }  // namespace chainfs::chainctl

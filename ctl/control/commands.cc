@@ -47,6 +47,7 @@ const std::vector<Commands::Handler>& Commands::Handlers() {
        [](Commands& self, const Call& call) { return self.catalog_.AllowWriting(call.disk); }},
       {"flush", &Commands::Flush},
       {"max-layers", &Commands::LimitLayers},
+      {"trace", &Commands::Trace},
       {"cancel", [](Commands& self,
                     const Call& call) { return self.Control(call, &jobs::JobManager::Cancel); }},
       {"pause", [](Commands& self,
@@ -201,6 +202,15 @@ Status Commands::LimitLayers(const Call& call) {
   CHAINFS_TRY(limits_.Set(*call.disk, limit));
   hooks_.limits_changed();
   return {};
+}
+
+Status Commands::Trace(const Call& call) {
+  const std::optional<std::string> file = call.arguments.Text("file");
+  CHAINFS_ASSIGN(const bool stop, call.arguments.Switch("stop", false));
+  if (stop == file.has_value()) {
+    return Bad("say either file=, where to record what is read, or stop=yes");
+  }
+  return stop ? traces_.Stop(call.disk) : traces_.Start(call.disk, *file, call.privileged);
 }
 
 Status Commands::Speed(const Call& call) {

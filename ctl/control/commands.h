@@ -6,7 +6,8 @@
 //
 // A verb queues and returns, because a transport may keep others from the disk meanwhile (a kernel
 // holds its inode lock during setxattr). Some do short I/O of necessity: `snapshot` and `revert`
-// (files, the switch of the disk), `resize`, `flush`, `thaw`, `max-layers` (a record).
+// (files, the switch of the disk), `resize`, `flush`, `thaw`, `max-layers` (a record),
+// `trace` (a file).
 //
 // Threads: all methods, any thread; no lock of its own.
 #pragma once
@@ -20,6 +21,7 @@
 #include "blocklayer/catalog/catalog.h"
 #include "ctl/control/caller.h"
 #include "ctl/control/chain_limits.h"
+#include "ctl/control/read_traces.h"
 #include "ctl/verbs/arguments.h"
 #include "jobs/engine/job_manager.h"
 
@@ -34,11 +36,12 @@ class Commands {
     bool kernel_keeps_sizes = false;
   };
   // All must outlive this.
-  Commands(Catalog& catalog, jobs::JobManager& jobs, ChainLimits& limits, CommandAccess access,
-           Hooks hooks)
+  Commands(Catalog& catalog, jobs::JobManager& jobs, ChainLimits& limits, ReadTraces& traces,
+           CommandAccess access, Hooks hooks)
       : catalog_(catalog),
         jobs_(jobs),
         limits_(limits),
+        traces_(traces),
         access_(access),
         hooks_(std::move(hooks)) {}
 
@@ -73,6 +76,7 @@ class Commands {
   Status Resize(const Call& call);
   Status Flush(const Call& call);
   Status LimitLayers(const Call& call);
+  Status Trace(const Call& call);
   Status Speed(const Call& call);
   Status Control(const Call& call, JobAction action);
   // The job that a job verb names; empty when it names none.
@@ -81,6 +85,7 @@ class Commands {
   Catalog& catalog_;
   jobs::JobManager& jobs_;
   ChainLimits& limits_;
+  ReadTraces& traces_;
   const CommandAccess access_;
   const Hooks hooks_;
 };

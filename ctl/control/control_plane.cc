@@ -17,11 +17,12 @@ ControlPlane::ControlPlane(Catalog& catalog, CommandAccess access, MountConfig c
                              const Error& error) { errors.JobFailed(disk, type, error); }}),
       limits(catalog.records(), config.max_layers),
       compactor(catalog, jobs, limits),
-      commands(catalog, jobs, limits, access,
+      traces(catalog),
+      commands(catalog, jobs, limits, traces, access,
                {.release_events = [this] { changes_.ReleaseEventReaders(); },
                 .limits_changed = [this] { compactor.LookSoon(); },
                 .kernel_keeps_sizes = config.writeback_cache}),
-      attributes(catalog, jobs, errors, limits, std::move(config)),
+      attributes(catalog, jobs, errors, limits, traces, std::move(config)),
       files(catalog, jobs, disks),
       changes_(catalog, disks, errors, events, jobs, compactor) {}
 
@@ -51,6 +52,7 @@ void ControlPlane::EndJobs() {
   events.Publish("SHUTDOWN", {});
   compactor.Stop();
   jobs.Shutdown();
+  traces.StopAll();
 }
 
 }  // namespace chainfs::control

@@ -19,6 +19,7 @@
 #include "ctl/control/compactor.h"
 #include "ctl/control/last_errors.h"
 #include "ctl/control/presentation.h"
+#include "ctl/control/read_traces.h"
 #include "ctl/control/served_disks.h"
 #include "ctl/control/status_attributes.h"
 #include "ctl/control/status_files.h"
@@ -41,7 +42,7 @@ class ControlPlane {
   Status CheckWriting(std::span<const DiskPtr> of, bool or_mount, const Caller& caller) const;
   // Takes up recorded jobs, and keeps chains at their limits from now on.
   void BeginJobs();
-  // Publishes SHUTDOWN and brings the jobs to a consistent point, once.
+  // Publishes SHUTDOWN, brings the jobs to a consistent point and writes the traces, once.
   void EndJobs();
 
   jobs::EventLog events;
@@ -50,6 +51,7 @@ class ControlPlane {
   jobs::JobManager jobs;
   ChainLimits limits;
   Compactor compactor;
+  ReadTraces traces;
   Commands commands;
   const StatusAttributes attributes;
   const StatusFiles files;

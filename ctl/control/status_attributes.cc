@@ -31,11 +31,12 @@ struct StatusAttributes::Row {
 
 StatusAttributes::StatusAttributes(const Catalog& catalog, const jobs::JobManager& jobs,
                                    const LastErrors& errors, const ChainLimits& limits,
-                                   MountConfig config)
+                                   const ReadTraces& traces, MountConfig config)
     : catalog_(catalog),
       jobs_(jobs),
       errors_(errors),
       limits_(limits),
+      traces_(traces),
       config_(std::move(config)) {}
 
 const std::vector<StatusAttributes::Row>& StatusAttributes::Rows() {
@@ -43,7 +44,8 @@ const std::vector<StatusAttributes::Row>& StatusAttributes::Rows() {
   static const std::vector<Row> rows = {
       {"info",
        [](const StatusAttributes& self, const ServedDisk* disk) -> Value {
-         return DiskInfoJson(*disk->disk, self.limits_.Of(disk->disk->name()));
+         return DiskInfoJson(*disk->disk, self.limits_.Of(disk->disk->name()),
+                             self.traces_.FileOf(*disk->disk));
        }},
       {"chain",
        [](const StatusAttributes&, const ServedDisk* disk) -> Value {

@@ -15,6 +15,7 @@
 #include "blocklayer/catalog/catalog.h"
 #include "ctl/control/chain_limits.h"
 #include "ctl/control/last_errors.h"
+#include "ctl/control/read_traces.h"
 #include "ctl/control/served_disks.h"
 #include "ctl/control/status_json.h"
 #include "jobs/engine/job_manager.h"
@@ -28,7 +29,7 @@ class StatusAttributes {
  public:
   // All must outlive this.
   StatusAttributes(const Catalog& catalog, const jobs::JobManager& jobs, const LastErrors& errors,
-                   const ChainLimits& limits, MountConfig config);
+                   const ChainLimits& limits, const ReadTraces& traces, MountConfig config);
 
   // Whether `name` is a status attribute of anything.
   static bool IsName(std::string_view name);
@@ -47,6 +48,7 @@ class StatusAttributes {
   const jobs::JobManager& jobs_;
   const LastErrors& errors_;
   const ChainLimits& limits_;
+  const ReadTraces& traces_;
   const MountConfig config_;
 };
 

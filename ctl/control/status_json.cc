@@ -68,9 +68,11 @@ Json DiskJson(const Disk& disk, const Chain& chain) {
 
 }  // namespace
 
-std::string DiskInfoJson(const Disk& disk, uint32_t max_layers) {
+std::string DiskInfoJson(const Disk& disk, uint32_t max_layers,
+                         const std::optional<std::string>& trace) {
   Json json = DiskJson(disk, *disk.chain());
   if (max_layers != 0) json["max-layers"] = max_layers;
+  if (trace) json["trace"] = *trace;
   return Dump(json);
 }
 

@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,8 +22,9 @@ namespace chainfs::control {
 inline constexpr size_t kMaxAttributeListBytes = 60000;
 inline constexpr size_t kNoLimit = SIZE_MAX;
 
-// `max_layers`: the limit of its chain; 0: none.
-std::string DiskInfoJson(const Disk& disk, uint32_t max_layers);
+// `max_layers`: the limit of its chain; 0: none. `trace`: where its reads are being recorded.
+std::string DiskInfoJson(const Disk& disk, uint32_t max_layers,
+                         const std::optional<std::string>& trace);
 // Top to base, at most about `limit` bytes.
 std::string ChainJson(const Disk& disk, size_t limit);
 std::string JobsJson(const std::vector<jobs::JobInfo>& jobs, size_t limit);

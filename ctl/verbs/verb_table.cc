@@ -65,6 +65,7 @@ constexpr std::array kStreamKeys = {
     kCompress,
     kErrorPolicy,
     Key{"delete", kSwitch, "Then delete the layers that nobody needs any more", "no", {}, false},
+    Key{"trace", kFile, "Copy first what \"trace\" has recorded in this file", "", {}, false},
     kPriority,
     kNewJob,
     kGeneration,
@@ -226,6 +227,12 @@ constexpr std::array kMaxLayersKeys = {
     kGeneration,
     kDryRun,
 };
+constexpr std::array kTraceKeys = {
+    Key{"file", kFile, "New file for what is read", "", {}, false},
+    Key{"stop", kSwitch, "Write the file and stop recording", "no", {}, false},
+    kGeneration,
+    kDryRun,
+};
 constexpr std::array kMountKeys = {kDryRun};
 
 constexpr std::array kFormatKeys = {
@@ -265,6 +272,9 @@ constexpr std::array kVerbs = {
          DryRun::kChecks, Caller::kController, false, kPlainKeys},
     Verb{"max-layers", "Keep a chain short: merge its oldest layers in the background", "layers=8",
          Scope::kDisk, DryRun::kChecks, Caller::kController, false, kMaxLayersKeys},
+    Verb{"trace", "Record what users of a disk read, for a stream that copies that first",
+         "file=/images/vm1.trace", Scope::kDisk, DryRun::kChecks, Caller::kController, false,
+         kTraceKeys},
     Verb{"flush", "Write all cached data and metadata to the images", "", Scope::kBoth,
          DryRun::kChecks, Caller::kController, false, kPlainKeys},
     Verb{"cancel", "Stop a job; the chain stays as it was", "id=stream-1", Scope::kBoth,

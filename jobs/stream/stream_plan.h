@@ -8,9 +8,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "blocklayer/catalog/catalog.h"
 #include "jobs/engine/layer_claims.h"
+#include "jobs/engine/work_source.h"
 
 namespace chainfs::jobs {
 
@@ -21,6 +23,8 @@ struct StreamPlan {
   std::shared_ptr<const LayerStack> below;  // all below top; null when nothing is
   // Of what is copied; one that top can hold.
   std::optional<ImageCompression> compression;
+  // What is to be copied first, in that order.
+  std::vector<ChunkRange> trace;
 
   // Nothing is to be left out.
   bool nothing_to_do() const { return between.empty(); }

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/stream/stream_type.h"
 
+#include <spdlog/spdlog.h>
+
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "ctl/verbs/verb_table.h"
 #include "jobs/copy/compress_key.h"
+#include "jobs/copy/read_trace.h"
 #include "jobs/stream/space_check.h"
 #include "jobs/stream/stream_estimate.h"
 #include "jobs/stream/stream_plan.h"
@@ -15,13 +21,42 @@ namespace {
 
 constexpr std::string_view kStream = "stream";
 
-verbs::Arguments CommandOf(const StreamPlan& plan, bool remove) {
+// `trace`: its path, as long as it is to be replayed.
+verbs::Arguments CommandOf(const StreamPlan& plan, bool remove,
+                           const std::optional<std::string>& trace) {
   verbs::Arguments command;
   command.Set("top", plan.top->path);
   if (plan.base) command.Set("base", plan.base->path);
   if (remove) command.Set("delete", "yes");
   if (plan.compression) command.Set("compress", CompressionName(*plan.compression));
+  command.SetIf("trace", trace);
   return command;
+}
+
+struct NamedTrace {
+  std::vector<ChunkRange> ranges;
+  std::string path;
+};
+
+Result<NamedTrace> ReadTrace(Catalog& catalog, const JobCommand& command, const std::string& name) {
+  CHAINFS_ASSIGN(const FileLocation location,
+                 catalog.user_files().Find(command.disk, name, command.privileged));
+  CHAINFS_ASSIGN(const std::string text,
+                 location.directory->ReadSmallFile(location.name, kMostTraceBytes));
+  CHAINFS_ASSIGN(std::vector<ChunkRange> ranges, ParseTrace(location.path, text));
+  return NamedTrace{.ranges = std::move(ranges), .path = location.path};
+}
+
+// What the command names. A job that is taken up goes on without one that has gone.
+Result<std::optional<NamedTrace>> TraceOf(Catalog& catalog, const JobCommand& command) {
+  const std::optional<std::string> name = command.arguments.Text("trace");
+  if (!name) return std::nullopt;
+  Result<NamedTrace> trace = ReadTrace(catalog, command, *name);
+  if (trace) return *std::move(trace);
+  if (command.taken_up.empty()) return std::unexpected(std::move(trace).error());
+  spdlog::warn("job {} of disk {} goes on without its trace: {}", command.taken_up,
+               command.disk->name(), trace.error().message);
+  return std::nullopt;
 }
 
 Result<JobPlan> PlanStreamJob(Catalog& catalog, const JobCommand& command) {
@@ -31,11 +66,14 @@ Result<JobPlan> PlanStreamJob(Catalog& catalog, const JobCommand& command) {
                  PlanStream(catalog, *command.disk, arguments.Text("top"), arguments.Text("base")));
   CHAINFS_ASSIGN(plan.compression, CompressionWanted(arguments));
   CHAINFS_TRY(CheckCompression(*plan.top, plan.compression));
+  CHAINFS_ASSIGN(std::optional<NamedTrace> trace, TraceOf(catalog, command));
+  if (trace) plan.trace = std::move(trace->ranges);
   const RemoveLayers remove = !removes             ? RemoveLayers::kNo
                               : command.privileged ? RemoveLayers::kAnywhere
                                                    : RemoveLayers::kInSources;
   JobPlan job{.claims = ClaimsOf(plan),
-              .command = CommandOf(plan, removes),
+              .command = CommandOf(plan, removes,
+                                   trace ? std::optional(std::move(trace->path)) : std::nullopt),
               .warning = SpaceWarning(plan),
               .other_disks = {},
               .work = {},

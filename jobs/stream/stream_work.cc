@@ -10,6 +10,13 @@
 #include "jobs/copy/range_copier.h"
 
 namespace chainfs::jobs {
+namespace {
+
+// Granules that were read and whose turn has not come: 256 MiB.
+constexpr uint32_t kReadsRemembered = 4096;
+
+}  // namespace
+
 StreamWork::StreamWork(Catalog& catalog, DiskPtr disk, StreamPlan plan, RemoveLayers remove)
     : catalog_(catalog),
       disk_(std::move(disk)),
@@ -18,7 +25,8 @@ StreamWork::StreamWork(Catalog& catalog, DiskPtr disk, StreamPlan plan, RemoveLa
       top_(*plan_.top->image->writer()),
       cluster_size_(top_.cluster_size()),
       length_(plan_.length()),
-      source_(length_) {
+      reads_(std::make_shared<FirstReads>(kReadsRemembered)),
+      source_(length_, ChunkUnit(cluster_size_, plan_.compression), reads_, plan_.trace) {
   if (!plan_.nothing_to_do())
     copier_.emplace(top_, plan_.below, plan_.dropped(), plan_.compression);
 }
@@ -44,11 +52,18 @@ Status StreamWork::Prepare() {
   CHAINFS_ASSIGN(LayerLease lease, catalog_.leases().Take(plan_.top));
   lease_.emplace(std::move(lease));
   Status status = CheckTop();
-  if (!status) Release();
+  if (status) {
+    disk_->read_taps().Add(reads_);
+  } else {
+    Release();
+  }
   return status;
 }
 
-void StreamWork::Release() { lease_.reset(); }
+void StreamWork::Release() {
+  StopListening();
+  lease_.reset();
+}
 
 uint64_t StreamWork::chunk_size() const { return std::max(kLargestCopy, cluster_size_); }
 

@@ -23,12 +23,13 @@
 // Threads: as ChunkWork.
 #pragma once
 
+#include <memory>
 #include <optional>
 
 #include "blocklayer/catalog/catalog.h"
 #include "jobs/copy/compress_key.h"
 #include "jobs/engine/chunk_work.h"
-#include "jobs/engine/cursor_source.h"
+#include "jobs/engine/hot_source.h"
 #include "jobs/stream/stream_copier.h"
 #include "jobs/stream/stream_plan.h"
 
@@ -45,12 +46,14 @@ class StreamWork final : public ChunkWork {
  public:
   // The catalog outlives the work.
   StreamWork(Catalog& catalog, DiskPtr disk, StreamPlan plan, RemoveLayers remove);
+  ~StreamWork() override { StopListening(); }
 
   // Takes the locks and makes sure that the end will be possible.
   Status Prepare() override;
   WorkSource& source() override { return source_; }
   uint64_t unit() const override { return ChunkUnit(cluster_size_, plan_.compression); }
   uint64_t chunk_size() const override;
+  JobFacts Facts() const override { return {{"read-first", source_.taken_early()}}; }
   bool UsersWait() const override { return disk_->load().UsersWait(DiskLoad::Clock::now()); }
   ChunkResult Process(uint64_t offset, uint64_t length) override;
   Status Settle() override;
@@ -61,6 +64,7 @@ class StreamWork final : public ChunkWork {
  private:
   Result<std::optional<BackingReference>> NewBacking() const;
   Status CheckTop() const;
+  void StopListening() { disk_->read_taps().Remove(*reads_); }
   // Processes what top has gained since `known`, which becomes its size; whether there was any.
   Result<bool> CoverGrowth(uint64_t& known);
 
@@ -70,8 +74,9 @@ class StreamWork final : public ChunkWork {
   const RemoveLayers remove_;
   WritableImage& top_;
   const uint64_t cluster_size_;
-  const uint64_t length_;  // of what is walked, from 0
-  CursorSource source_;
+  const uint64_t length_;                    // of what is walked, from 0
+  const std::shared_ptr<FirstReads> reads_;  // a tap of the disk from Prepare to Release
+  HotSource source_;
   std::optional<StreamCopier> copier_;  // unless there is nothing to do
   std::optional<LayerLease> lease_;     // Prepare and Release only
 };

@@ -26,7 +26,7 @@ _chainctl() {
     }
     local verbs='list info chain map stream mirror snapshot jobs wait cancel pause resume speed dismiss
         flush events create umount layers revert rebase resize thaw complete change commit
-        max-layers
+        max-layers trace
         transaction backup'
     local common='--help --json'
     local waiting='--timeout --progress'
@@ -37,7 +37,7 @@ _chainctl() {
             --base | --top | --speed | --compress | --on-error | --id | --generation | --timeout | \
                 --progress | --target | --svg | --width | --size | --backing | --backing-format | -o | \
                 --then | --copy-mode | --format | --sync | --priority | --layers | \
-                --since | --overlay)
+                --since | --overlay | --trace | --file)
                 ((index++))
                 ;;
             -*) ;;
@@ -117,7 +117,7 @@ _chainctl() {
         case $verb in
             stream | mirror | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | \
                 rebase | resize | thaw | complete | change | commit | max-layers | \
-                transaction | backup)
+                trace | transaction | backup)
                 options+=' --verbose --quiet'
                 ;;
             info | chain | map | events | layers) ;;
@@ -126,7 +126,8 @@ _chainctl() {
         case $verb in
             map) options+=' --svg --width --lanes --bar' ;;
             stream) options+=" --base --top --speed --compress --on-error --priority --id --generation
-                --dry-run --delete --background $waiting" ;;
+                --dry-run --delete --trace --background $waiting" ;;
+            trace) options+=' --file --stop' ;;
             commit) options+=" --base --top --speed --compress --on-error --priority --id --generation
                 --dry-run --delete --reclaim --then --background $waiting" ;;
             mirror) options+=" --target --format --sync --copy-mode --then --existing -o --speed

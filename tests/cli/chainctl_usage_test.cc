@@ -35,7 +35,7 @@ void ExpectOneLineError(const CommandResult& result, int exit_code) {
 const std::vector<std::string> kVerbs = {
     "list",   "info",   "chain",  "map",      "stream",  "snapshot",   "jobs",   "wait",
     "cancel", "pause",  "resume", "speed",    "dismiss", "flush",      "events", "create",
-    "umount", "layers", "revert", "complete", "change",  "max-layers", "mirror"};
+    "umount", "layers", "revert", "complete", "change",  "max-layers", "mirror", "trace"};
 
 TEST(ChainctlUsageTest, HelpListsEveryVerb) {
   const CommandResult result = Chainctl({"--help"});
@@ -142,7 +142,7 @@ TEST(ChainctlUsageTest, VerboseOnlyWhereThereIsACommandToPrint) {
                        verb == "cancel" || verb == "pause" || verb == "resume" ||
                        verb == "dismiss" || verb == "speed" || verb == "revert" ||
                        verb == "complete" || verb == "change" || verb == "max-layers" ||
-                       verb == "mirror";
+                       verb == "mirror" || verb == "trace";
     const CommandResult help = Chainctl({verb, "--help"});
     EXPECT_EQ(help.out.find("--verbose") != std::string::npos, sends) << verb;
   }

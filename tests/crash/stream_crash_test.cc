@@ -68,6 +68,12 @@ class StreamCrash : public JobCrash<Case> {
     guest_->set_may_grow(GetParam().max_size > disk_->size());
   }
 
+  // The stream hears of it.
+  void ReadSomewhere() {
+    Bytes out(512);
+    ASSERT_TRUE(disk_->Read(GuestOffset(random_.Below(disk_->size())), out));
+  }
+
   std::optional<std::string> BasePath() const {
     return GetParam().base.empty() ? std::nullopt : std::optional("/mem/" + GetParam().base);
   }
@@ -77,6 +83,10 @@ class StreamCrash : public JobCrash<Case> {
     auto plan = jobs::PlanStream(*catalog_, *disk_, "/mem/" + GetParam().top, BasePath());
     ASSERT_TRUE(plan) << plan.error().message;
     if (GetParam().compress) plan->compression = ImageCompression::kZlib;
+    // Now and then in another order than from the beginning to the end.
+    if (random_.OneIn(2)) {
+      for (int i = 0; i < 4; ++i) plan->trace.push_back({random_.Below(disk_->size()), 1});
+    }
     auto made = std::make_unique<jobs::StreamWork>(
         *catalog_, disk_, *std::move(plan),
         GetParam().remove ? jobs::RemoveLayers::kInSources : jobs::RemoveLayers::kNo);
@@ -97,6 +107,7 @@ class StreamCrash : public JobCrash<Case> {
       const jobs::ChunkResult chunk = work.Process(*range);
       ASSERT_TRUE(chunk) << chunk.error().error.message;
       if (random_.OneIn(3)) GuestOperations(1);
+      if (random_.OneIn(3)) ReadSomewhere();
       if (HasFatalFailure()) return;
     }
     const Status settled = work.Settle();

@@ -143,6 +143,34 @@ TEST_F(StreamTest, AStoppedDaemonGoesOnWhenItStartsAgain) {
   EXPECT_TRUE(Status(disk_, "job").is_null());  // nothing is taken up twice
 }
 
+// What a guest has read is recorded, and a stream copies that first; also after kill -9.
+TEST_F(StreamTest, WhatWasRecordedIsCopiedFirst) {
+  const std::string trace = dir_ / "E.trace";
+  MustRun({BinaryPath("chainctl"), "trace", disk_, "--file", trace});
+  EXPECT_EQ(Status(disk_, "info")["trace"], trace);
+  for (const char* const at : {"skip=400", "skip=16"}) {
+    MustRun({"dd", "if=" + disk_, "of=" + outside_ / "read", "iflag=direct", "bs=64k", "count=2",
+             "status=none", at});
+  }
+  MustRun({BinaryPath("chainctl"), "trace", disk_, "--stop"});
+  EXPECT_FALSE(Status(disk_, "info").contains("trace"));
+  EXPECT_EQ(ReadTextFile(trace),
+            "chainfs-trace 1\n"
+            "# what was read of E (offset and length in bytes)\n"
+            "26214400 131072\n"
+            "1048576 131072\n");
+  ASSERT_EQ(Order(disk_, "stream", "id=j,speed=1,trace=" + trace), 0) << LastError(disk_);
+  EXPECT_TRUE(Eventually([&] { return Status(disk_, "job")["read-first"] > 0; }));
+  daemon_->KillHard();
+  ASSERT_TRUE(daemon_->Restart());
+  ASSERT_EQ(Order(disk_, "speed", "id=j,limit=0"), 0) << LastError(disk_);
+  const Json job = WaitForJob(disk_, "j");
+  EXPECT_FALSE(job.contains("error")) << job.dump();
+  EXPECT_GE(job["read-first"], 2 * 131072);
+  EXPECT_EQ(LayersOf(disk_), Names{"E.qcow2"});
+  EXPECT_TRUE(SameContents(disk_, outside_ / "before"));
+}
+
 TEST(SnapshotTest, TheNameGoesOnUnderAWriter) {
   Random random;
   const TempDir dir;

@@ -21,6 +21,7 @@ struct StreamRequest {
   OnError on_error = OnError::kReport;
   RemoveLayers remove = RemoveLayers::kNo;
   std::optional<std::string> compress = {};
+  std::optional<std::string> trace = {};
   std::optional<uint64_t> generation = {};
   bool dry_run = false;
 };
@@ -29,7 +30,7 @@ struct StreamRequest {
 inline verbs::Arguments ArgumentsOf(const StreamRequest& request) {
   verbs::Arguments arguments;
   arguments.SetIf("top", request.top).SetIf("base", request.base);
-  arguments.SetIf("compress", request.compress);
+  arguments.SetIf("compress", request.compress).SetIf("trace", request.trace);
   if (!request.id.empty()) arguments.Set("id", request.id);
   if (request.speed != 0) arguments.Set("speed", std::to_string(request.speed));
   arguments.Set("on-error", OnErrorName(request.on_error));

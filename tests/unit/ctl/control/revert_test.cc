@@ -50,7 +50,8 @@ class RevertTest : public jobs::StreamFixture {
   bool Exists(const std::string& name) const { return ::access(At(name).c_str(), F_OK) == 0; }
   Status Revert(const std::string& to, bool dry_run = false, const std::string& more = "") {
     ChainLimits limits(catalog_->records(), 0);
-    Commands commands(*catalog_, *jobs_, limits, CommandAccess(kUser, {}),
+    ReadTraces traces(*catalog_);
+    Commands commands(*catalog_, *jobs_, limits, traces, CommandAccess(kUser, {}),
                       {.release_events = [] {}, .limits_changed = [] {}});
     const std::string agreed = dry_run ? ",dry-run=yes" : ",yes=yes";
     return commands.Execute("revert", "to=" + to + agreed + more, Disk("vm"), {.uid = kUser});

@@ -46,7 +46,7 @@ class StatusJsonTest : public testing::Test {
 };
 
 TEST_F(StatusJsonTest, InfoHasTheDocumentedKeys) {
-  const std::string text = DiskInfoJson(*disk_, 0);
+  const std::string text = DiskInfoJson(*disk_, 0, std::nullopt);
   EXPECT_EQ(text.find('\n'), std::string::npos);
   const json info = json::parse(text);
   EXPECT_EQ(info["name"], "vm1");
