@@ -10,8 +10,8 @@
 
 namespace chainfs {
 
-Status TargetImages::Make(const CatalogEntry& entry, const FileLocation& location,
-                          const TargetRequest& request) {
+Result<FileId> TargetImages::Make(const CatalogEntry& entry, const FileLocation& location,
+                                  const TargetRequest& request) {
   const FormatRow* const format = pool_.formats().Find(request.format);
   if (format == nullptr || format->create == nullptr) {
     return Fail(ErrorKind::kUnsupported,
@@ -37,18 +37,26 @@ Status TargetImages::Make(const CatalogEntry& entry, const FileLocation& locatio
   // for, or all of it.
   CHAINFS_ASSIGN(const std::string partial, PartialNameOf(location.path, request.job));
   Status removed = location.directory->Remove(partial);
-  if (!removed && removed.error().kind != ErrorKind::kNotFound) return removed;
+  if (!removed && removed.error().kind != ErrorKind::kNotFound) {
+    return std::unexpected(std::move(removed).error());
+  }
   CHAINFS_ASSIGN(const std::unique_ptr<File> file,
                  format->create(*location.directory, partial, options));
   const Result<FileStat> made = file->Stat();
-  if (!made) return std::unexpected(made.error());
+  if (!made) {
+    (void)location.directory->Remove(partial);
+    return std::unexpected(made.error());
+  }
   // Or the next daemon would take it for an overlay that somebody has made.
   Status named = Mark(entry, location, made->id, request.job);
   if (named) named = location.directory->RenameNew(partial, location.name);
-  if (named) return location.directory->Sync();
-  (void)location.directory->RemoveFile(partial, made->id);
-  (void)marks_.Remove(made->id);
-  return named;
+  const bool has_name = named.has_value();
+  if (named) named = location.directory->Sync();
+  if (named) return made->id;
+  removed = location.directory->RemoveFile(has_name ? location.name : partial, made->id);
+  // While the file is there, so is the mark.
+  if (removed) (void)marks_.Remove(made->id);
+  return std::unexpected(std::move(named).error());
 }
 
 // A file outside all sources is not shown anyway.
@@ -113,7 +121,10 @@ Result<Layers> TargetImages::Open(const DiskPtr& disk, const TargetRequest& requ
   }
   CHAINFS_ASSIGN(const FileLocation location,
                  target_.Named(*entry, request.path, request.format, request.anywhere));
-  if (request.create) CHAINFS_TRY(Make(*entry, location, request));
+  std::optional<FileId> made;
+  if (request.create) {
+    CHAINFS_ASSIGN(made, Make(*entry, location, request));
+  }
   ChainOpener opener = openers_.New();
   const WalkedChain walked = opener.Walk(location, request.format, entry->candidate.extra_roots);
   Result<Layers> layers = [&]() -> Result<Layers> {
@@ -121,8 +132,8 @@ Result<Layers> TargetImages::Open(const DiskPtr& disk, const TargetRequest& requ
     CHAINFS_TRY(CheckFree(*entry, walked.files.front(), request.job));
     return OpenMarked(*entry, walked, opener, request.job);
   }();
-  if (layers || !request.create || walked.files.empty()) return layers;
-  (void)location.directory->RemoveFile(location.name, walked.files.front().stat.id);
+  if (layers || !made) return layers;
+  if (location.directory->RemoveFile(location.name, *made)) (void)marks_.Remove(*made);
   return layers;
 }
 

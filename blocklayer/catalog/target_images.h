@@ -38,8 +38,8 @@ class TargetImages {
 
  private:
   // Makes the file that is asked for.
-  Status Make(const CatalogEntry& entry, const FileLocation& location,
-              const TargetRequest& request);
+  Result<FileId> Make(const CatalogEntry& entry, const FileLocation& location,
+                      const TargetRequest& request);
   // Durable: it is not shown.
   Status Mark(const CatalogEntry& entry, const FileLocation& location, const FileId& id,
               const std::string& job);
