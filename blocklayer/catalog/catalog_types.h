@@ -73,6 +73,7 @@ struct SnapshotRequest {
   bool anywhere = false;  // the caller may name targets outside the sources (root)
   uint32_t cluster_bits = 16;
   bool lazy_refcounts = false;
+  std::optional<ImageCompression> compression = {};  // as in ImageCreateOptions
 };
 
 // One of several disks whose snapshots are taken together.

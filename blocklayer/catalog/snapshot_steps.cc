@@ -98,6 +98,7 @@ Result<LayerPtr> SnapshotSteps::MakeOverlay(const PlannedSnapshot& plan,
                              ImageCreateOptions{.virtual_size = plan.entry->disk->size(),
                                                 .cluster_bits = request.cluster_bits,
                                                 .lazy_refcounts = request.lazy_refcounts,
+                                                .compression = request.compression,
                                                 .backing = plan.backing,
                                                 .permissions = owner.permissions & 0600}));
   const Result<FileStat> made_stat = file->Stat();

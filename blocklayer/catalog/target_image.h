@@ -30,7 +30,8 @@ struct TargetRequest {
     uint64_t virtual_size = 0;  // bytes, a multiple of 512
     uint32_t cluster_bits = 16;
     bool lazy_refcounts = false;
-    LayerPtr backing = {};  // what its header names; null: nothing
+    std::optional<ImageCompression> compression = {};  // as in ImageCreateOptions
+    LayerPtr backing = {};                             // what its header names; null: nothing
   };
   std::optional<Create> create = {};
 };

@@ -23,6 +23,7 @@ Result<FileId> TargetImages::Make(const CatalogEntry& entry, const FileLocation&
   options.virtual_size = create.virtual_size;
   options.cluster_bits = create.cluster_bits;
   options.lazy_refcounts = create.lazy_refcounts;
+  options.compression = create.compression;
   // Whoever may read the disk's images may read this; nobody else.
   CHAINFS_ASSIGN(const FileStat owner, entry.disk->chain()->active->image->file().StatAccess());
   options.permissions = owner.permissions & 0600;

@@ -105,7 +105,8 @@ VerbRow SnapshotVerb() {
           .declare = [](CLI::App& verb) -> Action {
             auto options = std::make_shared<SnapshotOptions>();
             AddDisk(verb, options->disk);
-            AddKeyOptions(verb, CommandOf("snapshot"), {"cluster_size", "lazy_refcounts", "disks"},
+            AddKeyOptions(verb, CommandOf("snapshot"),
+                          {"cluster_size", "lazy_refcounts", "compression_type", "disks"},
                           options->arguments);
             AddFormatOptions(verb, FormatKeysOfSnapshot(), options->format_options);
             return [options](const CommonOptions& common) { return Snapshot(*options, common); };

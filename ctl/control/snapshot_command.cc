@@ -27,6 +27,15 @@ Result<uint32_t> ParseClusterBits(const verbs::Arguments& arguments) {
   return static_cast<uint32_t>(std::countr_zero(*size));
 }
 
+Result<std::optional<ImageCompression>> ParseCompressionType(const verbs::Arguments& arguments) {
+  const std::optional<std::string> word = arguments.Text("compression_type");
+  if (!word) return std::nullopt;
+  for (const ImageCompression one : {ImageCompression::kZlib, ImageCompression::kZstd}) {
+    if (*word == CompressionName(one)) return one;
+  }
+  return BadSnapshot("compression_type must be zlib or zstd");
+}
+
 }  // namespace
 
 Result<SnapshotRequest> SnapshotCommand::RequestOf(const verbs::Arguments& arguments,
@@ -36,6 +45,7 @@ Result<SnapshotRequest> SnapshotCommand::RequestOf(const verbs::Arguments& argum
   request.anywhere = privileged;
   CHAINFS_ASSIGN(request.cluster_bits, ParseClusterBits(arguments));
   CHAINFS_ASSIGN(request.lazy_refcounts, arguments.Switch("lazy_refcounts", false));
+  CHAINFS_ASSIGN(request.compression, ParseCompressionType(arguments));
   return request;
 }
 

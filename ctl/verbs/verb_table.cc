@@ -41,6 +41,9 @@ constexpr Key kLazyRefcounts = {"lazy_refcounts",
                                 {},
                                 false};
 
+constexpr Key kCompressionType = {
+    "compression_type", kWord, "How compressed clusters are to be written", "zlib",
+    kCompression,       false};
 constexpr Key kCompress = {
     "compress", kWord,          "How to compress what is copied; as the image that is written says",
     "none",     kCompressWords, false};
@@ -133,6 +136,9 @@ constexpr std::array kMirrorKeys = {
     Key{"existing", kSwitch, "Write over an image that is there already", "no", {}, false},
     kClusterSize,
     kLazyRefcounts,
+    Key{"compress", kWord,
+        "How to compress what is copied at first, in a qcow2 target that is made", "none",
+        kCompressWords, false},
     kSpeed,
     kErrorPolicy,
     kPriority,
@@ -146,6 +152,7 @@ constexpr std::array kSnapshotKeys = {
     Key{"existing", kSwitch, "Take the place of an image that holds nothing", "no", {}, false},
     kClusterSize,
     kLazyRefcounts,
+    kCompressionType,
     kNewJob,
     Key{"disks", kDisk, "On the mount point: the disks that are meant, as a;b", "", {}, false},
     kGeneration,
@@ -240,8 +247,7 @@ constexpr std::array kFormatKeys = {
     Key{"compat", kWord, "Version of the format: 3 (1.1) or 2 (0.10)", "1.1", kCompat, false},
     kLazyRefcounts,
     Key{"refcount_bits", kNumber, "Width of a reference count: 1, 2, 4 ... 64", "16", {}, false},
-    Key{"compression_type", kWord, "How compressed clusters are to be written", "zlib",
-        kCompression, false},
+    kCompressionType,
 };
 
 constexpr std::array kVerbs = {

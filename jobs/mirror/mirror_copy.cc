@@ -5,6 +5,8 @@
 #include <bit>
 #include <utility>
 
+#include "jobs/copy/compress_key.h"
+
 namespace chainfs::jobs {
 namespace {
 
@@ -25,16 +27,25 @@ uint64_t UnitOf(const WritableImage& image) {
   return std::max({uint64_t{image.cluster_size()}, kSmallest, coarse});
 }
 
+std::unique_ptr<CopySink> SinkTo(const Layers& target) {
+  return std::make_unique<OverwriteSink>(
+      *target.front()->image->writer(),
+      target.size() > 1 ? std::make_shared<NothingBelow>() : nullptr);
+}
+
 }  // namespace
 
-MirrorCopy::MirrorCopy(DiskPtr disk, BlockContext& context, Layers target, bool above_common)
+MirrorCopy::MirrorCopy(DiskPtr disk, BlockContext& context, Layers target, bool above_common,
+                       std::optional<ImageCompression> compression)
     : disk_(std::move(disk)),
       target_(std::move(target)),
       image_(*target_.front()->image->writer()),
       above_common_(above_common),
       unit_(UnitOf(image_)),
       source_(disk_, context),
-      sink_(image_, target_.size() > 1 ? std::make_shared<NothingBelow>() : nullptr) {}
+      sink_(SinkTo(target_)),
+      packing_sink_(compression ? WithCompression(SinkTo(target_), image_, compression) : nullptr) {
+}
 
 uint32_t MirrorCopy::LayersToCopy(const Chain& chain) const {
   if (!above_common_ || target_.size() == 1) return CopySelection::kAllLayers;
@@ -44,22 +55,23 @@ uint32_t MirrorCopy::LayersToCopy(const Chain& chain) const {
                                 : static_cast<uint32_t>(common - layers.begin());
 }
 
-ChunkResult MirrorCopy::Copy(uint64_t offset, uint64_t length) {
+std::shared_ptr<RangeCopier> MirrorCopy::CopierFor(const Chain& chain, bool first) {
+  const MutexLock lock(mu_);
+  if (copier_ == nullptr || generation_ != chain.generation) {
+    const CopySelection selection{.layers = LayersToCopy(chain),
+                                  .zeros_until = CopySelection::kEverywhere};
+    copier_ = std::make_shared<RangeCopier>(source_, *sink_, selection);
+    if (packing_sink_) packer_ = std::make_shared<RangeCopier>(source_, *packing_sink_, selection);
+    generation_ = chain.generation;
+  }
+  return first && packer_ != nullptr ? packer_ : copier_;
+}
+
+ChunkResult MirrorCopy::Copy(uint64_t offset, uint64_t length, bool first) {
   const RangeLock::Holder held(ranges_, GuestOffset(offset), length);
   for (;;) {
     const ChainPtr chain = disk_->chain();
-    std::shared_ptr<RangeCopier> copier;
-    {
-      const MutexLock lock(mu_);
-      if (copier_ == nullptr || generation_ != chain->generation) {
-        copier_ =
-            std::make_shared<RangeCopier>(source_, sink_,
-                                          CopySelection{.layers = LayersToCopy(*chain),
-                                                        .zeros_until = CopySelection::kEverywhere});
-        generation_ = chain->generation;
-      }
-      copier = copier_;
-    }
+    const std::shared_ptr<RangeCopier> copier = CopierFor(*chain, first);
     const uint64_t end = offset + length;
     const uint64_t stop = end >= chain->size() ? image_.virtual_size() : end;
     ChunkResult done = copier->Process(offset, stop - offset);

@@ -11,6 +11,7 @@
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/catalog/roots.h"
 #include "blocklayer/formats/registry/format_registry.h"
+#include "jobs/copy/compress_key.h"
 #include "jobs/mirror/mirror_log.h"
 
 namespace chainfs::jobs {
@@ -59,16 +60,18 @@ Result<ImageFormat> TargetFormat(const verbs::Arguments& arguments, const std::s
 }
 
 Status ParseTargetOptions(const verbs::Arguments& arguments, MirrorPlan& plan) {
-  for (const std::string_view key : {"cluster_size", "lazy_refcounts"}) {
+  for (const std::string_view key : {"cluster_size", "lazy_refcounts", "compress"}) {
     if (!arguments.Has(key)) continue;
     if (plan.existing) {
       return RefuseMirror(fmt::format("{}= is for a target that is made; leave it out", key));
     }
     if (plan.format == ImageFormat::kRaw) {
-      return RefuseMirror(fmt::format("{}: a raw image has no {}; leave it out", plan.target, key));
+      return RefuseMirror(
+          fmt::format("{}: a raw image knows no {}; leave it out", plan.target, key));
     }
   }
   CHAINFS_ASSIGN(plan.lazy_refcounts, arguments.Switch("lazy_refcounts", false));
+  CHAINFS_ASSIGN(plan.compression, CompressionWanted(arguments));
   CHAINFS_ASSIGN(const std::optional<uint64_t> cluster, arguments.Size("cluster_size"));
   if (!cluster) return {};
   if (!std::has_single_bit(*cluster) || *cluster < 512 || *cluster > (2u << 20)) {
@@ -118,6 +121,9 @@ Status CheckAgainstDisk(const MirrorPlan& plan) {
         fmt::format("{}: with sync=none the target must be a new one, because it is "
                     "built on what {} is just now",
                     plan.target, plan.disk->name()));
+  }
+  if (plan.sync == MirrorSync::kNone && plan.compression) {
+    return RefuseMirror("compress=: with sync=none nothing is copied at first; leave it out");
   }
   if (plan.sync == MirrorSync::kNone && plan.end == MirrorEnd::kKeep) {
     return RefuseMirror(
@@ -199,6 +205,7 @@ verbs::Arguments CommandOf(const MirrorPlan& plan) {
   if (plan.existing || plan.format == ImageFormat::kRaw) return command;
   command.Set("cluster_size", std::to_string(uint64_t{1} << plan.cluster_bits))
       .Set("lazy_refcounts", plan.lazy_refcounts ? "yes" : "no");
+  if (plan.compression) command.Set("compress", CompressionName(*plan.compression));
   return command;
 }
 

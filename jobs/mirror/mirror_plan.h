@@ -51,6 +51,7 @@ struct MirrorPlan {
   bool anywhere = false;  // the target may lie outside the sources (root)
   uint32_t cluster_bits = 16;
   bool lazy_refcounts = false;
+  std::optional<ImageCompression> compression = {};  // of what is copied at first
   bool taken_up = false;
   // Of the log that an earlier daemon left, as it was then.
   std::optional<IntentHeader> found = {};

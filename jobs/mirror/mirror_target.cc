@@ -9,6 +9,7 @@
 #include "blocklayer/base/types.h"
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/image/holds_nothing.h"
+#include "jobs/copy/compress_key.h"
 
 namespace chainfs::jobs {
 namespace {
@@ -35,6 +36,7 @@ Status CheckFits(const MirrorPlan& plan, const Layers& target) {
     return refuse(
         fmt::format("has {} bytes, but {} has {}", size, plan.disk->name(), plan.disk->size()));
   }
+  CHAINFS_TRY(CheckCompression(image, plan.compression));
   // What is left out of the copy must show from below.
   if (plan.sync != MirrorSync::kTop || plan.taken_up) return {};
   const LayerPtr below = target.size() > 1 ? target[1] : nullptr;
@@ -70,6 +72,7 @@ Result<TargetImagePtr> MakeTarget(Catalog& catalog, const MirrorPlan& plan,
   request.create = TargetRequest::Create{.virtual_size = RoundUp(plan.disk->size(), kSizeUnit),
                                          .cluster_bits = plan.cluster_bits,
                                          .lazy_refcounts = plan.lazy_refcounts,
+                                         .compression = plan.compression,
                                          .backing = plan.backing};
   CHAINFS_ASSIGN(TargetImagePtr target, catalog.moves().OpenTarget(plan.disk, request));
   Status fits = CheckFits(plan, target->layers());

@@ -100,7 +100,8 @@ Status MirrorWork::Begin() {
 void MirrorWork::MakeCopy() {
   made_ = made_ || !plan_.existing;
   copy_ = std::make_shared<MirrorCopy>(plan_.disk, catalog_.context(), target_->layers(),
-                                       plan_.sync == MirrorSync::kTop && !plan_.existing);
+                                       plan_.sync == MirrorSync::kTop && !plan_.existing,
+                                       plan_.compression);
   dirty_ = std::make_shared<DirtySet>(size_, copy_->unit());
 }
 
@@ -188,7 +189,7 @@ Status MirrorWork::Follow(const IntentHeader& header) {
 // ---- Chunks.
 
 ChunkResult MirrorWork::Process(uint64_t offset, uint64_t length) {
-  ChunkResult done = copy_->Copy(offset, length);
+  ChunkResult done = copy_->Copy(offset, length, !copied_once_);
   if (!done) {
     // It may be given up, and then nobody copies it.
     log_->Hold(offset, length);
@@ -227,7 +228,10 @@ void MirrorWork::SweepNowAndThen() {
   if (!swept) spdlog::warn("job {}: its log keeps its marks: {}", id_, swept.error().message);
 }
 
-Status MirrorWork::Settle() { return copy_ && log_ ? Sweep() : Status(); }
+Status MirrorWork::Settle() {
+  if (dirty_->left() == 0) copied_once_ = true;
+  return copy_ && log_ ? Sweep() : Status();
+}
 
 // ---- The end.
 

@@ -28,6 +28,7 @@
 
 #include "blocklayer/base/sync.h"
 #include "blocklayer/catalog/chain_moves.h"
+#include "jobs/copy/compress_key.h"
 #include "jobs/engine/chunk_work.h"
 #include "jobs/engine/dirty_set.h"
 #include "jobs/mirror/convergence.h"
@@ -47,7 +48,7 @@ class MirrorWork final : public ChunkWork {
   ~MirrorWork() override;
 
   WorkSource& source() override { return *dirty_; }
-  uint64_t unit() const override { return copy_ ? copy_->unit() : 1; }
+  uint64_t unit() const override { return copy_ ? ChunkUnit(copy_->unit(), plan_.compression) : 1; }
   uint64_t chunk_size() const override;
   bool gets_ready() const override { return !done_ && end_ == MirrorEnd::kHold; }
   bool UsersWait() const override { return plan_.disk->load().UsersWait(DiskLoad::Clock::now()); }
@@ -84,6 +85,8 @@ class MirrorWork final : public ChunkWork {
   const std::string id_;
   const uint64_t size_;
   std::atomic<MirrorEnd> end_;
+  // All there was; what guests write from then on is not worth the time that compressing takes.
+  std::atomic<bool> copied_once_ = false;
   bool done_ = false;   // what the job was for
   bool made_ = false;   // the target, by the job
   bool ended_ = false;  // for good

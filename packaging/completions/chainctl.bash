@@ -101,8 +101,10 @@ _chainctl() {
             return
             ;;
         -o)
-            local keys='cluster_size= lazy_refcounts='
-            [[ $verb == create ]] && keys+=' compat= refcount_bits= compression_type='
+            local keys='cluster_size='
+            [[ $verb != backup ]] && keys+=' lazy_refcounts='
+            [[ $verb == create || $verb == snapshot ]] && keys+=' compression_type='
+            [[ $verb == create ]] && keys+=' compat= refcount_bits='
             _chainctl_reply -W "$(printf '%s\n' $keys)"
             compopt -o nospace 2> /dev/null
             return
@@ -130,8 +132,8 @@ _chainctl() {
             trace) options+=' --file --stop' ;;
             commit) options+=" --base --top --speed --compress --on-error --priority --id --generation
                 --dry-run --delete --reclaim --then --background $waiting" ;;
-            mirror) options+=" --target --format --sync --copy-mode --then --existing -o --speed
-                --on-error --priority --id --generation --dry-run --background $waiting" ;;
+            mirror) options+=" --target --format --sync --copy-mode --then --existing -o --compress
+                --speed --on-error --priority --id --generation --dry-run --background $waiting" ;;
             backup) options+=" --target --format --sync --since --then -o --overlay --compress
                 --speed --on-error --priority --id --generation --dry-run --background
                 $waiting" ;;

@@ -128,6 +128,18 @@ TEST_F(CommandsTest, StreamFlattens) {
   EXPECT_EQ(Refused("vm", "stream", "base=nothing.qcow2"), ErrorKind::kNotFound);
 }
 
+TEST_F(CommandsTest, AnOverlayIsMadeForWhatIsToBeCompressedInIt) {
+  EXPECT_EQ(Refused("vm", "stream", "compress=zstd"), ErrorKind::kUnsupported);
+  EXPECT_EQ(Refused("vm", "snapshot", "compression_type=lz4"), ErrorKind::kInvalidArgument);
+  ASSERT_TRUE(Order("vm", "snapshot", "compression_type=zstd"));
+  EXPECT_EQ(Find("vm")->chain()->active->image->compression(), ImageCompression::kZstd);
+  ASSERT_TRUE(Order("vm", "stream", "id=s,base=base.qcow2,compress=zstd"));
+  WaitConcluded("vm", "s");
+  EXPECT_EQ(Layers("vm").size(), 2u);
+  ASSERT_TRUE(Order("", "snapshot", "disks=vm;other,compression_type=zstd"));
+  EXPECT_EQ(Find("other")->chain()->active->image->compression(), ImageCompression::kZstd);
+}
+
 TEST_F(CommandsTest, ASnapshotIsTakenOnTheDiskOrByNameOnTheMount) {
   ASSERT_TRUE(Order("vm", "snapshot", "target=new.qcow2,cluster_size=4k,lazy_refcounts=on"));
   EXPECT_EQ(Layers("vm").front(), "new.qcow2");

@@ -43,6 +43,12 @@ TEST_F(MirrorRefusedTest, WordsThatMakeNoSense) {
          "power of two");
   Expect({{"target", "free.qcow2"}, {"existing", "yes"}, {"lazy_refcounts", "yes"}},
          ErrorKind::kInvalidArgument, "lazy_refcounts");
+  Expect({{"target", "free.qcow2"}, {"existing", "yes"}, {"compress", "zstd"}},
+         ErrorKind::kInvalidArgument, "compress=");
+  Expect({{"target", "copy.raw"}, {"compress", "zlib"}}, ErrorKind::kInvalidArgument, "compress");
+  Expect({{"target", "copy.qcow2"}, {"compress", "lz4"}}, ErrorKind::kInvalidArgument, "zstd");
+  Expect({{"target", "copy.qcow2"}, {"compress", "zlib"}, {"sync", "none"}},
+         ErrorKind::kInvalidArgument, "nothing is copied");
 }
 
 TEST_F(MirrorRefusedTest, EndsThatDoNotFit) {

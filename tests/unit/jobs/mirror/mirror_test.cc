@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "tests/unit/jobs/mirror/mirror_fixture.h"
@@ -11,7 +12,39 @@
 namespace chainfs::jobs {
 namespace {
 
-class MirrorTest : public MirrorFixture {};
+class MirrorTest : public MirrorFixture {
+ protected:
+  // As qemu-img counts them.
+  uint64_t CompressedClusters(const std::string& file) {
+    const CommandResult result =
+        RunCommand({"qemu-img", "check", "--output=json", "-f", "qcow2", At(file)});
+    EXPECT_TRUE(result.ok()) << result.Describe();
+    return nlohmann::json::parse(result.out).value("compressed-clusters", uint64_t{0});
+  }
+  void CompressesAtFirst(const std::string& compress) {
+    MakeFive();
+    OpenAll();
+    BeginGuest("e");
+    const std::string id = Mirror(
+        "e", {{"target", "copy.qcow2"}, {"compress", compress}, {"copy-mode", "write-blocking"}});
+    Random random;
+    WriteAnywhere(random, 10);
+    WaitStatus("e", id, JobStatus::kReady);
+    EndAll();
+    EXPECT_GT(CompressedClusters("copy.qcow2"), 20u);
+    OpenAll();
+    jobs_->ResumeRecorded();
+    guest_ = Disk("e");
+    WaitStatus("e", id, JobStatus::kReady);
+    // What is written from now on is stored as it is, whether the target had it or not.
+    Write(0, 8 * kMiB, 5);
+    Complete("e", id, "pivot");
+    ExpectGuestSees("e");
+    EndAll();
+    EXPECT_EQ(CompressedClusters("copy.qcow2"), 0u);
+    ExpectOnDisk("copy.qcow2");
+  }
+};
 
 TEST_F(MirrorTest, KeepsAFullCopyInEitherFormat) {
   MakeFive();
@@ -156,6 +189,26 @@ TEST_F(MirrorTest, TheCopyModeChangesWhileItRuns) {
   EXPECT_EQ(Fact(WaitStatus("e", id, JobStatus::kReady), "copy-mode"), "background");
   Complete("e", id, "pivot");
   ExpectGuestSees("e");
+}
+
+TEST_F(MirrorTest, WhatIsCopiedAtFirstIsCompressedByZlib) { CompressesAtFirst("zlib"); }
+TEST_F(MirrorTest, WhatIsCopiedAtFirstIsCompressedByZstd) { CompressesAtFirst("zstd"); }
+
+TEST_F(MirrorTest, ACompressedMirrorGoesOnAfterARestart) {
+  MakeFive();
+  OpenAll();
+  BeginGuest("e");
+  const std::string id =
+      Mirror("e", {{"target", "copy.qcow2"}, {"compress", "zstd"}, {"speed", "1M"}});
+  Write(6 * kMiB, kMiB, 7);
+  Restart();
+  guest_ = Disk("e");
+  ASSERT_TRUE(jobs_->SetSpeed(guest_, id, 0));
+  WaitStatus("e", id, JobStatus::kReady);
+  Complete("e", id, "keep");
+  EndAll();
+  EXPECT_GT(CompressedClusters("copy.qcow2"), 0u);
+  ExpectOnDisk("copy.qcow2");
 }
 
 TEST_F(MirrorTest, GuestThreadsLoseNothingAtThePivot) {
