@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// BackupEstimate: what a backup would copy, by looking at maps only: its dry run.
+// BackupEstimate: what a backup would copy, and how long that would take: its dry run.
 //
 // Threads: as ChunkWork.
 #pragma once
 
 #include "jobs/backup/backup_plan.h"
+#include "jobs/copy/copy_probe.h"
 #include "jobs/copy/disk_source.h"
 #include "jobs/copy/planned_sink.h"
-#include "jobs/copy/range_copier.h"
 #include "jobs/engine/chunk_work.h"
 #include "jobs/engine/cursor_source.h"
 
@@ -24,15 +24,17 @@ class BackupEstimate final : public ChunkWork {
   bool estimates() const override { return true; }
   bool UsersWait() const override { return disk_->load().UsersWait(DiskLoad::Clock::now()); }
   ChunkResult Process(uint64_t offset, uint64_t length) override {
-    return ranges_.Estimate(offset, length);
+    return probe_.Estimate(offset, length);
   }
+  Status Settle() override;
+  JobFacts Facts() const override { return probe_.Facts(); }
 
  private:
   const DiskPtr disk_;
   CursorSource source_;
   DiskSource from_;
   PlannedSink sink_;
-  RangeCopier ranges_;
+  CopyProbe probe_;
 };
 
 }  // namespace chainfs::jobs

@@ -20,14 +20,21 @@ std::unique_ptr<const CopySource> SourceOf(const CommitPlan& plan, const DiskPtr
 }  // namespace
 
 CommitEstimate::CommitEstimate(Catalog& catalog, DiskPtr disk, CommitPlan plan,
-                               LeftOutLayers left_out)
+                               LeftOutLayers left_out, const std::optional<std::string>& probe)
     : disk_(std::move(disk)),
       plan_(std::move(plan)),
       left_out_(std::move(left_out)),
       merged_(SourceOf(plan_, disk_, catalog.context())),
       source_(merged_->size()),
-      copier_(catalog.context(), *merged_, static_cast<uint32_t>(plan_.merged.size()), plan_.base,
-              plan_.below) {}
+      sink_(plan_.base->image->cluster_size()),
+      // What compression would take is not measured.
+      probe_(*merged_, sink_, {.layers = static_cast<uint32_t>(plan_.merged.size())},
+             plan_.compression ? std::nullopt : probe, plan_.base->image.get()) {}
+
+Status CommitEstimate::Settle() {
+  probe_.Finish();
+  return {};
+}
 
 uint64_t CommitEstimate::chunk_size() const { return kLookAtOnce; }
 

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CommitEstimate: what a commit would copy, by looking at maps only: its dry run.
+// CommitEstimate: what a commit would copy, and how long that would take: its dry run.
 //
 // Threads: as ChunkWork.
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "jobs/commit/commit_plan.h"
+#include "jobs/copy/copy_probe.h"
 #include "jobs/copy/copy_source.h"
-#include "jobs/copy/merge_copier.h"
+#include "jobs/copy/planned_sink.h"
 #include "jobs/engine/chunk_work.h"
 #include "jobs/engine/cursor_source.h"
 
@@ -17,8 +20,9 @@ namespace chainfs::jobs {
 
 class CommitEstimate final : public ChunkWork {
  public:
-  // `left_out`: what the commit would leave behind.
-  CommitEstimate(Catalog& catalog, DiskPtr disk, CommitPlan plan, LeftOutLayers left_out);
+  // `left_out`: what the commit would leave behind. `probe`: a directory, as CopyProbe has it.
+  CommitEstimate(Catalog& catalog, DiskPtr disk, CommitPlan plan, LeftOutLayers left_out,
+                 const std::optional<std::string>& probe);
 
   WorkSource& source() override { return source_; }
   uint64_t unit() const override { return plan_.base->image->cluster_size(); }
@@ -27,8 +31,10 @@ class CommitEstimate final : public ChunkWork {
   bool UsersWait() const override { return disk_->load().UsersWait(DiskLoad::Clock::now()); }
   LeftOutLayers LeftOut() override { return left_out_; }
   ChunkResult Process(uint64_t offset, uint64_t length) override {
-    return copier_.Estimate(offset, length);
+    return probe_.Estimate(offset, length);
   }
+  Status Settle() override;
+  JobFacts Facts() const override { return probe_.Facts(); }
 
  private:
   const DiskPtr disk_;
@@ -36,7 +42,8 @@ class CommitEstimate final : public ChunkWork {
   const LeftOutLayers left_out_;
   const std::unique_ptr<const CopySource> merged_;
   CursorSource source_;
-  MergeCopier copier_;
+  PlannedSink sink_;
+  CopyProbe probe_;
 };
 
 }  // namespace chainfs::jobs

@@ -114,7 +114,8 @@ Result<JobPlan> PlanCommitJob(Catalog& catalog, const JobCommand& command) {
   job.estimate = [&catalog, disk, plan] {
     LeftOutLayers left_out;
     if (!plan.active()) left_out.unneeded = catalog.Unneeded(*plan.above, plan.merged);
-    return std::make_unique<CommitEstimate>(catalog, disk, plan, std::move(left_out));
+    return std::make_unique<CommitEstimate>(catalog, disk, plan, std::move(left_out),
+                                            ProbeDirectory(catalog, plan.base->path));
   };
   const CommitChoices choices{.fate = FateOf(command), .reclaim = reclaim};
   job.work = [&catalog, disk, choices, holds,

@@ -40,15 +40,34 @@ std::optional<std::string> ProbeDirectory(const Catalog& catalog, const std::str
 }
 
 CopyProbe::CopyProbe(const CopySource& source, CopySink& sink, CopySelection selection,
-                     const std::optional<std::string>& directory)
-    : scratch_(sink, MakeScratch(directory)), copier_(source, scratch_, selection) {}
+                     const std::optional<std::string>& directory, Image* replaced)
+    : scratch_(sink, MakeScratch(directory)),
+      copier_(source, scratch_, selection),
+      replaced_(replaced) {}
+
+Result<uint64_t> CopyProbe::Gained(uint64_t offset, uint64_t length, uint64_t copied) const {
+  if (replaced_ == nullptr) return copied;
+  const uint64_t end = std::min(offset + length, replaced_->virtual_size());
+  uint64_t held = 0;
+  for (uint64_t at = offset; at < end;) {
+    CHAINFS_ASSIGN(const Extent extent,
+                   replaced_->Map(GuestOffset(at), end - at, MapDetail::kPrecise));
+    const uint64_t run = std::min(extent.length, end - at);
+    if (extent.kind == ExtentKind::kData) held += run;
+    at += run;
+  }
+  return std::min(copied, length - held);
+}
 
 ChunkResult CopyProbe::Estimate(uint64_t offset, uint64_t length) {
   const ChunkResult counted = copier_.Estimate(offset, length);
   if (!counted || *counted == 0) return counted;
+  const Result<uint64_t> gained = Gained(offset, length, *counted);
+  if (!gained) return std::unexpected(ChunkFailure{gained.error(), true});
   {
     const MutexLock lock(mu_);
     bytes_ += *counted;
+    gained_ += *gained;
   }
   Sample(offset, length);
   return counted;
@@ -96,8 +115,8 @@ void CopyProbe::Finish() {
 JobFacts CopyProbe::Facts() const {
   const MutexLock lock(mu_);
   const uint64_t cluster = scratch_.cluster_size();
-  const uint64_t tables = 2 * RoundUp(DivRoundUp(bytes_, cluster) * sizeof(uint64_t), cluster);
-  JobFacts facts = {{"space-needed", bytes_ == 0 ? bytes_ : bytes_ + tables}};
+  const uint64_t tables = 2 * RoundUp(DivRoundUp(gained_, cluster) * sizeof(uint64_t), cluster);
+  JobFacts facts = {{"space-needed", gained_ == 0 ? gained_ : gained_ + tables}};
   if (!finished_ || failed_) return facts;
   const double milliseconds = std::chrono::duration<double, std::milli>(busy_).count();
   if (bytes_ == 0) {

@@ -34,9 +34,10 @@ std::optional<std::string> ProbeDirectory(const Catalog& catalog, const std::str
 class CopyProbe {
  public:
   // `source` and `sink` outlive this. `directory`: of the host, where the target is or would be;
-  // nothing: nothing is written and no time is told.
+  // nothing: nothing is written and no time is told. `replaced`: what is written over, which
+  // outlives this, too, and where it has data needs no space; null: the target has nothing there.
   CopyProbe(const CopySource& source, CopySink& sink, CopySelection selection,
-            const std::optional<std::string>& directory);
+            const std::optional<std::string>& directory, Image* replaced = nullptr);
 
   // As RangeCopier::Estimate.
   ChunkResult Estimate(uint64_t offset, uint64_t length) EXCLUDES(mu_);
@@ -49,14 +50,18 @@ class CopyProbe {
  private:
   using Clock = std::chrono::steady_clock;
 
+  // Of the range, how much the target may gain by `copied` bytes of it.
+  Result<uint64_t> Gained(uint64_t offset, uint64_t length, uint64_t copied) const;
   void Sample(uint64_t offset, uint64_t length) EXCLUDES(mu_);
   bool BeginSample() EXCLUDES(mu_);
   void EndSample(const ChunkResult& copied) EXCLUDES(mu_);
 
   ScratchSink scratch_;
   RangeCopier copier_;
+  Image* const replaced_;
   mutable Mutex mu_;                      // a leaf
   uint64_t bytes_ GUARDED_BY(mu_) = 0;    // that would be copied
+  uint64_t gained_ GUARDED_BY(mu_) = 0;   // of these, bytes that need space
   uint64_t sampled_ GUARDED_BY(mu_) = 0;  // of these, bytes
   uint64_t under_way_ GUARDED_BY(mu_) = 0;
   Clock::time_point since_ GUARDED_BY(mu_);

@@ -20,7 +20,14 @@ MirrorEstimate::MirrorEstimate(Catalog& catalog, MirrorPlan plan)
       source_(plan_.sync == MirrorSync::kNone ? 0 : plan_.disk->size()),
       disk_(plan_.disk, catalog.context()),
       sink_(uint64_t{1} << plan_.cluster_bits),
-      copier_(disk_, sink_, SelectionOf(plan_)) {}
+      probe_(disk_, sink_, SelectionOf(plan_),
+             // What compression would take is not measured.
+             plan_.compression ? std::nullopt : ProbeDirectory(catalog, plan_.target)) {}
+
+Status MirrorEstimate::Settle() {
+  probe_.Finish();
+  return {};
+}
 
 uint64_t MirrorEstimate::chunk_size() const { return kMirrorLook; }
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// MirrorEstimate: what a mirror would copy at first, by looking at maps only: its dry run.
+// MirrorEstimate: what a mirror would copy at first, and how long that would take: its dry run.
 //
 // Threads: as ChunkWork.
 #pragma once
 
+#include "jobs/copy/copy_probe.h"
 #include "jobs/copy/disk_source.h"
 #include "jobs/copy/planned_sink.h"
-#include "jobs/copy/range_copier.h"
 #include "jobs/engine/cursor_source.h"
 #include "jobs/mirror/mirror_plan.h"
 
@@ -24,15 +24,17 @@ class MirrorEstimate final : public ChunkWork {
   bool estimates() const override { return true; }
   bool UsersWait() const override { return plan_.disk->load().UsersWait(DiskLoad::Clock::now()); }
   ChunkResult Process(uint64_t offset, uint64_t length) override {
-    return copier_.Estimate(offset, length);
+    return probe_.Estimate(offset, length);
   }
+  Status Settle() override;
+  JobFacts Facts() const override { return probe_.Facts(); }
 
  private:
   const MirrorPlan plan_;
   CursorSource source_;
   const DiskSource disk_;
   PlannedSink sink_;
-  RangeCopier copier_;
+  CopyProbe probe_;
 };
 
 }  // namespace chainfs::jobs
