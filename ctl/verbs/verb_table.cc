@@ -218,8 +218,10 @@ constexpr std::array kCompleteKeys = {
 };
 constexpr std::array kChangeKeys = {
     kUnfinished,
-    Key{"copy-mode", kWord, "Of a copy: whether writes of the guest wait for the target", "",
-        kCopyMode, true},
+    Key{"copy-mode", kWord, "Of a copy: whether writes of the guest wait for the target",
+        "as it is", kCopyMode, false},
+    Key{"priority", kWord, "Its share beside other jobs; a low one stands back for users",
+        "as it is", kPriorities, false},
     kGeneration,
     kDryRun,
 };

@@ -14,8 +14,8 @@ Status ChunkWork::Complete(const verbs::Arguments& arguments) {
 
 Status ChunkWork::Change(const verbs::Arguments& /*arguments*/) {
   return Fail(ErrorKind::kInvalidArgument,
-              "nothing of this type of job can be changed while it runs; for its speed there is "
-              "\"speed\"");
+              "of this type of job, only priority= can be changed while it runs; for its speed "
+              "there is \"speed\"");
 }
 
 }  // namespace chainfs::jobs

@@ -92,7 +92,10 @@ Status JobManager::Complete(const DiskPtr& disk, std::string_view id,
 Status JobManager::Change(const DiskPtr& disk, std::string_view id,
                           const verbs::Arguments& arguments) {
   CHAINFS_ASSIGN(const std::shared_ptr<ListedJob> job, JobFor(disk, id));
-  return job->Change(arguments);
+  CHAINFS_TRY(job->Change(arguments));
+  CHAINFS_ASSIGN(const std::optional<Priority> priority, PriorityIn(arguments));
+  if (priority) registry_.SetPriority(job, *priority);
+  return {};
 }
 
 Status JobManager::SetSpeed(const DiskPtr& disk, std::string_view id, uint64_t bytes_per_second) {

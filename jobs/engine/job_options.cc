@@ -15,15 +15,6 @@ namespace {
 constexpr std::array<std::pair<Priority, std::string_view>, 3> kPriorities = {
     {{Priority::kLow, "low"}, {Priority::kNormal, "normal"}, {Priority::kHigh, "high"}}};
 
-Result<Priority> ParsePriority(const verbs::Arguments& arguments) {
-  const std::string word = arguments.Text("priority").value_or("normal");
-  for (const auto& [priority, name] : kPriorities) {
-    if (name == word) return priority;
-  }
-  return Fail(ErrorKind::kInvalidArgument,
-              fmt::format("priority={} is not one of low, normal, high", EscapeText(word)));
-}
-
 }  // namespace
 
 std::string_view PriorityName(Priority priority) {
@@ -31,6 +22,16 @@ std::string_view PriorityName(Priority priority) {
     if (value == priority) return name;
   }
   return {};
+}
+
+Result<std::optional<Priority>> PriorityIn(const verbs::Arguments& arguments) {
+  const std::optional<std::string> word = arguments.Text("priority");
+  if (!word) return std::nullopt;
+  for (const auto& [priority, name] : kPriorities) {
+    if (name == *word) return priority;
+  }
+  return Fail(ErrorKind::kInvalidArgument,
+              fmt::format("priority={} is not one of low, normal, high", EscapeText(*word)));
 }
 
 Status CheckNewJobId(std::string_view id) {
@@ -46,7 +47,8 @@ Result<JobOptions> ParseJobOptions(const verbs::Arguments& arguments) {
   CHAINFS_ASSIGN(const std::optional<uint64_t> speed, arguments.Size("speed"));
   options.speed = speed.value_or(0);
   CHAINFS_ASSIGN(options.on_error, ParseOnError(arguments.Text("on-error").value_or("report")));
-  CHAINFS_ASSIGN(options.priority, ParsePriority(arguments));
+  CHAINFS_ASSIGN(const std::optional<Priority> priority, PriorityIn(arguments));
+  options.priority = priority.value_or(options.priority);
   CHAINFS_ASSIGN(options.generation, arguments.Number("generation"));
   CHAINFS_ASSIGN(options.dry_run, arguments.Switch("dry-run", false));
   return options;

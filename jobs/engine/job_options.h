@@ -35,6 +35,8 @@ struct JobOptions {
 
 // kInvalidArgument, unless a new job may be called so.
 Status CheckNewJobId(std::string_view id);
+// kInvalidArgument naming the key. Nothing: it is not there.
+Result<std::optional<Priority>> PriorityIn(const verbs::Arguments& arguments);
 // kInvalidArgument naming the key.
 Result<JobOptions> ParseJobOptions(const verbs::Arguments& arguments);
 

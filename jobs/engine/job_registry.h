@@ -57,6 +57,13 @@ class JobRegistry {
   Result<std::shared_ptr<ListedJob>> ForVerb(std::string_view disk, std::string_view id,
                                              bool finished = false) const EXCLUDES(mu_);
   Status Dismiss(std::string_view disk, std::string_view id) EXCLUDES(mu_);
+  // By which it gets a place to run, unless it has one.
+  void SetPriority(const std::shared_ptr<ListedJob>& job, Priority priority) EXCLUDES(mu_) {
+    const MutexLock lock(mu_);
+    for (const auto& entry : list_.entries()) {
+      if (entry->job == job) entry->priority = priority;
+    }
+  }
   // Newest first, then those that wait.
   std::vector<JobInfo> Jobs(std::string_view disk) const EXCLUDES(mu_);
   std::optional<JobInfo> Find(std::string_view disk, std::string_view id) const EXCLUDES(mu_);

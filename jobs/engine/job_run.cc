@@ -19,6 +19,15 @@ constexpr std::chrono::seconds kSavePeriod{10};
 constexpr std::chrono::seconds kUndoPeriod{5};        // between tries to undo
 constexpr std::chrono::milliseconds kEndPeriod{500};  // between looks whether the end may come
 
+// Every kind of job has one; the rest is the work's.
+verbs::Arguments WithoutPriority(const verbs::Arguments& arguments) {
+  verbs::Arguments rest;
+  for (const auto& [key, value] : arguments.items()) {
+    if (key != "priority") rest.Set(key, value);
+  }
+  return rest;
+}
+
 Error OutOfMemory() { return {ErrorKind::kNoMemory, 0, "out of memory"}; }
 
 }  // namespace
@@ -198,8 +207,12 @@ Status JobRun::TellWork(JobVerb verb, const verbs::Arguments& arguments) {
   const bool complete = verb == JobVerb::kComplete;
   CHAINFS_TRY(complete ? state_.CheckComplete() : state_.Check(verb));
   if (gone_) return Fail(ErrorKind::kShutdown, "the mount is shutting down");
-  CHAINFS_TRY(complete ? work_.work().Complete(arguments) : work_.work().Change(arguments));
+  CHAINFS_ASSIGN(const std::optional<Priority> priority, PriorityIn(arguments));
+  const verbs::Arguments of_work = WithoutPriority(arguments);
+  const bool tells = !priority || !of_work.items().empty();
+  if (tells) CHAINFS_TRY(complete ? work_.work().Complete(of_work) : work_.work().Change(of_work));
   if (complete) state_.Complete();
+  if (priority) lanes_.SetPriority(*priority);
   for (const auto& [key, value] : arguments.items()) changed_.Set(key, value);
   if (!arguments.items().empty()) SaveParametersSoon();
   if (phase_ == Phase::kCopying) lanes_.AddLanes(true);
@@ -269,7 +282,7 @@ JobInfo JobRun::Info() const {
     info.eta_seconds = lanes_.queue.Eta();
   }
   info.dry_run = estimates_;
-  info.priority = PriorityName(settings_.priority);
+  info.priority = PriorityName(lanes_.priority());
   info.warning = settings_.warning;
   info.unneeded = left_out_.unneeded;
   info.removed = left_out_.removed;

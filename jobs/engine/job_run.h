@@ -130,7 +130,7 @@ class JobRun final : public LaneOwner, public ListedJob {
     events_.StoodStill(error);
     TellFailed(error);
   }
-  // What the work accepts is part of the command from then on.
+  // What is accepted is part of the command from then on.
   Status TellWork(JobVerb verb, const verbs::Arguments& arguments) EXCLUDES(lanes_.mu);
   // The ends.
   // Whether the work lets the job end; else it is paused until it does.

@@ -64,6 +64,9 @@ class LaneScheduler {
   // One, whatever the flags say. False: no memory.
   bool AddLane() REQUIRES(mu);
   bool Idle() const REQUIRES(mu) { return lanes_ == 0; }
+  // How many lanes there are follows with their next chunks, or AddLanes.
+  void SetPriority(Priority priority) REQUIRES(mu) { priority_ = priority; }
+  Priority priority() const REQUIRES(mu) { return priority_; }
   // A lane comes by at that time, or earlier.
   void WakeAt(Time time) REQUIRES(mu);
 
@@ -80,7 +83,7 @@ class LaneScheduler {
 
   JobArena& arena_;
   LaneOwner& owner_;
-  const Priority priority_;
+  Priority priority_ GUARDED_BY(mu);
   uint64_t lanes_ GUARDED_BY(mu) = 0;
   std::optional<Time> wake_ GUARDED_BY(mu);  // when the timer will come
 };

@@ -82,7 +82,8 @@ Status MirrorWork::Complete(const verbs::Arguments& arguments) {
 
 Status MirrorWork::Change(const verbs::Arguments& arguments) {
   if (!arguments.Has("copy-mode")) {
-    return Fail(ErrorKind::kInvalidArgument, "of a mirror, copy-mode= can be changed");
+    return Fail(ErrorKind::kInvalidArgument,
+                "of a mirror, copy-mode= and priority= can be changed");
   }
   CHAINFS_ASSIGN(const CopyMode mode, CopyModeOf(arguments, CopyMode::kBackground));
   if (tap_) tap_->SetMode(mode);

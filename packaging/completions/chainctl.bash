@@ -142,7 +142,7 @@ _chainctl() {
             cancel) options+=" --background $waiting" ;;
             max-layers) options+=' --layers' ;;
             complete) options+=' --then' ;;
-            change) options+=' --copy-mode' ;;
+            change) options+=' --copy-mode --priority' ;;
             events) options+=' --follow --no-follow' ;;
             create) options+=' --size --backing --backing-format -o' ;;
             umount) options+=' --timeout' ;;

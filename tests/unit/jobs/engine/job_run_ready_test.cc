@@ -189,6 +189,37 @@ TEST_F(JobRunReadyTest, AnOrdinaryJobHasNothingToChange) {
   EXPECT_EQ(KindOf(job->Change({})), ErrorKind::kInvalidArgument);
 }
 
+TEST_F(JobRunReadyTest, EveryJobHasAPriorityToChange) {
+  std::vector<verbs::Arguments> heard;
+  const Job job = MakeReady({.verb = [&heard](const verbs::Arguments& arguments) -> Status {
+    heard.push_back(arguments);
+    if (arguments.Text("copy-mode") == "write-blocking") return {};
+    return Fail(ErrorKind::kInvalidArgument, "not back again");
+  }});
+  const auto priority = [&job] { return job->Info().priority; };
+  EXPECT_EQ(priority(), "normal");
+  ASSERT_TRUE(job->Change(verbs::Arguments().Set("priority", "high")));
+  EXPECT_EQ(priority(), "high");
+  job->Start();
+  job.WaitStatus(JobStatus::kReady);
+  EXPECT_TRUE(heard.empty()) << "the work has nothing to do with it";
+  EXPECT_EQ(KindOf(job->Change(verbs::Arguments().Set("priority", "urgent"))),
+            ErrorKind::kInvalidArgument);
+  // All that is asked, or nothing.
+  EXPECT_FALSE(
+      job->Change(verbs::Arguments().Set("copy-mode", "background").Set("priority", "low")));
+  EXPECT_EQ(priority(), "high");
+  const auto both = verbs::Arguments().Set("copy-mode", "write-blocking").Set("priority", "low");
+  ASSERT_TRUE(job->Change(both));
+  EXPECT_EQ(priority(), "low");
+  EXPECT_EQ(heard.back(), verbs::Arguments().Set("copy-mode", "write-blocking"));
+  job->Stop();
+  job->WaitStopped();
+  MutexLock lock(job.trace->mu);
+  ASSERT_FALSE(job.trace->saved.empty());
+  EXPECT_EQ(job.trace->saved.back().changed.Text("priority"), "low") << "for the next daemon";
+}
+
 TEST_F(JobRunReadyTest, FactsOfItsTypeAreShownToTheLast) {
   std::atomic<bool> synced = false;
   const Job job = MakeReady({.facts = [&] {
