@@ -201,7 +201,8 @@ TEST_F(CommandsTest, WhatIsNoSizeIsRefused) {
   }
   EXPECT_EQ(Refused("mid", "resize", "size=2M"), ErrorKind::kReadOnly);
   EXPECT_EQ(Refused("mid", "resize", "size=2M,dry-run=yes"), ErrorKind::kReadOnly);
-  Commands keeping(*catalog_, plane_->jobs, plane_->limits, CommandAccess(kDaemon, {}),
+  Commands keeping(*catalog_, plane_->jobs, plane_->limits, plane_->traces,
+                   CommandAccess(kDaemon, {}),
                    {.release_events = [] {}, .limits_changed = [] {}, .kernel_keeps_sizes = true});
   const Status kept = keeping.Execute("resize", "size=2M", Find("vm"), {});
   ASSERT_FALSE(kept);
