@@ -151,8 +151,8 @@ void Snapshot(Side& side) { side.Say("blockdev-snapshot-sync", SnapshotOf(side, 
 // Onto an image that is there, and names what it is put on.
 void SnapshotOntoOverlay(Side& side) {
   side.AddTarget("vm1.qcow2");
-  side.Say("blockdev-snapshot", {{"node", "vm1"}, {"overlay", "t"}});
-  side.SayInVain("blockdev-snapshot", {{"node", "vm1"}, {"overlay", "t"}});
+  side.Say("blockdev-snapshot", {{"node", "vm1"}, {"overlay", "copy"}});
+  side.SayInVain("blockdev-snapshot", {{"node", "vm1"}, {"overlay", "copy"}});
 }
 void GroupSnapshot(Side& side) {
   const auto action = [](const Json& data) {
