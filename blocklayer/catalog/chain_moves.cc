@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "blocklayer/catalog/catalog_parts.h"
+#include "blocklayer/catalog/name_rules.h"
 
 namespace chainfs {
 
@@ -124,6 +125,23 @@ Result<std::optional<FrozenPoint>> ChainMoves::FrozenFor(const DiskPtr& disk, st
   const Turn turn(parts_.mu);
   CHAINFS_TRY(parts_.pauses.CheckOpen());
   return parts_.snapshotter.Held(disk, id);
+}
+
+Result<bool> ChainMoves::HoldsPoint(std::string_view id) {
+  const Turn turn(parts_.mu);
+  CHAINFS_ASSIGN(const std::vector<ChainRecord> records, parts_.sources.ChainRecords());
+  return std::ranges::find(records, id, &ChainRecord::held_for) != records.end();
+}
+
+Status ChainMoves::CheckInSources(const Layer& layer) {
+  const Turn turn(parts_.mu);
+  const Result<FileLocation> place = parts_.roots.FindNew(*layer.directory, layer.name, false);
+  if (place) return {};
+  if (place.error().kind != ErrorKind::kAccess) return std::unexpected(place.error());
+  return Fail(ErrorKind::kAccess,
+              EscapeText(fmt::format("{}: lies outside the source directories; only root may have "
+                                     "it written",
+                                     layer.path)));
 }
 
 Result<Layers> ChainMoves::SnapshotTogether(const std::vector<GroupMember>& members) {

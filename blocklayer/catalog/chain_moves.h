@@ -104,6 +104,10 @@ class ChainMoves {
   Result<FrozenPoint> FreezeFor(const DiskPtr& disk, const FreezeRequest& request);
   // The point in time that the job holds; nothing when it holds none.
   Result<std::optional<FrozenPoint>> FrozenFor(const DiskPtr& disk, std::string_view id);
+  // Whether the record of any chain, shown or not, says that the job holds a point in time of it.
+  Result<bool> HoldsPoint(std::string_view id);
+  // kAccess when the layer lies outside the source directories: only root may have it written.
+  Status CheckInSources(const Layer& layer);
 
   // Snapshots of several disks at one point in time: all of them or none, also after a crash. Their
   // records must lie in one directory (kUnsupported). The layers that are active afterwards.

@@ -30,7 +30,8 @@ BackupTarget::BackupTarget(const BackupTargetPlan& plan, std::string partial)
 Result<std::unique_ptr<BackupTarget>> BackupTarget::Open(MetadataCache& cache,
                                                          const BackupTargetPlan& plan,
                                                          const std::string& id, uint64_t size,
-                                                         Begun begun) {
+                                                         Begun begun,
+                                                         std::optional<uint64_t> made) {
   CHAINFS_ASSIGN(std::string name, PartialNameOf(plan.place.location.path, id));
   std::unique_ptr<BackupTarget> target(new BackupTarget(plan, std::move(name)));
   const bool partial = IsThere(*target->directory_, target->partial_);
@@ -44,7 +45,7 @@ Result<std::unique_ptr<BackupTarget>> BackupTarget::Open(MetadataCache& cache,
   if (begun != Begun::kNo && !partial && IsThere(*target->directory_, target->name_)) {
     // The disk may have another size by now, once the point is gone.
     const bool sized = begun == Begun::kGoOn;
-    CHAINFS_TRY(target->CheckComplete(cache, sized ? std::optional(size) : std::nullopt));
+    CHAINFS_TRY(target->CheckComplete(cache, sized ? std::optional(size) : std::nullopt, made));
     // Whoever renamed it may have died before that was durable.
     CHAINFS_TRY(target->directory_->Sync());
     target->complete_ = true;
@@ -82,12 +83,17 @@ Result<bool> BackupTarget::GoOn(MetadataCache& cache, uint64_t size) {
   return true;
 }
 
-Status BackupTarget::CheckComplete(MetadataCache& cache, std::optional<uint64_t> size) const {
+Status BackupTarget::CheckComplete(MetadataCache& cache, std::optional<uint64_t> size,
+                                   std::optional<uint64_t> made) const {
   CHAINFS_ASSIGN(std::unique_ptr<File> file, directory_->Open(name_, OpenMode::kReadOnly));
+  CHAINFS_ASSIGN(const FileStat stat, file->Stat());
   const Result<std::unique_ptr<Image>> image =
       format_.open(std::move(file), cache, {.read_only = true, .owner = cache.NewOwner()});
-  const Status checked = image ? CheckOpened(**image, size.value_or((*image)->virtual_size()))
-                               : std::unexpected(image.error());
+  Status checked = image ? CheckOpened(**image, size.value_or((*image)->virtual_size()))
+                         : std::unexpected(image.error());
+  if (checked && made && *made != stat.id.inode) {
+    checked = Fail(ErrorKind::kExists, "is another file");
+  }
   if (checked) return {};
   return Fail(ErrorKind::kExists,
               EscapeText(fmt::format("{}: is not what this backup has made ({}); move it away, or "

@@ -27,12 +27,14 @@ class BackupTarget {
     kGoOn,  // by an earlier daemon: what is there is gone on with, or the target is complete
     kAnew,  // the same, but a partial image is of another point, and removed
   };
-  // An image of `size` bytes for the job `id`. `cache` outlives it. kExists, kInvalidArgument (too
-  // long a name); else what making and opening an image says.
+  // An image of `size` bytes for the job `id`. `cache` outlives it. `made`: the inode number of
+  // what an earlier daemon made, 0: nothing; where it is known, nothing else counts as complete.
+  // kExists, kInvalidArgument (too long a name); else what making and opening an image says.
   static Result<std::unique_ptr<BackupTarget>> Open(MetadataCache& cache,
                                                     const BackupTargetPlan& plan,
                                                     const std::string& id, uint64_t size,
-                                                    Begun begun);
+                                                    Begun begun,
+                                                    std::optional<uint64_t> made = std::nullopt);
   // Leaves what is there as it is.
   ~BackupTarget() = default;
   BackupTarget(const BackupTarget&) = delete;
@@ -40,6 +42,8 @@ class BackupTarget {
 
   // It has its name, durably.
   bool complete() const { return complete_; }
+  // Until it is complete: which file it is.
+  uint64_t inode() const { return id_.inode; }
   // Until it is complete.
   WritableImage& image() { return *image_->writer(); }
   // Gives it its name. kExists when something has that by now. May be tried again.
@@ -53,7 +57,8 @@ class BackupTarget {
   // Whether there was one to go on with.
   Result<bool> GoOn(MetadataCache& cache, uint64_t size);
   // What has the name is what this backup would have made; `size` in bytes, where it is known.
-  Status CheckComplete(MetadataCache& cache, std::optional<uint64_t> size) const;
+  Status CheckComplete(MetadataCache& cache, std::optional<uint64_t> size,
+                       std::optional<uint64_t> made) const;
   Status Make(MetadataCache& cache, uint64_t size);
   Result<std::unique_ptr<Image>> OpenImage(MetadataCache& cache, std::unique_ptr<File> file) const;
   Status CheckOpened(const Image& image, uint64_t size) const;

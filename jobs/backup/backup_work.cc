@@ -5,7 +5,9 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <charconv>
 #include <utility>
+#include <vector>
 
 #include "blocklayer/catalog/name_rules.h"
 #include "jobs/copy/compress_key.h"
@@ -17,6 +19,7 @@ namespace {
 
 // Whoever is built on the point is looked for that seldom, in askings whether the end may come.
 constexpr int kAskingsBetweenLooks = 10;
+constexpr std::string_view kTargetRecordPrefix = "target-";  // and the id of the job
 
 std::string StageName(BackupStage stage) {
   switch (stage) {
@@ -54,6 +57,30 @@ BackupWork::BackupWork(Catalog& catalog, DiskPtr disk, BackupPlan plan, std::str
 
 // ---- The beginning.
 
+// Before the record of the job is made, so one that is taken up without it has come to its end.
+Status BackupWork::Prepare() {
+  return plan_.target && origin_ == BackupOrigin::kCommand ? RecordTarget(0) : Status();
+}
+
+Status BackupWork::RecordTarget(uint64_t inode) {
+  return catalog_.records().Write(*disk_, fmt::format("{}{}", kTargetRecordPrefix, id_),
+                                  fmt::format("{}\n", inode));
+}
+
+Result<std::optional<uint64_t>> BackupWork::RecordedTarget() const {
+  const std::string name = fmt::format("{}{}", kTargetRecordPrefix, id_);
+  std::vector<Error> distrusted;
+  CHAINFS_ASSIGN(const std::vector<RecordStore::Record> records,
+                 catalog_.records().ReadAll(name, &distrusted));
+  const auto record = std::ranges::find(records, name, &RecordStore::Record::name);
+  if (record == records.end() && distrusted.empty()) return std::nullopt;
+  uint64_t inode = 0;
+  if (record == records.end()) return inode;
+  const std::string& digits = record->contents;
+  std::from_chars(digits.data(), digits.data() + digits.size(), inode);
+  return inode;
+}
+
 Status BackupWork::BeginTarget(uint64_t size) {
   if (!plan_.target) return {};
   // Unless it is undone, the point is merged into only once the target is whole. From then on there
@@ -63,9 +90,13 @@ Status BackupWork::BeginTarget(uint64_t size) {
   const Begun begun = origin_ == BackupOrigin::kCommand ? Begun::kNo
                       : point_                          ? Begun::kGoOn
                                                         : Begun::kAnew;
-  CHAINFS_ASSIGN(
-      target_, BackupTarget::Open(catalog_.context().metadata(), *plan_.target, id_, size, begun));
-  return {};
+  CHAINFS_ASSIGN(const std::optional<uint64_t> made, RecordedTarget());
+  CHAINFS_ASSIGN(target_, BackupTarget::Open(catalog_.context().metadata(), *plan_.target, id_,
+                                             size, begun, made));
+  if (target_->complete()) return {};
+  Status recorded = RecordTarget(target_->inode());
+  if (!recorded && origin_ == BackupOrigin::kCommand) target_->Discard();
+  return recorded;
 }
 
 // What Begin makes has gone already, in its order.
@@ -129,17 +160,22 @@ Status BackupWork::Begin() {
     // A target that is not there any more need not be removed.
     source_ = std::make_unique<BackupSource>(0);
     source_->SkipTo(BackupStage::kOver);
-    return point_ ? BeginPoint() : Status();
+    begun = point_ ? BeginPoint() : Status();
+    begun_ = begun.has_value();
+    return begun;
   }
   CHAINFS_TRY(begun);
   if (IsOverAlready()) {
     over_ = true;
     source_ = std::make_unique<BackupSource>(0);
     source_->SkipTo(BackupStage::kOver);
-    return catalog_.moves().UnmarkChanging({disk_->chain()->active});
+    begun = catalog_.moves().UnmarkChanging({disk_->chain()->active});
+    begun_ = begun.has_value();
+    return begun;
   }
   begun = BeginPoint();
   if (begun) begun = BeginStages();
+  begun_ = begun.has_value();
   if (begun || origin_ != BackupOrigin::kCommand) return begun;
   const Status undone = Undo([] { return false; });
   if (!undone) spdlog::error("job {} of {}: {}", id_, disk_->name(), undone.error().message);
@@ -222,6 +258,7 @@ ChunkResult BackupWork::CompleteTarget() {
 // Somebody may have come to look since it was asked.
 ChunkResult BackupWork::Withdraw() {
   copying_.reset();
+  LetGoOfView();
   Status begun = merge_->Begin();
   if (begun) {
     source_->MergeBack(merge_->source(), merge_->unit());
@@ -240,6 +277,10 @@ ChunkResult BackupWork::Withdraw() {
 std::optional<Error> BackupWork::EndMustWait() const {
   if (source_->stage() != BackupStage::kHeld || !point_) return std::nullopt;
   if (const std::shared_ptr<Disk> view = view_.lock()) {
+    {
+      const MutexLock lock(mu_);
+      looked_at_ = view;
+    }
     if (std::optional<Error> watched = MergeBack::Watched(*view)) return watched;
   }
   {
@@ -273,6 +314,7 @@ Status BackupWork::Undo(const std::function<bool()>& stop) {
   if (source_ != nullptr) source_->Over();
   copying_.reset();
   if (target_ != nullptr) target_->Discard();
+  LetGoOfView();
   if (point_) return merge_->Run(stop);
   // An earlier daemon may have got as far as that.
   return origin_ == BackupOrigin::kCommand
@@ -280,10 +322,22 @@ Status BackupWork::Undo(const std::function<bool()>& stop) {
              : catalog_.moves().UnmarkChanging({disk_->chain()->active});
 }
 
+void BackupWork::LetGoOfView() {
+  std::shared_ptr<Disk> view;
+  const MutexLock lock(mu_);
+  std::swap(view, looked_at_);
+}
+
 void BackupWork::Release() {
   if (source_ != nullptr) source_->Over();
   copying_.reset();
+  LetGoOfView();
   if (merge_ != nullptr) merge_->Release();
+  // One that could not be taken up is tried again.
+  if (!plan_.target || (origin_ != BackupOrigin::kCommand && !begun_)) return;
+  const Status removed =
+      catalog_.records().Remove(*disk_, fmt::format("{}{}", kTargetRecordPrefix, id_));
+  if (!removed) spdlog::warn("job {} of {}: {}", id_, disk_->name(), removed.error().message);
 }
 
 }  // namespace chainfs::jobs

@@ -42,6 +42,7 @@ class BackupWork final : public ChunkWork {
   // The catalog outlives the work. `id`: of the job.
   BackupWork(Catalog& catalog, DiskPtr disk, BackupPlan plan, std::string id, BackupOrigin origin);
 
+  Status Prepare() override;
   Status Begin() override;
   // From here on after Begin.
   WorkSource& source() override { return *source_; }
@@ -70,12 +71,16 @@ class BackupWork final : public ChunkWork {
     RangeCopier ranges;
   };
 
+  // Which file the target is, durably: 0 until it is made. Without such a record it is over.
+  Status RecordTarget(uint64_t inode);
+  Result<std::optional<uint64_t>> RecordedTarget() const;
   Status BeginTarget(uint64_t size);
   Status BeginPoint();
   Status BeginStages();
   ChunkResult Copy(uint64_t offset, uint64_t length);
   ChunkResult CompleteTarget();
   ChunkResult Withdraw();
+  void LetGoOfView();
   bool IsOverAlready() const;
 
   Catalog& catalog_;
@@ -92,12 +97,15 @@ class BackupWork final : public ChunkWork {
   std::unique_ptr<MergeBack> merge_;
   bool merging_begun_ = false;  // by an earlier daemon
   bool over_ = false;           // so far that only the record is left
+  bool begun_ = false;
   LeftOutLayers left_out_;
 
   mutable Mutex mu_;                                     // a leaf
   std::set<uint64_t> failed_ GUARDED_BY(mu_);            // offsets of chunks that were not copied
   mutable std::optional<Error> reason_ GUARDED_BY(mu_);  // why it could not be withdrawn
   mutable int asked_ GUARDED_BY(mu_) = 0;                // since then
+  // view_, once somebody has looked at it: who asks whether the end may come must not close it.
+  mutable std::shared_ptr<Disk> looked_at_ GUARDED_BY(mu_);
 };
 
 }  // namespace chainfs::jobs

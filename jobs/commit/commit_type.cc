@@ -108,6 +108,8 @@ Result<JobPlan> PlanCommitJob(Catalog& catalog, const JobCommand& command) {
   const bool holds = arguments.Text("then") == "hold";
   if (holds && !plan.active()) return RefuseHold();
   CHAINFS_TRY(CheckDisk(*disk, plan));
+  const bool may_leave_sources = command.privileged || !command.taken_up.empty();
+  if (!may_leave_sources) CHAINFS_TRY(catalog.moves().CheckInSources(*plan.base));
   CHAINFS_TRY(CheckNobodyElse(catalog, disk, plan, command.taken_up));
   job.warning = SizeWarning(plan);
   if (!job.warning && !reclaim) job.warning = CommitSpaceWarning(plan);

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/engine/recorded_jobs.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <new>
 #include <utility>
+
+#include "blocklayer/catalog/name_rules.h"
 
 namespace chainfs::jobs {
 
@@ -119,6 +122,16 @@ Status RecordedJobs::Forget(std::string_view disk, std::string_view id) {
   CHAINFS_ASSIGN(std::shared_ptr<const RecordStore::Record> record,
                  registry_.TakeWaiting(disk, id));
   const Hand hand(*this, std::move(record));
+  const std::string name = hand.record().name.substr(kJobRecordPrefix.size());
+  CHAINFS_ASSIGN(const bool holds, catalog_.moves().HoldsPoint(name));
+  if (holds) {
+    // Without the record nobody would ever merge it back.
+    return Fail(
+        ErrorKind::kBusy,
+        EscapeText(fmt::format("{} holds a point in time of its disk, which has to be merged "
+                               "back first: cancel it, and have its disk mounted",
+                               name)));
+  }
   CHAINFS_TRY(catalog_.records().Remove(hand.record()));
   registry_.EraseWaiting(hand.record());
   spdlog::info("job {} was waiting to be taken up, and was cancelled", id);

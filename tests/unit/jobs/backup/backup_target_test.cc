@@ -68,6 +68,30 @@ TEST_F(BackupTargetTest, HasItsNameOnlyOnceItIsComplete) {
   }
 }
 
+TEST_F(BackupTargetTest, AnotherFileOfItsNameIsNotTheOneThatWasMade) {
+  uint64_t made = 0;
+  {
+    const auto target = Opened(Begun::kNo, Plan());
+    made = target->inode();
+    EXPECT_NE(made, 0u);
+    ASSERT_TRUE(target->Complete());
+  }
+  for (const Begun begun : {Begun::kGoOn, Begun::kAnew}) {
+    const auto own = BackupTarget::Open(cache_, Plan(), "b1", kSize, begun, made);
+    ASSERT_TRUE(own) << own.error().message;
+    EXPECT_TRUE((*own)->complete());
+    // Of the same format and size; the one before was not made yet when its job ended.
+    for (const uint64_t other : {uint64_t{0}, made + 1}) {
+      const auto foreign = BackupTarget::Open(cache_, Plan(), "b1", kSize, begun, other);
+      ASSERT_FALSE(foreign);
+      EXPECT_EQ(foreign.error().kind, ErrorKind::kExists);
+      EXPECT_NE(foreign.error().message.find("is another file"), std::string::npos)
+          << foreign.error().message;
+    }
+  }
+  EXPECT_EQ(Files(), Names{"t"});
+}
+
 TEST_F(BackupTargetTest, IsGoneOnWithByTheNextDaemon) {
   {
     const auto target = Opened(Begun::kNo, Plan());

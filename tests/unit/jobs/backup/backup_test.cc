@@ -2,6 +2,8 @@
 //
 // Backups by the job manager: what the target has, where the point in time is shown meanwhile, and
 // that the disk is one chain again at every end.
+#include <filesystem>
+
 #include "tests/unit/jobs/stream/stream_fixture.h"
 
 namespace chainfs::jobs {
@@ -219,6 +221,68 @@ TEST_F(BackupTest, HoldsThePointWithoutATarget) {
   EndsWell(id);
   EXPECT_EQ(ChainOf("vm"), (Words{"vm.qcow2", "base.qcow2"}));
   EXPECT_EQ(Peek(Disk("vm"), 0), 'x');
+}
+
+TEST_F(BackupTest, AForeignFileOfTheTargetsNameIsNoBackup) {
+  MakeTwo();
+  Remember("vm.qcow2");
+  OpenAll();
+  const std::string id = Started({{"target", "t.qcow2"}, {"speed", "64k"}, {"id", "nightly"}});
+  WaitFor([&] { return jobs_->Find("vm", id)->current_progress > 0; }, "some progress");
+  CloseAll();
+  // In this order, or the host would give it the same inode number.
+  Create("t.qcow2", 8 * kMiB);
+  std::filesystem::remove(At(".t.qcow2.nightly.part"));
+  OpenAll();
+  jobs_->ResumeRecorded();
+  WaitFor([&] { return jobs_->Find("vm", id).has_value(); }, "the job again");
+  const JobInfo waiting = *jobs_->Find("vm", id);
+  EXPECT_EQ(waiting.status, JobStatus::kWaiting);
+  EXPECT_NE(waiting.error.value_or("").find("is another file"), std::string::npos)
+      << waiting.error.value_or("");
+  // Once it is out of the way, the backup is made from its point.
+  std::filesystem::rename(At("t.qcow2"), At("foreign"));
+  jobs_->RetryRecorded();
+  WaitFor([&] { return jobs_->Find("vm", id)->status != JobStatus::kWaiting; }, "the taking up");
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("vm"), id, 0));
+  EndsWell(id);
+  EXPECT_TRUE(Records("target-").empty());
+  CloseAll();
+  ExpectIsThePoint("t.qcow2");
+  ExpectAsRemembered("vm.qcow2");
+}
+
+// Without its record nobody would merge the overlay back.
+TEST_F(BackupTest, OneThatHoldsAPointIsNotDismissedWhileItWaitsForItsDisk) {
+  MakeTwo();
+  Remember("vm.qcow2");
+  OpenAll();
+  const std::string id = Started({{"then", "hold"}, {"id", "fleece"}});
+  WaitStatus(id, JobStatus::kReady);
+  CloseAll();
+  {
+    auto catalog = Catalog::Open({{.path = At("vm.qcow2"), .name = "other"}}, {});
+    ASSERT_TRUE(catalog) << catalog.error().message;
+    EventLog events;
+    JobManager jobs(**catalog, events, JobTypes(), {.threads = 2});
+    jobs.ResumeRecorded();
+    ASSERT_EQ(jobs.Jobs("").size(), 1u);
+    const Status dismissed = jobs.Dismiss(nullptr, id);
+    ASSERT_FALSE(dismissed);
+    EXPECT_EQ(dismissed.error().kind, ErrorKind::kBusy);
+    EXPECT_NE(dismissed.error().message.find("merged back"), std::string::npos)
+        << dismissed.error().message;
+    EXPECT_EQ(jobs.Jobs("").size(), 1u) << "it waits on";
+    jobs.Shutdown();
+  }
+  OpenAll();
+  jobs_->ResumeRecorded();
+  WaitFor([&] { return jobs_->Find("vm", id).has_value(); }, "the job again");
+  ASSERT_TRUE(jobs_->Cancel(Disk("vm"), id));
+  WaitEnd("vm", id);
+  EXPECT_EQ(ChainOf("vm"), (Words{"vm.qcow2", "base.qcow2"}));
+  CloseAll();
+  ExpectAsRemembered("vm.qcow2");
 }
 
 TEST_F(BackupTest, RefusesWhatWouldSpoilIt) {

@@ -258,6 +258,28 @@ TEST_F(CommitTest, BadRequestsAreRefused) {
   EXPECT_TRUE(Records().empty());
 }
 
+TEST_F(CommitTest, ABaseOutsideTheSourcesIsForRoot) {
+  const TempDir other;
+  Run({"qemu-img", "create", "-q", "-f", "qcow2", other / "base.qcow2", "1M"});
+  Run({"qemu-img", "create", "-q", "-f", "qcow2", "-b", other / "base.qcow2", "-F", "qcow2",
+       At("one.qcow2")});
+  CatalogOptions options;
+  options.backing_dirs = {other.path()};
+  OpenAll(options);
+  const Error refused = RefusedCommit("one", "base=base.qcow2");
+  EXPECT_EQ(refused.kind, ErrorKind::kAccess);
+  EXPECT_NE(refused.message.find("outside the source directories"), std::string::npos)
+      << refused.message;
+  const verbs::Verb* const verb = verbs::FindVerb(verbs::Verbs(), "commit");
+  const auto arguments = verbs::Arguments::Parse("base=base.qcow2", verb->keys);
+  ASSERT_TRUE(arguments);
+  const auto id = jobs_->Start(
+      {.type = "commit", .disk = Disk("one"), .arguments = *arguments, .privileged = true});
+  ASSERT_TRUE(id) << id.error().message;
+  EXPECT_FALSE(WaitEnd("one", *id).error);
+  EXPECT_EQ(ChainOf("one"), Words{"base.qcow2"});
+}
+
 TEST_F(CommitTest, NoTwoJobsOnOneLayer) {
   MakeFive();
   OpenAll();
