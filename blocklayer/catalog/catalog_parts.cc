@@ -64,8 +64,8 @@ CatalogParts::CatalogParts(CatalogOptions given, ShownLists& lists, std::functio
       removal(roots, chain_records, needs, marks, hidden, pauses, scanner),
       reverter(roots, sources, pool, chains, chain_records, hidden, marks, needs, roles, dropped,
                scanner, events),
-      mover(roots, sources, pool, chains, chain_records, hidden, marks, needs, dropped, scanner,
-            events, options.read_only),
+      mover(roots, sources, pool, chains, chain_records, hidden, needs, dropped, scanner, events,
+            options.read_only),
       targets(roots, pool, chains, marks, needs, target, names, scanner,
               OpenersOf(roots, pool, options), options.read_only) {}
 

@@ -160,6 +160,11 @@ Result<ChainRecord> ChainMover::RecordAfter(const MovePlan& plan, const ChainRec
   for (const LayerPtr& layer : plan.left) {
     left.push_back({.path = layer->path, .inode = layer->id.inode});
   }
+  if (request.target != nullptr) {
+    record.merged.push_back({.path = plan.before->path, .inode = plan.before->id.inode});
+    record.merged_by = request.job;
+    need_root(plan.before->path);
+  }
   for (const LayerPtr& layer : plan.layers) need_root(layer->path);
   for (const LayerPtr& layer : plan.left) need_root(layer->path);
   // What the chain goes on with is not what it once left.
@@ -170,6 +175,7 @@ Result<ChainRecord> ChainMover::RecordAfter(const MovePlan& plan, const ChainRec
   std::vector<ChainRecord::Dropped>& list = request.remove_left ? record.drops : record.stale;
   std::erase_if(record.drops, goes_on);
   std::erase_if(record.stale, goes_on);
+  std::erase_if(record.merged, goes_on);
   list.insert(list.begin(), left.begin(), left.end());
   return record;
 }
@@ -200,8 +206,7 @@ Status ChainMover::Switch(CatalogEntry& entry, const MovePlan& plan,
 }
 
 LeftOutLayers ChainMover::Finish(CatalogEntry& entry, const MovePlan& plan,
-                                 const ChainRecords::Known& known, ChainRecord record,
-                                 const ContinueRequest& request) {
+                                 const ChainRecords::Known& known, ChainRecord record) {
   const DiskPtr disk = entry.disk;
   const size_t source = entry.candidate.source;
   const LayerPtr& to = plan.layers.front();
@@ -218,21 +223,9 @@ LeftOutLayers ChainMover::Finish(CatalogEntry& entry, const MovePlan& plan,
   // Fewer locks cannot conflict.
   (void)pool_.SetRole(plan.before, LayerRole::kBacking);
   LeftOutLayers result;
-  Status finished;
-  if (request.target != nullptr) {
-    (void)marks_.Remove(to->id);
-    finished = marks_.AddOne(source,
-                             {.path = plan.before->path,
-                              .inode = plan.before->id.inode,
-                              .into = to->path,
-                              .kind = MarkKind::kMerged,
-                              .job = request.job},
-                             plan.before->id);
-  } else {
-    finished = dropped_.Mark(source, to->id, record);
-    if (finished) {
-      finished = dropped_.Remove(sources_.records(source), known.file, record, &result.removed);
-    }
+  Status finished = dropped_.Mark(source, to->id, record);
+  if (finished) {
+    finished = dropped_.Remove(sources_.records(source), known.file, record, &result.removed);
   }
   if (!finished) result.problem = EscapeText(finished.error().message);
   for (const LayerPtr& layer : plan.left) {
@@ -259,7 +252,7 @@ Result<LeftOutLayers> ChainMover::ContinueOn(const DiskPtr& disk, const Continue
     if (plan.held != nullptr) plan.held->access().OpenToReaders();
     return std::unexpected(std::move(switched).error());
   }
-  LeftOutLayers result = Finish(*entry, plan, known, std::move(record), request);
+  LeftOutLayers result = Finish(*entry, plan, known, std::move(record));
   if (disk->size() != size) {
     events_.Add([disk](CatalogObserver& observer) { observer.ContentsChanged(disk); });
   }

@@ -5,12 +5,13 @@
 //
 // Crash ordering, each step durable before the next one:
 //   1. the layer shows what the disk shows
-//   2. the chain's record says that it is active, and which layers the chain has left (`stale`) or
-//      is to remove (`drop`)
+//   2. the chain's record says that it is active, and which layers the chain has left (`stale`,
+//      `merged`) or is to remove (`drop`)
 //   3. guests write to it
-//   4. the layers that were left are marked as changed, or removed from the top down; then the
-//      record says so
-// After 2 those layers count as built on nothing, whether or not 4 was reached; the next mount goes
+//   4. the layers that were left are marked as changed or merged, or removed from the top down;
+//   then
+//      the record says so
+// After 2 they count as marked or are not shown, whether or not 4 was reached; the next mount goes
 // on with 4 (chain_recovery.h).
 //
 // Threads: all methods need CatalogParts::mu, and let others in while they look around.
@@ -28,16 +29,14 @@ class ChainMover {
  public:
   // The references outlive this. `read_only`: of the mount.
   ChainMover(Roots& roots, Sources& sources, LayerPool& pool, ChainSet& chains,
-             ChainRecords& chain_records, HiddenUsers& hidden, LeftOutMarks& marks,
-             LayerNeeds& needs, DroppedLayers& dropped, Scanner& scanner, EventQueue& events,
-             bool read_only)
+             ChainRecords& chain_records, HiddenUsers& hidden, LayerNeeds& needs,
+             DroppedLayers& dropped, Scanner& scanner, EventQueue& events, bool read_only)
       : roots_(roots),
         sources_(sources),
         pool_(pool),
         chains_(chains),
         chain_records_(chain_records),
         hidden_(hidden),
-        marks_(marks),
         needs_(needs),
         dropped_(dropped),
         scanner_(scanner),
@@ -75,7 +74,7 @@ class ChainMover {
                 const ChainRecord& record, const ContinueRequest& request);
   // What others see of it, and step 4.
   LeftOutLayers Finish(CatalogEntry& entry, const MovePlan& plan, const ChainRecords::Known& known,
-                       ChainRecord record, const ContinueRequest& request);
+                       ChainRecord record);
 
   Roots& roots_;
   Sources& sources_;
@@ -83,7 +82,6 @@ class ChainMover {
   ChainSet& chains_;
   ChainRecords& chain_records_;
   HiddenUsers& hidden_;
-  LeftOutMarks& marks_;
   LayerNeeds& needs_;
   DroppedLayers& dropped_;
   Scanner& scanner_;

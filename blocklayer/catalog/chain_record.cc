@@ -44,8 +44,12 @@ uint64_t HashOf(std::string_view text) {
 std::string_view SetField(ChainRecord& record, std::string_view key, const std::string& value,
                           std::string_view source) {
   if (key == "name") record.name = value;
-  if (key == "drop" || key == "stale") {
-    ChainRecord::Dropped& dropped = (key == "drop" ? record.drops : record.stale).emplace_back();
+  std::vector<ChainRecord::Dropped>* left = nullptr;
+  if (key == "drop") left = &record.drops;
+  if (key == "stale") left = &record.stale;
+  if (key == "merged") left = &record.merged;
+  if (left != nullptr) {
+    ChainRecord::Dropped& dropped = left->emplace_back();
     const char* const end = value.data() + value.size();
     const char* const blank = std::from_chars(value.data(), end, dropped.inode).ptr;
     if (dropped.inode == 0 || end - blank < 2 || *blank != ' ') return "has no inode and path";
@@ -60,6 +64,7 @@ std::string_view SetField(ChainRecord& record, std::string_view key, const std::
   }
   if (key == "held-for") record.held_for = value;
   if (key == "group") record.group = value;
+  if (key == "merged-by") record.merged_by = value;
   std::string* path = nullptr;
   if (key == "active") path = &record.active;
   if (key == "origin") path = &record.origin;
@@ -92,12 +97,15 @@ RecordFields FieldsOf(const ChainRecord& record, std::string_view source) {
   if (!record.held_for.empty()) add("backing-format", std::string(record.backing_format.name()));
   add("next", StoredPath(record.next, source));
   add("group", record.group);
-  for (const ChainRecord::Dropped& dropped : record.drops) {
-    add("drop", fmt::format("{} {}", dropped.inode, StoredPath(dropped.path, source)));
-  }
-  for (const ChainRecord::Dropped& stale : record.stale) {
-    add("stale", fmt::format("{} {}", stale.inode, StoredPath(stale.path, source)));
-  }
+  const auto add_files = [&](std::string_view key, const std::vector<ChainRecord::Dropped>& files) {
+    for (const ChainRecord::Dropped& file : files) {
+      add(key, fmt::format("{} {}", file.inode, StoredPath(file.path, source)));
+    }
+  };
+  add_files("drop", record.drops);
+  add_files("stale", record.stale);
+  add_files("merged", record.merged);
+  add("merged-by", record.merged_by);
   for (const std::string& root : record.roots) add("root", root);
   return fields;
 }

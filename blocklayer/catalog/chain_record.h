@@ -48,6 +48,10 @@ struct ChainRecord {
   // Layers that the chain left when it went on with one below, top first: what they are built on
   // changes. They are to be marked so (left_out.h).
   std::vector<Dropped> stale = {};
+  // What was active until a job, `merged_by`, moved the chain to a copy of it: counts as marked so
+  // (left_out.h) until it is.
+  std::vector<Dropped> merged = {};
+  std::string merged_by = {};
   // Directories outside the sources that hold layers of the chain.
   std::vector<std::string> roots;
   bool operator==(const ChainRecord&) const = default;

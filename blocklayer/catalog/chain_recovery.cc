@@ -38,7 +38,7 @@ void ChainRecovery::ForgetFinishedGroups() {
 Status ChainRecovery::FinishOne(const CatalogEntry& entry, const InterruptedChange& snapshot) {
   ChainRecord record = snapshot.contents;
   RecordDirectory& store = sources_.records(snapshot.source);
-  if (!record.drops.empty() || !record.stale.empty()) {
+  if (!record.drops.empty() || !record.stale.empty() || !record.merged.empty()) {
     CHAINFS_TRY(dropped_.Mark(snapshot.source, entry.id(), record));
     CHAINFS_TRY(dropped_.Remove(store, snapshot.record, record, nullptr));
   }

@@ -31,20 +31,31 @@ Status DroppedLayers::RemoveOne(const ChainRecord::Dropped& dropped, const Chain
   return {};
 }
 
+Status DroppedLayers::MarkOne(size_t source, const ChainRecord::Dropped& file,
+                              const ChainRecord& record, MarkKind kind) {
+  CHAINFS_ASSIGN(const FileLocation location, roots_.Find(file.path, record.roots));
+  const Result<FileId> id = location.directory->WhereLeads(location.name);
+  const bool gone = !id && id.error().kind == ErrorKind::kNotFound;
+  if (gone || (id && id->inode != file.inode)) return {};
+  CHAINFS_TRY(id);
+  return marks_.AddOne(source,
+                       {.path = file.path,
+                        .inode = file.inode,
+                        .into = record.active,
+                        .kind = kind,
+                        .job = kind == MarkKind::kMerged ? record.merged_by : ""},
+                       *id);
+}
+
 Status DroppedLayers::Mark(size_t source, const FileId& active, ChainRecord& record) {
   CHAINFS_TRY(marks_.Remove(active));
+  for (const ChainRecord::Dropped& merged : record.merged) {
+    CHAINFS_TRY(MarkOne(source, merged, record, MarkKind::kMerged));
+  }
+  record.merged.clear();
+  record.merged_by.clear();
   for (const ChainRecord::Dropped& stale : record.stale) {
-    CHAINFS_ASSIGN(const FileLocation location, roots_.Find(stale.path, record.roots));
-    const Result<FileId> id = location.directory->WhereLeads(location.name);
-    const bool gone = !id && id.error().kind == ErrorKind::kNotFound;
-    if (gone || (id && id->inode != stale.inode)) continue;
-    CHAINFS_TRY(id);
-    CHAINFS_TRY(marks_.AddOne(source,
-                              {.path = stale.path,
-                               .inode = stale.inode,
-                               .into = record.active,
-                               .kind = MarkKind::kChanged},
-                              *id));
+    CHAINFS_TRY(MarkOne(source, stale, record, MarkKind::kChanged));
     CHAINFS_TRY(marks_.WholeFrom(stale.path, record.active));
     marks_.MergedFurther(stale.path, record.active);
   }
@@ -65,7 +76,7 @@ Status DroppedLayers::Remove(RecordDirectory& store, const std::string& file, Ch
   }
   // Without the record the chain would be what the record says now.
   const bool says_nothing = record.active == record.origin && record.next.empty() &&
-                            record.stale.empty() &&
+                            record.stale.empty() && record.merged.empty() &&
                             StemOf(FileNameOf(record.origin)) == record.name;
   return says_nothing ? store.Remove(file)
                       : store.Write(file, FormatChainRecord(record, store.source_path()));

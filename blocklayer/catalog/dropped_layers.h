@@ -20,9 +20,9 @@ class DroppedLayers {
   // The references outlive this.
   DroppedLayers(Roots& roots, LeftOutMarks& marks) : roots_(roots), marks_(marks) {}
 
-  // Marks what `record`, of that source, says is stale, in the records of the source. A mark of the
-  // active layer goes, because without the record it would count again. The record is to be written
-  // afterwards.
+  // Marks what `record`, of that source, says is stale or merged, in the source's records. A mark
+  // of the active layer goes, because without the record it would count again. The record is to be
+  // written afterwards.
   Status Mark(size_t source, const FileId& active, ChainRecord& record);
   // Removes what `record`, in `file` of the store, says is dropped, then says so in it. `removed`
   // (may be null): paths.
@@ -30,6 +30,8 @@ class DroppedLayers {
                 std::vector<std::string>* removed);
 
  private:
+  Status MarkOne(size_t source, const ChainRecord::Dropped& file, const ChainRecord& record,
+                 MarkKind kind);
   Status RemoveOne(const ChainRecord::Dropped& dropped, const ChainRecord& record);
 
   Roots& roots_;

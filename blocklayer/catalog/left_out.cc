@@ -15,6 +15,7 @@ namespace {
 constexpr std::string_view kInodeKey = "inode";
 constexpr std::string_view kStateKey = "state";  // without it, merged: all that older daemons knew
 constexpr std::string_view kJobKey = "job";
+constexpr std::string_view kBuiltOnKey = "built-on";  // its backing name, after a blank
 constexpr std::array<std::string_view, 4> kStates = {"", "changing", "changed", "target"};
 
 }  // namespace
@@ -51,6 +52,9 @@ std::string FormatLeftOut(const LeftOut& mark, std::string_view source) {
   if (!state.empty())
     fields.push_back({.key = std::string(kStateKey), .value = std::string(state)});
   if (!mark.job.empty()) fields.push_back({.key = std::string(kJobKey), .value = mark.job});
+  if (mark.built_on) {
+    fields.push_back({.key = std::string(kBuiltOnKey), .value = " " + *mark.built_on});
+  }
   return FormatRecord(fields);
 }
 
@@ -60,6 +64,7 @@ Result<LeftOut> ParseLeftOut(std::string_view text, std::string_view source) {
   LeftOut mark{.path = std::move(record.active), .inode = 0, .into = std::move(record.backing)};
   for (const RecordField& field : fields) {
     if (field.key == kJobKey) mark.job = field.value;
+    if (field.key == kBuiltOnKey && !field.value.empty()) mark.built_on = field.value.substr(1);
     if (field.key != kStateKey) continue;
     const auto state = std::ranges::find(kStates, field.value);
     if (state == kStates.end()) {

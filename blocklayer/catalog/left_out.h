@@ -37,6 +37,10 @@ struct LeftOut {
   std::string into;
   MarkKind kind = MarkKind::kMerged;
   std::string job = {};  // the id of who changes or fills it
+  // Of one that nobody writes any more: the backing name in its header (empty: none) when it was
+  // left out. By that a new image is told which qemu-img makes in the old file, with its inode
+  // number.
+  std::optional<std::string> built_on = {};
   bool operator==(const LeftOut&) const = default;
 };
 

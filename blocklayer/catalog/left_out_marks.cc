@@ -9,8 +9,16 @@
 
 #include "blocklayer/base/backoff.h"
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/formats/registry/format_registry.h"
 
 namespace chainfs {
+namespace {
+
+bool SameInstant(const timespec& a, const timespec& b) {
+  return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+}  // namespace
 
 std::string LeftOutMarks::Mark::Reason() const {
   if (!unread.empty()) {
@@ -82,6 +90,36 @@ void LeftOutMarks::LoadUnread(size_t source, const std::string& record, const Er
   }
 }
 
+std::optional<std::string> LeftOutMarks::BuiltOnNow(const LeftOut& mark) {
+  const Result<FileLocation> location = roots_.Find(mark.path);
+  if (!location) return std::nullopt;
+  const auto file = location->directory->Open(location->name, OpenMode::kReadOnly);
+  if (!file) return std::nullopt;
+  const Result<FileStat> stat = (*file)->Stat();
+  const Result<FormatRegistry::Unnamed> header = FormatRegistry::BuiltIn().PeekUnnamed(**file);
+  if (!stat || stat->id.inode != mark.inode || !header) return std::nullopt;
+  const std::optional<BackingReference>& backing = header->peek.backing;
+  return backing ? backing->name : "";
+}
+
+bool LeftOutMarks::IsAnother(Mark& mark, const FileId& id) {
+  if (!mark.contents.built_on) return false;
+  const Result<FileLocation> location = roots_.Find(mark.contents.path);
+  const Result<FileStat> stat =
+      location ? location->directory->StatAt(location->name) : std::unexpected(location.error());
+  if (!stat || stat->id != id) return false;
+  const Mark* const known = Find(id);
+  mark.seen = *stat;
+  const bool unchanged = known != nullptr && known->seen.size == stat->size &&
+                         SameInstant(known->seen.modified, stat->modified) &&
+                         SameInstant(known->seen.changed, stat->changed);
+  if (unchanged) return false;
+  const std::optional<std::string> now = BuiltOnNow(mark.contents);
+  if (!now) return false;
+  // Not its size: a crash may have taken what had grown last.
+  return *now != *mark.contents.built_on;
+}
+
 Status LeftOutMarks::LoadFrom(size_t source, Marks& marks) {
   RecordDirectory& store = sources_.records(source);
   const Result<std::vector<RecordDirectory::Found>> all = store.ReadAll(kLeftOutPrefix);
@@ -118,7 +156,9 @@ Status LeftOutMarks::LoadFrom(size_t source, Marks& marks) {
                 .lost = mark->kind == MarkKind::kMerged && !into &&
                         into.error().kind == ErrorKind::kNotFound,
                 .into = into ? std::optional(*into) : std::nullopt};
-      if (same) {
+      if (same && IsAnother(read, *id)) {
+        if (covered && !read_only_) (void)store.Remove(found.name);
+      } else if (same) {
         marks.of_file.insert_or_assign(*id, std::move(read));
       } else {
         marks.unseen.insert_or_assign(mark->inode, std::move(read));
@@ -130,6 +170,25 @@ Status LeftOutMarks::LoadFrom(size_t source, Marks& marks) {
     if (gone && covered && !read_only_) (void)store.Remove(found.name);
   }
   return {};
+}
+
+void LeftOutMarks::AddMerged(const std::vector<InterruptedChange>& interrupted) {
+  for (const InterruptedChange& change : interrupted) {
+    const ChainRecord& chain = change.contents;
+    for (const ChainRecord::Dropped& merged : chain.merged) {
+      const Result<FileLocation> location = roots_.Find(merged.path, chain.roots);
+      if (!location) continue;
+      const Result<FileId> id = location->directory->WhereLeads(location->name);
+      if (!id || id->inode != merged.inode) continue;
+      Mark mark{.source = change.source, .record = {}, .contents = {}};
+      mark.contents.path = merged.path;
+      mark.contents.inode = merged.inode;
+      mark.contents.into = chain.active;
+      mark.contents.job = chain.merged_by;
+      mark.record = LeftOutName(mark.contents);
+      marks_.try_emplace(*id, std::move(mark));
+    }
+  }
 }
 
 Result<FileId> LeftOutMarks::At(const std::string& path) {
@@ -195,6 +254,8 @@ Status LeftOutMarks::Write(size_t source, LeftOut contents, const FileId& id, Be
   // What would not count at the next scan keeps nobody from anything.
   const bool must_count = contents.kind != MarkKind::kMerged && roots_.Contains(contents.path);
   if (must_count && !store.Covers(contents.path)) CHAINFS_TRY(store.CheckTrustedWithPaths());
+  const bool at_rest = contents.kind == MarkKind::kMerged || contents.kind == MarkKind::kChanged;
+  contents.built_on = at_rest ? BuiltOnNow(contents) : std::nullopt;
   const Mark* const known = Find(id);
   if (known != nullptr && !known->unread.empty()) return Fail(ErrorKind::kIo, known->unread);
   before.try_emplace(id, known == nullptr ? std::nullopt : std::optional(*known));

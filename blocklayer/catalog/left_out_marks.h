@@ -26,6 +26,7 @@ class LeftOutMarks {
     LeftOut contents;
     bool lost = false;                // what it was merged into is not there any more
     std::optional<FileId> into = {};  // contents.into, where that is there
+    FileStat seen = {};               // its file, when it was last found to be the one
     // Why its record cannot be read; empty: it was. Until it can be, it counts as of a file that is
     // changing, and nothing is known of where it is whole.
     std::string unread = {};
@@ -41,6 +42,8 @@ class LeftOutMarks {
   // Reads the marks again; forgets those whose files are gone. What cannot be read just now is what
   // it was; an error, with everything as it was, where nothing can be told.
   Status Load();
+  // After Load: what these records of chains say is merged counts as marked so, until it is.
+  void AddMerged(const std::vector<InterruptedChange>& interrupted);
   // The mark that keeps the entry from being written, or null.
   const Mark* Of(const CatalogEntry& entry) const;
   // The mark that keeps the entry from being opened at all, or null: it shows nothing that makes
@@ -84,6 +87,11 @@ class LeftOutMarks {
     // By inode number: their files, or what the marks say, cannot be looked at just now.
     std::map<uint64_t, Mark> unseen;
   };
+  // The backing name in the header of the file, empty without one; nothing where it cannot be told.
+  std::optional<std::string> BuiltOnNow(const LeftOut& mark);
+  // Whether the file, which still has its inode number, is another image by now. `mark` then knows
+  // what was looked at.
+  bool IsAnother(Mark& mark, const FileId& id);
   // What the records of one source say.
   Status LoadFrom(size_t source, Marks& marks);
   void LoadUnread(size_t source, const std::string& record, const Error& error, Marks& marks);

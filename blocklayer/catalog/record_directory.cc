@@ -39,10 +39,12 @@ Status RecordDirectory::CheckTrustedWithPaths() {
 
 Status RecordDirectory::CheckTrusted(const ChainRecord& record) {
   const auto outside = [&](const std::string& path) { return !path.empty() && !Covers(path); };
-  const bool names_others = !record.roots.empty() || outside(record.active) ||
-                            outside(record.origin) || outside(record.backing) ||
-                            outside(record.next) ||
-                            std::ranges::any_of(record.drops, outside, &ChainRecord::Dropped::path);
+  const bool names_others =
+      !record.roots.empty() || outside(record.active) || outside(record.origin) ||
+      outside(record.backing) || outside(record.next) ||
+      std::ranges::any_of(record.drops, outside, &ChainRecord::Dropped::path) ||
+      std::ranges::any_of(record.stale, outside, &ChainRecord::Dropped::path) ||
+      std::ranges::any_of(record.merged, outside, &ChainRecord::Dropped::path);
   return names_others ? CheckTrustedWithPaths() : Status();
 }
 

@@ -24,6 +24,7 @@ Status Scanner::Scan(Kind kind) {
     const std::vector<InterruptedChange> interrupted = inventory.interrupted;
     const uint64_t number = ++scans_;
     CHAINFS_TRY(p_.marks.Load());
+    p_.marks.AddMerged(inventory.interrupted);
     const bool opened = Reconcile(std::move(inventory), kind);
     if (p_.pauses.closing()) break;
     if (opened && attempt < kMaxScanAttempts) {

@@ -331,7 +331,8 @@ void Sources::AddInterrupted(const std::vector<LoadedRecord>& records, Inventory
       }
     }
     if (!contents.next.empty()) known.insert(AsListed(contents, contents.next));
-    const bool whole = contents.next.empty() && contents.drops.empty() && contents.stale.empty();
+    const bool whole = contents.next.empty() && contents.drops.empty() && contents.stale.empty() &&
+                       contents.merged.empty();
     if (whole && !record.settled) continue;
     inventory.interrupted.push_back({.source = record.source,
                                      .record = record.file,

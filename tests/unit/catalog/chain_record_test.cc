@@ -57,10 +57,23 @@ TEST(ChainRecordTest, WhatIsWrittenIsRead) {
   record.next = "/elsewhere/back\\slash\nline\x01\x7f=\"\xff%41.qcow2";
   record.drops = {{.path = "/images/vm1.3.qcow2", .inode = 12},
                   {.path = "/elsewhere/two words", .inode = 7}};
+  record.stale = {{.path = "/images/vm1.4.qcow2", .inode = 13}};
+  record.merged = {{.path = "/images/vm1.5.qcow2", .inode = 14}};
+  record.merged_by = "mirror-1";
   const Result<ChainRecord> read =
       ParseChainRecord(FormatChainRecord(record, "/images"), "/images");
   ASSERT_TRUE(read) << read.error().message;
   EXPECT_EQ(*read, record);
+}
+
+TEST(ChainRecordTest, AMarkKnowsItsFileByMoreThanItsInode) {
+  LeftOut mark{.path = "/images/mid.qcow2", .inode = 99, .into = "/images/vm.qcow2"};
+  for (const char* backing : {"", "base 1.qcow2", "../\n%"}) {
+    mark.built_on = backing;
+    const Result<LeftOut> read = ParseLeftOut(FormatLeftOut(mark, "/images"), "/images");
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(*read, mark);
+  }
 }
 
 TEST(ChainRecordTest, AMarkIsARecord) {
@@ -71,6 +84,13 @@ TEST(ChainRecordTest, AMarkIsARecord) {
   EXPECT_EQ(*read, mark);
   EXPECT_EQ(ParseLeftOut(text, "/moved")->path, "/moved/mid.qcow2");
   EXPECT_EQ(LeftOutName(mark), "merged-mid.qcow2-99");
+  const std::optional<FileInName> file = FileOfLeftOutName("merged-mid-1.qcow2-99");
+  ASSERT_TRUE(file);
+  EXPECT_EQ(file->name, "mid-1.qcow2");
+  EXPECT_EQ(file->inode, 99u);
+  for (const char* other : {"merged-", "merged-99", "merged-a-0", "merged-a-9x", "chain-a-9"}) {
+    EXPECT_FALSE(FileOfLeftOutName(other)) << other;
+  }
   EXPECT_FALSE(ParseLeftOut(text.substr(0, text.find("inode")), "/images"));
   EXPECT_FALSE(ParseLeftOut("version=2\n", "/images"));
   const std::string old =

@@ -136,6 +136,33 @@ TEST_F(LeftOutTest, ANewFileOfTheNameIsAnImageLikeAnyOther) {
   EXPECT_EQ(Records("merged-").size(), 3u);
 }
 
+// qemu-img writes it into the old file.
+TEST_F(LeftOutTest, ANewImageInTheOldFileIsAnImageLikeAnyOther) {
+  MakeFive();
+  OpenAll();
+  Stream({.disk = "e", .base = "b.qcow2"});
+  CloseAll();
+  struct stat before = {};
+  ASSERT_EQ(::stat(At("d.qcow2").c_str(), &before), 0);
+  OpenAll();
+  EXPECT_TRUE(Disk("d")->read_only());
+  CloseAll();
+  // As it was, but for its times.
+  Run({"touch", At("d.qcow2")});
+  OpenAll();
+  EXPECT_TRUE(Disk("d")->read_only());
+  CloseAll();
+  Create("c.qcow2", 4 * kMiB);
+  Create("d.qcow2", 8 * kMiB, "a.qcow2");
+  struct stat after = {};
+  ASSERT_EQ(::stat(At("d.qcow2").c_str(), &after), 0);
+  ASSERT_EQ(before.st_ino, after.st_ino);
+  OpenAll();
+  EXPECT_FALSE(Disk("d")->read_only()) << Disk("d")->ReadOnlyReason();
+  EXPECT_EQ(Disk("c")->ReadOnlyReason().find("merged"), std::string::npos);
+  EXPECT_EQ(Records("merged-"), Words());
+}
+
 TEST_F(LeftOutTest, DeleteRemovesWhatNobodyNeeds) {
   MakeFive();
   Remember("e.qcow2");
