@@ -155,7 +155,7 @@ INSTANTIATE_TEST_SUITE_P(
         EstimateCase{"commit", {{"top", "middle.qcow2"}, {"base", "base.qcow2"}}, "base.qcow2"},
         EstimateCase{"mirror", {{"target", "copy.qcow2"}, {"then", "keep"}}, "copy.qcow2"},
         EstimateCase{"backup", {{"target", "copy.qcow2"}}, "copy.qcow2"}),
-    [](const auto& info) { return info.param.type; });
+    [](const auto& row) { return row.param.type; });
 
 using NothingToDoTest = EstimateTest;
 

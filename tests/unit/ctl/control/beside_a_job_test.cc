@@ -152,7 +152,7 @@ INSTANTIATE_TEST_SUITE_P(
                     RunningJob{"mirror", "mirror", "target=TARGET", true},
                     RunningJob{"backup", "backup", "target=TARGET", false},
                     RunningJob{"rebase", "rebase", "base=same.qcow2,top=mid.qcow2", true}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& row) { return row.param.name; });
 
 }  // namespace
 }  // namespace chainfs::control

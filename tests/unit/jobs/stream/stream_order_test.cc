@@ -53,7 +53,8 @@ class StreamOrderTest : public StreamFixture {
     EXPECT_EQ(ChainOf("vm"), Words{"vm.qcow2"});
   }
   uint64_t ReadFirst(const std::string& id) {
-    for (const auto& [name, value] : jobs_->Find("vm", id)->facts) {
+    const std::optional<JobInfo> job = jobs_->Find("vm", id);
+    for (const auto& [name, value] : job->facts) {
       if (name == "read-first") return std::get<uint64_t>(value);
     }
     return UINT64_MAX;
