@@ -28,11 +28,14 @@ void ChainRecovery::Finish(const std::vector<InterruptedChange>& interrupted) {
   }
 }
 
-void ChainRecovery::ForgetFinishedGroups() {
+void ChainRecovery::ForgetRemains() {
   std::set<RecordDirectory*> stores;
   for (size_t i = 0; i < sources_.size(); ++i) stores.insert(&sources_.records(i));
   // It does no harm where it stays.
-  for (RecordDirectory* const store : stores) (void)ForgetGroups(*store);
+  for (RecordDirectory* const store : stores) {
+    (void)ForgetGroups(*store);
+    (void)store->RemoveUnfinished();
+  }
 }
 
 Status ChainRecovery::FinishOne(const CatalogEntry& entry, const InterruptedChange& snapshot) {

@@ -33,9 +33,10 @@ class ChainRecovery {
 
   // Ends those whose chains are open for writing here.
   void Finish(const std::vector<InterruptedChange>& interrupted);
-  // What decided about several chains, and was left when all of them said so already. No matter who
-  // has these chains, for a group is decided only after they have named it.
-  void ForgetFinishedGroups();
+  // What decided about several chains, and was left when all of them said so already; and records
+  // that were never finished. No matter who has these chains, for a group is decided only after
+  // they have named it.
+  void ForgetRemains();
 
  private:
   Status FinishOne(const CatalogEntry& entry, const InterruptedChange& snapshot);

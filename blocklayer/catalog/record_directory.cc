@@ -14,6 +14,12 @@ namespace chainfs {
 namespace {
 
 constexpr size_t kMaxRecordBytes = 1 << 20;
+// Seconds. Making a claim and locking it, or writing a record and giving it its name, takes
+// milliseconds.
+constexpr time_t kGrace = 60;
+
+// The temporary file of Directory::WriteFileAtomically.
+bool IsUnfinished(std::string_view name) { return name.starts_with('.') && name.ends_with(".tmp"); }
 
 // Whether nobody but root and this process' user may change it.
 bool OnlyOursToWrite(const FileStat& stat) {
@@ -86,8 +92,6 @@ Status RecordDirectory::Create(const std::string& name, std::string_view content
 }
 
 Status RecordDirectory::RemoveDeadClaim(const std::string& name) {
-  // Between making a claim and locking it there are only microseconds.
-  constexpr time_t kGrace = 60;
   const MutexLock lock(mu_);
   CHAINFS_ASSIGN(const std::unique_ptr<Directory> store, OpenStore(false));
   if (store == nullptr) return {};
@@ -101,6 +105,20 @@ Status RecordDirectory::RemoveDeadClaim(const std::string& name) {
   }
   CHAINFS_TRY(store->RemoveFile(name, id));
   return store->Sync();
+}
+
+Status RecordDirectory::RemoveUnfinished() {
+  const MutexLock lock(mu_);
+  CHAINFS_ASSIGN(const std::unique_ptr<Directory> store, OpenStore(false));
+  if (store == nullptr) return {};
+  CHAINFS_ASSIGN(const std::vector<DirectoryEntry> entries, store->List());
+  for (const DirectoryEntry& entry : entries) {
+    if (!IsUnfinished(entry.name)) continue;
+    CHAINFS_ASSIGN(const FileStat stat, store->StatAt(entry.name));
+    if (stat.modified.tv_sec + kGrace >= ::time(nullptr)) continue;
+    CHAINFS_TRY(store->RemoveFile(entry.name, stat.id));
+  }
+  return {};
 }
 
 Status RecordDirectory::Remove(const std::string& name) {

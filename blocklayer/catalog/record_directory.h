@@ -49,6 +49,8 @@ class RecordDirectory {
   Status Create(const std::string& name, std::string_view contents) EXCLUDES(mu_);
   // Removes the record if it is a claim that was left: empty, a minute old, locked by nobody.
   Status RemoveDeadClaim(const std::string& name) EXCLUDES(mu_);
+  // Removes what a daemon left that was killed while it wrote a record, once it is a minute old.
+  Status RemoveUnfinished() EXCLUDES(mu_);
   // Such a record itself, for reading and writing in place, if it is trusted. kNotFound.
   Result<std::unique_ptr<File>> Open(const std::string& name) EXCLUDES(mu_);
   // Durable on return; fine when there is no such record.

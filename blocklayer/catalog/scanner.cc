@@ -33,7 +33,7 @@ Status Scanner::Scan(Kind kind) {
     }
     // What was let in meanwhile may have changed the records, and has looked after them itself.
     if (number == scans_ && !read_only_) p_.recovery.Finish(interrupted);
-    if (kind == Kind::kFull && !read_only_) p_.recovery.ForgetFinishedGroups();
+    if (kind == Kind::kFull && !read_only_) p_.recovery.ForgetRemains();
     break;
   }
   ForgetRepairs();

@@ -34,6 +34,7 @@ struct JobEntry {
   bool alone = false;   // no other job of the disk meanwhile
   bool queues = false;  // takes a place in the queue
   bool started = false;
+  bool released = false;  // uses no layer any more; what is left is to say so
   bool concluded = false;
   bool dismissed = false;  // to be forgotten as soon as it has concluded
 

@@ -42,7 +42,7 @@ Status JobRegistry::CheckId(const Admission& wanted) const {
 
 Status JobRegistry::CheckAlone(const Admission& wanted) const {
   for (const auto& entry : list_.entries()) {
-    if (entry->concluded || (!wanted.alone && !entry->alone)) continue;
+    if (entry->released || entry->concluded || (!wanted.alone && !entry->alone)) continue;
     const auto is_ours = [&](const std::string& disk) { return entry->IsAbout(disk); };
     if (!is_ours(wanted.disk) && std::ranges::none_of(wanted.other_disks, is_ours)) continue;
     return Busy(fmt::format("job {} of disk {} has not finished; wait for it or cancel it",
@@ -129,7 +129,10 @@ std::vector<std::shared_ptr<ListedJob>> JobRegistry::TakePlaces() {
 void JobRegistry::LayersReleased(uint64_t sequence) {
   std::optional<LayerClaims> gone;
   MutexLock lock(mu_);
-  if (JobEntry* entry = list_.Of(sequence)) entry->claims.swap(gone);
+  JobEntry* const entry = list_.Of(sequence);
+  if (entry == nullptr) return;
+  entry->released = true;
+  entry->claims.swap(gone);
 }
 
 void JobRegistry::Concluded(uint64_t sequence) {

@@ -20,6 +20,7 @@ class CommitDirectoriesTest : public CommitFixture {
     Make("c.qcow2", "mid/b.qcow2", 3);
     Make("mid/d.qcow2", "../c.qcow2", 4);
     Run({"qemu-img", "convert", "-O", "raw", At("mid/d.qcow2"), At(".d")});
+    privileged_ = true;
     auto catalog = Catalog::Open({{.path = At("mid"), .name = {}, .format = {}}},
                                  CatalogOptions{.backing_dirs = {dir_.path()}});
     ASSERT_TRUE(catalog) << catalog.error().message;

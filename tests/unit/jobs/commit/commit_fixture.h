@@ -17,7 +17,8 @@ class CommitFixture : public StreamFixture {
   Result<std::string> StartCommit(const std::string& disk, const std::string& keys) {
     const verbs::Verb* const verb = verbs::FindVerb(verbs::Verbs(), "commit");
     CHAINFS_ASSIGN(const verbs::Arguments arguments, verbs::Arguments::Parse(keys, verb->keys));
-    return jobs_->Start({.type = "commit", .disk = Disk(disk), .arguments = arguments});
+    return jobs_->Start(
+        {.type = "commit", .disk = Disk(disk), .arguments = arguments, .privileged = privileged_});
   }
   std::string AcceptedCommit(const std::string& disk, const std::string& keys) {
     const Result<std::string> id = StartCommit(disk, keys);
@@ -63,6 +64,8 @@ class CommitFixture : public StreamFixture {
     EXPECT_TRUE(read && *read == all.size());
     return all;
   }
+
+  bool privileged_ = false;  // whether root gives the commands
 };
 
 }  // namespace chainfs::jobs

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "blocklayer/io/posix.h"
@@ -520,6 +521,25 @@ TEST_F(ManagerTest, OnlyDeadClaimsAreRemoved) {
   OpenAll();
   jobs_->ResumeRecorded();
   EXPECT_EQ(Records(), Words{"job-young"});
+}
+
+TEST_F(ManagerTest, ARecordThatWasNeverFinishedGoes) {
+  MakeFive();
+  ASSERT_EQ(::mkdir(At(".chainfs").c_str(), 0700), 0);
+  const timespec old[2] = {{.tv_sec = 1000, .tv_nsec = 0}, {.tv_sec = 1000, .tv_nsec = 0}};
+  for (const std::string name : {".job-young.tmp", ".job-dead.tmp", ".other"}) {
+    std::ofstream(At(".chainfs/" + name)) << "half";
+  }
+  for (const std::string name : {".job-dead.tmp", ".other"}) {
+    ASSERT_EQ(::utimensat(AT_FDCWD, At(".chainfs/" + name).c_str(), old, 0), 0);
+  }
+  OpenAll({.read_only = true});
+  CloseAll();
+  EXPECT_TRUE(std::filesystem::exists(At(".chainfs/.job-dead.tmp")));
+  OpenAll();
+  EXPECT_FALSE(std::filesystem::exists(At(".chainfs/.job-dead.tmp")));
+  EXPECT_TRUE(std::filesystem::exists(At(".chainfs/.job-young.tmp")));
+  EXPECT_TRUE(std::filesystem::exists(At(".chainfs/.other")));
 }
 
 TEST_F(ManagerTest, AVerbOnADiskMeansNoJobOfAnotherThatTookItsName) {

@@ -103,7 +103,8 @@ TEST(JobRegistry, AloneIsAloneOnItsDisk) {
   const uint64_t sequence = other->sequence();
   other->Accept(JobOf(*other));
   EXPECT_EQ(KindOf(registry.Reserve(alone)), ErrorKind::kBusy);
-  registry.Concluded(sequence);
+  // Before it says that it has concluded, so that whoever hears of that is not refused.
+  registry.LayersReleased(sequence);
   const auto held = registry.Reserve(alone);
   ASSERT_TRUE(held);
   EXPECT_EQ(KindOf(registry.Reserve(Of("a"))), ErrorKind::kBusy);
