@@ -58,7 +58,7 @@ class Daemon {
       // Before the first job goes on, and the first command comes.
       catalog_.KeepOff(DeviceNumber(*device));
     }
-    mount_.invalidator.Start(session_->raw());
+    mount_.invalidator.Start(session_->raw(), abort_switch_.get());
     mount_.fence.Start(session_->raw());
     control_.BeginJobs();
     mount_.watcher.Start();

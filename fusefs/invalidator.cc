@@ -3,18 +3,26 @@
 
 #include <chrono>
 #include <utility>
+#include <vector>
+
+#include "fusefs/without_files.h"
 
 namespace chainfs::fusefs {
 
 Invalidator::~Invalidator() { Stop(); }
 
-void Invalidator::Start(fuse_session* session) {
+void Invalidator::Start(fuse_session* session, int abort_switch) {
   {
     const MutexLock lock(mu_);
     running_ = true;
     ended_ = false;
   }
-  thread_ = std::thread([this, session] { Loop(session); });
+  // A call waits for the lock of a directory as long as somebody waits for a look-up in it.
+  const std::vector<int> kept = {fuse_session_fd(session), abort_switch};
+  thread_ = std::thread([this, session, kept] {
+    LeaveFiles(kept);
+    Loop(session);
+  });
 }
 
 void Invalidator::Quiesce() {

@@ -30,7 +30,8 @@ class Invalidator {
   ~Invalidator();
 
   // Nothing is sent before; what was queued until then is dropped (the kernel knows nothing yet).
-  void Start(fuse_session* session) EXCLUDES(mu_);
+  // The thread keeps no files but those of `session` and `abort_switch` (without_files.h).
+  void Start(fuse_session* session, int abort_switch) EXCLUDES(mu_);
   // What is queued is dropped, and nothing more is sent. Waits, but not for ever, for a call under
   // way: afterwards the session's descriptor may be closed, because a call that still waits is
   // inside the kernel and has no more use for the number.

@@ -15,9 +15,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
+#include <memory>
 
+#include "blocklayer/base/dying_server.h"
 #include "blocklayer/base/mountinfo.h"
+#include "fusefs/without_files.h"
 
 namespace chainfs::fusefs {
 namespace {
@@ -45,6 +49,20 @@ void WriteKnob(const std::string& path, const std::string& value) {
   }
 }
 
+// A mount of a daemon that is dying answers nobody, and is none of a dead one yet.
+void EndServerThatCannotEnd(const std::string& mountpoint) {
+  // Unlike stat, it asks no file system at the end of the path.
+  const std::unique_ptr<char, decltype(&std::free)> real(::realpath(mountpoint.c_str(), nullptr),
+                                                         &std::free);
+  if (!real) return;
+  const std::optional<std::string> device = MountDevice(real.get());
+  if (!device) return;
+  if (const int pid = EndDyingServer(real.get(), *device); pid != 0) {
+    spdlog::warn("{}: daemon {} was killed but could not end; aborted its connection", mountpoint,
+                 pid);
+  }
+}
+
 // Paths without symbolic links. False for an empty `path`, which is what a missing one gives.
 bool LiesWithin(const std::filesystem::path& path, const std::filesystem::path& directory) {
   const auto [rest, differs] =
@@ -58,12 +76,16 @@ Result<std::string> PrepareMountpoint(const std::string& mountpoint,
                                       const std::vector<std::string>& needed) {
   // statfs asks the daemon; stat would be content with what the kernel remembers of it.
   struct statfs fs = {};
-  int error = ::statfs(mountpoint.c_str(), &fs) == 0 ? 0 : errno;
+  const auto look = [&] {
+    EndServerThatCannotEnd(mountpoint);
+    return ::statfs(mountpoint.c_str(), &fs) == 0 ? 0 : errno;
+  };
+  int error = look();
   constexpr int kMostStacked = 16;
   for (int i = 0; error == ENOTCONN && i < kMostStacked; ++i) {
     spdlog::warn("{}: cleaning up the mount of a dead daemon", mountpoint);
     CHAINFS_TRY(Unmount(mountpoint, UnmountMode::kLazy));
-    error = ::statfs(mountpoint.c_str(), &fs) == 0 ? 0 : errno;
+    error = look();
   }
   if (error != 0) return FailErrno(error, fmt::format("mount point {}", mountpoint));
   struct stat st = {};
@@ -97,9 +119,13 @@ Status CheckNotMounted(const std::string& mountpoint) {
 }
 
 Status Unmount(const std::string& mountpoint, UnmountMode mode) {
-  const int flags = mode == UnmountMode::kLazy ? MNT_DETACH : 0;
-  if (::umount2(mountpoint.c_str(), flags) == 0) return {};
-  const int error = errno;
+  int error = 0;
+  // It writes back first, which our own threads must take.
+  RunWithoutFiles([&] {
+    const int flags = mode == UnmountMode::kLazy ? MNT_DETACH : 0;
+    if (::umount2(mountpoint.c_str(), flags) != 0) error = errno;
+  });
+  if (error == 0) return {};
   if (error == EPERM && RunFusermount(mountpoint, mode) == 0) return {};
   return FailErrno(error == EPERM ? EBUSY : error, fmt::format("unmounting {}", mountpoint));
 }
@@ -140,10 +166,12 @@ void AbortConnection(const UniqueFd& abort_switch) {
 }
 
 void SyncMount(const std::string& mountpoint) {
-  const UniqueFd fd(::open(mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid() || ::syncfs(fd.get()) != 0) {
-    spdlog::debug("syncfs {}: {}", mountpoint, ErrnoText(errno));
-  }
+  int error = 0;
+  RunWithoutFiles([&] {
+    const UniqueFd fd(::open(mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd.valid() || ::syncfs(fd.get()) != 0) error = errno;
+  });
+  if (error != 0) spdlog::debug("syncfs {}: {}", mountpoint, ErrnoText(error));
 }
 
 }  // namespace chainfs::fusefs

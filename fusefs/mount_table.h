@@ -17,10 +17,10 @@
 
 namespace chainfs::fusefs {
 
-// A mount whose daemon has died (ENOTCONN) is taken away; then `mountpoint` must be a directory
-// where no chainfs is mounted (kBusy),
-// and none of the `needed` paths may be it or lie beneath: the mount would hide them, and the
-// daemon would wait for itself. Its path without symbolic links, as the kernel's tables show it.
+// A mount whose daemon has died (ENOTCONN), or is dying and cannot (dying_server.h), is taken away;
+// then `mountpoint` must be a directory where no chainfs is mounted (kBusy), and none of the
+// `needed` paths may be it or lie beneath: the mount would hide them, and the daemon would wait for
+// itself. Its path without symbolic links, as the kernel's tables show it.
 Result<std::string> PrepareMountpoint(const std::string& mountpoint,
                                       const std::vector<std::string>& needed);
 

@@ -5,12 +5,18 @@
 
 #include <utility>
 
+#include "fusefs/without_files.h"
+
 namespace chainfs::fusefs {
 
 ReadyProbe::ReadyProbe(const std::string& mountpoint, std::function<void()> ready)
     : thread_([mountpoint, ready = std::move(ready)] {
-        struct statfs fs = {};
-        if (::statfs(mountpoint.c_str(), &fs) == 0) ready();
+        bool answered = false;
+        RunWithoutFiles([&] {
+          struct statfs fs = {};
+          answered = ::statfs(mountpoint.c_str(), &fs) == 0;
+        });
+        if (answered) ready();
       }) {}
 
 }  // namespace chainfs::fusefs

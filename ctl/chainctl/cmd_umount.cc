@@ -21,6 +21,7 @@
 #include <optional>
 #include <thread>
 
+#include "blocklayer/base/dying_server.h"
 #include "blocklayer/base/unique_fd.h"
 #include "ctl/chainctl/client.h"
 #include "ctl/chainctl/holders.h"
@@ -138,8 +139,14 @@ std::string WhyItLives(const std::string& mount, const std::string& device) {
 Result<ExitCode> UnmountAndWait(const UmountOptions& options, const CommonOptions& common) {
   CHAINFS_ASSIGN(const std::string mount, FindMountPoint(options.mount));
   const std::string device = DeviceOfMount(mount);
+  const int killed = EndDyingServer(mount, device);
+  if (killed != 0 && !common.quiet) {
+    Note(fmt::format("umount: daemon {} was killed but could not end; aborted its connection",
+                     killed));
+  }
   const Daemon daemon = FindDaemon(mount, device);
-  CHAINFS_TRY(UnmountWhenFree(mount, device));
+  // Aborting may have unmounted it.
+  if (killed == 0 || DeviceOfMount(mount) == device) CHAINFS_TRY(UnmountWhenFree(mount, device));
   const bool seen = daemon.handle.valid();
   // Bounded so that poll's int cannot overflow.
   const double seconds = std::clamp(options.timeout.value_or(kDefaultTimeout), 0.0, 1e6);
