@@ -282,7 +282,9 @@ TEST_F(ToyJobTest, ItsPlanHoldsNothingOnceItIsAnnounced) {
     most = std::max(most.load(), polished_.layers.use_count());
     ++told;
   });
-  ASSERT_TRUE(Start(verbs::Arguments().Set("dry-run", "yes")));
+  ASSERT_TRUE(Start(verbs::Arguments().Set("dry-run", "yes").Set("id", "d")));
+  // Its end is not to be told while the next one is planned.
+  Wait("d", JobStatus::kConcluded);
   ASSERT_TRUE(Start(verbs::Arguments().Set("id", "p")));
   Wait("p", JobStatus::kReady);
   Close();
