@@ -21,8 +21,9 @@ void DiskPresenter::AttributesChanged(const Disk& disk) {
 void DiskPresenter::ContentsChanged(const Disk& disk) {
   const NodePtr node = inodes_.FindDisk(disk);
   if (node == nullptr) return;
-  ++node->stale_pages;
-  invalidator_.Contents(node->ino, [node] { --node->stale_pages; });
+  ++*node->stale_pages;
+  // Not the node: were it the last who holds the disk, its thread could not close the images.
+  invalidator_.Contents(node->ino, [stale = node->stale_pages] { --*stale; });
 }
 
 bool DiskPresenter::LetsWrite(const Disk* disk, const control::Caller& caller) const {

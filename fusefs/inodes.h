@@ -82,7 +82,7 @@ struct Node {
   // 0: it was not asked for yet.
   std::atomic<mode_t> shown_mode = 0;
   // Reverts after which the kernel still may have pages of what the disk showed before.
-  std::atomic<int> stale_pages = 0;
+  const std::shared_ptr<std::atomic<int>> stale_pages = std::make_shared<std::atomic<int>>(0);
 
   mutable Mutex mu;
   AttributeOverrides overrides GUARDED_BY(mu);

@@ -41,7 +41,7 @@ class Invalidator {
 
   void Attributes(uint64_t ino) EXCLUDES(mu_);
   // Attributes and all cached pages, because the contents are others now; `done` is called when the
-  // kernel has them no more.
+  // kernel has them no more, and must hold nothing that has files open: the thread has none.
   void Contents(uint64_t ino, std::function<void()> done) EXCLUDES(mu_);
   // The name in `directory` leads elsewhere, or nowhere, now.
   void Entry(uint64_t directory, const std::string& name) EXCLUDES(mu_);

@@ -95,7 +95,7 @@ int OpenDisk(MountContext& mount, fuse_req_t req, const NodePtr& node, int flags
   }
   const bool direct = file->way == WayIn::kDirect;
   uint32_t reply = direct ? FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES : FOPEN_KEEP_CACHE;
-  if (node->stale_pages != 0) reply &= ~uint32_t{FOPEN_KEEP_CACHE};
+  if (*node->stale_pages != 0) reply &= ~uint32_t{FOPEN_KEEP_CACHE};
   if (!file->writes) reply |= FOPEN_NOFLUSH;
   ReplyOpenFile(mount, req, std::move(file), reply);
   return kReplied;
