@@ -2,6 +2,7 @@
 #include "blocklayer/base/dying_server.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -40,7 +41,7 @@ std::vector<std::string> NumbersIn(const std::string& directory) {
 
 // proc_pid_status(5): sets of signals as hexadecimal masks.
 bool HasKillPending(const std::string& task) {
-  std::ifstream status(task + "/status");
+  std::ifstream status(fmt::format("{}/status", task));
   for (std::string line; std::getline(status, line);) {
     if (!line.starts_with("SigPnd:\t") && !line.starts_with("ShdPnd:\t")) continue;
     uint64_t set = 0;
@@ -51,17 +52,18 @@ bool HasKillPending(const std::string& task) {
 }
 
 std::string AbortFile(std::string_view connection) {
-  return "/sys/fs/fuse/connections/" + std::string(connection) + "/abort";
+  return fmt::format("/sys/fs/fuse/connections/{}/abort", connection);
 }
 
 bool Serves(const std::string& task, std::string_view connection) {
   const std::string switch_path = AbortFile(connection);
-  for (const std::string& fd : NumbersIn(task + "/fd")) {
+  for (const std::string& fd : NumbersIn(fmt::format("{}/fd", task))) {
     std::error_code gone;
-    const std::string link = std::filesystem::read_symlink(task + "/fd/" + fd, gone).string();
+    const std::string link =
+        std::filesystem::read_symlink(fmt::format("{}/fd/{}", task, fd), gone).string();
     if (link == switch_path) return true;
     if (link != "/dev/fuse") continue;
-    std::ifstream facts(task + "/fdinfo/" + fd);
+    std::ifstream facts(fmt::format("{}/fdinfo/{}", task, fd));
     for (std::string key, value; facts >> key >> value;) {
       if (key == "fuse_connection:" && value == connection) return true;
     }
@@ -76,11 +78,11 @@ int DyingServerOf(const std::string& device, const std::string& proc) {
   const std::string connection = device.substr(2);
   for (const std::string& process : NumbersIn(proc)) {
     // The first thread may have ended, and then shows no files.
-    const std::string tasks = proc + "/" + process + "/task";
+    const std::string tasks = fmt::format("{}/{}/task", proc, process);
     const std::vector<std::string> all = NumbersIn(tasks);
     const auto any = [&](const auto& holds) {
       return std::ranges::any_of(
-          all, [&](const std::string& task) { return holds(tasks + "/" + task); });
+          all, [&](const std::string& task) { return holds(fmt::format("{}/{}", tasks, task)); });
     };
     if (!any(HasKillPending)) continue;
     if (!any([&](const std::string& task) { return Serves(task, connection); })) continue;
