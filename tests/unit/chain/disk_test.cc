@@ -212,7 +212,8 @@ TEST_F(DiskTest, EveryChangeNeedsAFlush) {
 }
 
 TEST_F(DiskTest, FailuresAreTold) {
-  chain_.AddRandom(random_, 1 << 20, kCluster);
+  chain_.Add(1 << 20, kCluster);
+  chain_.FillData(3, Buffer(kCluster, std::byte{7}));
   chain_.Add(1 << 20, kCluster);
   Start();
   std::vector<std::string> told;

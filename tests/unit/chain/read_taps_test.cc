@@ -100,6 +100,8 @@ TEST(ReadTaps, ADiskTellsWhatItsUsersRead) {
   ChainBuilder chain{context, *host};
   chain.AddRawBase(random, kSize);
   chain.AddRandom(random, kSize, 4096);
+  // What is read while the host fails.
+  for (uint64_t i = 0; i < 2; ++i) chain.FillData(i, Buffer(4096, std::byte{7}));
   const std::unique_ptr<Disk> disk = Disk::Open("vm1", chain.layers(), context).value();
   const auto tap = std::make_shared<NotingTap>();
   disk->read_taps().Add(tap);
