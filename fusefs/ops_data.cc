@@ -186,6 +186,9 @@ int Seek(MountContext& mount, fuse_req_t req, OpenFile& file, off_t offset, int 
     const Result<StackExtent> extent =
         disk.Map(GuestOffset(position), size - position, MapDetail::kPrecise);
     if (!extent) return Failed(mount, file, "seek", extent.error());
+    // The disk has got shorter.
+    const bool nothing = extent->length == 0;
+    if (nothing && (whence == SEEK_DATA || position == static_cast<uint64_t>(offset))) return ENXIO;
     const bool data = extent->kind == ExtentKind::kData || extent->kind == ExtentKind::kCompressed;
     if (data == (whence == SEEK_DATA)) break;
     position += extent->length;

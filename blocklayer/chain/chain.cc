@@ -3,9 +3,27 @@
 
 #include <algorithm>
 
+#include "blocklayer/base/sync_point.h"
 #include "blocklayer/chain/extent_reader.h"
 
 namespace chainfs {
+namespace {
+
+// What was within the image when an attempt began may lie past its end when it is mapped; then it
+// is made again. How often is bounded by the cuts: an image refuses nothing else so.
+template <typename Attempt>
+auto BesideCuts(Image& image, const Attempt& attempt) {
+  for (;;) {
+    const uint64_t cuts = image.cuts().Get();
+    auto result = attempt();
+    if (result || result.error().kind != ErrorKind::kInvalidArgument ||
+        !image.cuts().AnySince(cuts)) {
+      return result;
+    }
+  }
+}
+
+}  // namespace
 
 Result<std::shared_ptr<Chain>> Chain::Make(Layers layers, BlockContext& context) {
   auto chain = std::make_shared<Chain>();
@@ -46,11 +64,21 @@ uint64_t Chain::LongestBelow() const {
 
 Result<size_t> Chain::Read(DecodedCache& decoded, GuestOffset offset,
                            std::span<std::byte> out) const {
+  return BesideCuts(*active->image, [&] { return ReadOnce(decoded, offset, out); });
+}
+
+Result<StackExtent> Chain::Map(GuestOffset offset, uint64_t length, MapDetail detail) const {
+  return BesideCuts(*active->image, [&] { return MapOnce(offset, length, detail); });
+}
+
+Result<size_t> Chain::ReadOnce(DecodedCache& decoded, GuestOffset offset,
+                               std::span<std::byte> out) const {
   Image& image = *active->image;
   const uint64_t end = image.virtual_size();
   if (offset.value >= end) return 0;
   out = out.first(std::min<uint64_t>(out.size(), end - offset.value));
   const size_t total = out.size();
+  CHAINFS_SYNC_POINT("Chain.ReadOnce.size-known");
 
   const IoEpoch::Guard guard = image.io_epoch().Enter();
   ExtentReader reader(decoded);
@@ -69,9 +97,12 @@ Result<size_t> Chain::Read(DecodedCache& decoded, GuestOffset offset,
   return total;
 }
 
-Result<StackExtent> Chain::Map(GuestOffset offset, uint64_t length, MapDetail detail) const {
+Result<StackExtent> Chain::MapOnce(GuestOffset offset, uint64_t length, MapDetail detail) const {
   Image& image = *active->image;
-  length = std::min(length, image.virtual_size() - offset.value);
+  const uint64_t end = image.virtual_size();
+  if (offset.value >= end) return StackExtent();
+  length = std::min(length, end - offset.value);
+  CHAINFS_SYNC_POINT("Chain.MapOnce.size-known");
   const IoEpoch::Guard guard = image.io_epoch().Enter();
   CHAINFS_ASSIGN(const Extent extent, image.Map(offset, length, detail));
   if (extent.kind == ExtentKind::kUnallocated && below) {

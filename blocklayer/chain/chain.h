@@ -42,8 +42,15 @@ struct Chain {
 
   // Reads up to `out.size()` bytes; fewer only at the end (0 at or past it).
   Result<size_t> Read(DecodedCache& decoded, GuestOffset offset, std::span<std::byte> out) const;
-  // The extent at `offset` (< size()), at most `length` long; layer 0 is the active one.
+  // The extent at `offset`, at most `length` long; layer 0 is the active one. Its length is 0 at
+  // the end and past it.
   Result<StackExtent> Map(GuestOffset offset, uint64_t length, MapDetail detail) const;
+
+ private:
+  // kInvalidArgument if the active layer is made shorter meanwhile.
+  Result<size_t> ReadOnce(DecodedCache& decoded, GuestOffset offset,
+                          std::span<std::byte> out) const;
+  Result<StackExtent> MapOnce(GuestOffset offset, uint64_t length, MapDetail detail) const;
 };
 using ChainPtr = std::shared_ptr<const Chain>;
 

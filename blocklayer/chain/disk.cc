@@ -88,13 +88,7 @@ void Disk::RemoveTap(const WriteTap& tap) {
 
 Result<size_t> Disk::Read(GuestOffset offset, std::span<std::byte> out) {
   const LatencyTimer timer(load_, &DiskLoad::reads, out.size());
-  uint64_t before = 0;
-  Result<size_t> read = 0;
-  do {
-    before = size();
-    read = chain()->Read(context_.decoded(), offset, out);
-    // What was there when it began may lie past the end by now.
-  } while (!read && size() < before);
+  Result<size_t> read = chain()->Read(context_.decoded(), offset, out);
   if (!read) {
     errors_.Tell(*this, "read", read.error());
   } else if (*read > 0) {
@@ -274,6 +268,7 @@ Status Disk::Shrink(uint64_t new_size, Tail tail) {
         return Fail(ErrorKind::kBusy, fmt::format("{}: a job follows what the disk shows", name_));
       }
       if (tail == Tail::kMustBeEmpty && changes_.Get() != changes) continue;
+      const CutCount::Cut cut(active->cuts());
       status = active->Shrink(new_size);
       changes_.Add();
     }
@@ -287,14 +282,7 @@ Status Disk::Shrink(uint64_t new_size, Tail tail) {
 }
 
 Result<StackExtent> Disk::Map(GuestOffset offset, uint64_t length, MapDetail detail) const {
-  const ChainPtr chain = this->chain();
-  const uint64_t size = chain->size();
-  if (offset.value >= size) {
-    return Fail(ErrorKind::kInvalidArgument,
-                fmt::format("{}: offset {} lies past the end of the disk ({} bytes)", name_,
-                            offset.value, size));
-  }
-  return chain->Map(offset, length, detail);
+  return chain()->Map(offset, length, detail);
 }
 
 Status Disk::SwitchActive(const LayerPtr& overlay, const std::function<Status()>& make_durable) {

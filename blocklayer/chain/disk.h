@@ -123,7 +123,8 @@ class Disk {
   enum class Tail : uint8_t { kMustBeEmpty, kIsLost };
   Status Shrink(uint64_t new_size, Tail tail);
 
-  // The extent at `offset`; layer 0 is the active one. `offset` < size().
+  // The extent at `offset`; layer 0 is the active one. Its length is 0 at the end of the disk and
+  // past it.
   Result<StackExtent> Map(GuestOffset offset, uint64_t length, MapDetail detail) const;
 
   // Freezes the active layer and continues on `overlay`, whose backing is the active layer: waits

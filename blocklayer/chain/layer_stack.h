@@ -37,7 +37,7 @@ namespace chainfs {
 // An extent of a stack or a disk: what serves a range, and which layer.
 struct StackExtent {
   ExtentKind kind = ExtentKind::kUnallocated;  // kUnallocated: no layer has it; reads as zeros
-  uint64_t length = 0;                         // bytes, > 0
+  uint64_t length = 0;                         // bytes, > 0 within the disk
   uint32_t layer = 0;                          // index from the top; valid unless kUnallocated
   HostOffset host = {};
   uint32_t compressed_bytes = 0;

@@ -24,6 +24,7 @@ Status CheckTailEmpty(const Chain& chain, const std::string& disk, uint64_t new_
   int extents = 0;
   for (GuestOffset at(new_size); at.value < size;) {
     CHAINFS_ASSIGN(const StackExtent extent, chain.Map(at, size - at.value, MapDetail::kPrecise));
+    if (extent.length == 0) break;  // it was cut off meanwhile
     const bool empty = extent.kind == ExtentKind::kUnallocated || extent.kind == ExtentKind::kZero;
     if (!empty) {
       return NotEmpty(disk, new_size, size, fmt::format("there is data at {}", at.value));

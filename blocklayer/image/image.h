@@ -28,6 +28,7 @@
 #include "blocklayer/base/result.h"
 #include "blocklayer/base/types.h"
 #include "blocklayer/image/compression.h"
+#include "blocklayer/image/cut_count.h"
 #include "blocklayer/image/image_format.h"
 #include "blocklayer/image/io_epoch.h"
 #include "blocklayer/io/file.h"
@@ -75,7 +76,7 @@ class Image {
   // image is open, and is less than 65536.
   virtual uint16_t source_count() const { return 1; }
   ByteSource& source(uint16_t number) { return number == 0 ? file() : FurtherSource(number); }
-  // Bytes; a multiple of 512 for qcow2. Grows only by WritableImage::Grow.
+  // Bytes; a multiple of 512 for qcow2. Changes only by WritableImage::Grow and Shrink.
   virtual uint64_t virtual_size() const = 0;
   // Bytes, a power of two: the unit of allocation (raw: 4096).
   virtual uint32_t cluster_size() const = 0;
@@ -85,6 +86,8 @@ class Image {
   // Bytes that the image file occupies on the host.
   virtual Result<uint64_t> AllocatedBytes() = 0;
   IoEpoch& io_epoch() { return io_epoch_; }
+  // Kept by whoever has it made shorter.
+  CutCount& cuts() { return cuts_; }
 
   // The writing side of the same image; null where chainfs only reads the format.
   virtual WritableImage* writer() { return nullptr; }
@@ -109,6 +112,9 @@ class Image {
   virtual ByteSource& FurtherSource(uint16_t /*number*/) { return file(); }
 
   IoEpoch io_epoch_;
+
+ private:
+  CutCount cuts_;
 };
 
 }  // namespace chainfs

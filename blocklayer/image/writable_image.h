@@ -85,7 +85,8 @@ class WritableImage : public Image {
   // keeps other writers out. Durable on return.
   virtual Status Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) = 0;
   // Cuts the disk off at `new_size` (<= virtual_size(), a multiple of 512) and gives back what lay
-  // beyond. The caller keeps other writers out; a reader of what goes finds its range past the end.
+  // beyond. The caller keeps other writers out and counts the cut; a reader of what goes may find
+  // its range past the end.
   // Durable on return; a crash leaves the old or the new size, and so does a failure, after which
   // virtual_size() says which.
   virtual Status Shrink(uint64_t new_size);

@@ -36,10 +36,11 @@ class ChangedProducer {
     CHAINFS_ASSIGN(const size_t above, LayersAbove(*chain));
     if (!begun_) PutHead(text);
     begun_ = true;
-    while (position_ < std::min(size_, chain->size())) {
+    while (position_ < size_) {
       if (std::chrono::steady_clock::now() > deadline) return true;
       CHAINFS_ASSIGN(const StackExtent extent,
                      chain->Map(GuestOffset(position_), size_ - position_, MapDetail::kPrecise));
+      if (extent.length == 0) break;  // the disk has got shorter
       const bool changed = extent.kind != ExtentKind::kUnallocated && extent.layer < above;
       if (changed) {
         Add({.start = position_, .length = extent.length, .zero = extent.kind == ExtentKind::kZero},

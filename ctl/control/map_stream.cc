@@ -27,6 +27,7 @@ class MapProducer {
       }
       CHAINFS_ASSIGN(const StackExtent extent,
                      disk_->Map(GuestOffset(position_), size_ - position_, MapDetail::kPrecise));
+      if (extent.length == 0) break;  // the disk has got shorter
       const uint64_t start = position_;
       position_ += extent.length;
       if (held_ && Continues(*held_, extent)) {

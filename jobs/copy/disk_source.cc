@@ -18,10 +18,9 @@ class ChainView final : public CopySource::View {
   }
 
   Result<StackExtent> Map(GuestOffset offset, uint64_t length) const override {
-    if (offset.value >= chain_->size()) {
-      return StackExtent{.kind = ExtentKind::kZero, .length = length};
-    }
-    return chain_->Map(offset, length, MapDetail::kPrecise);
+    CHAINFS_ASSIGN(const StackExtent extent, chain_->Map(offset, length, MapDetail::kPrecise));
+    if (extent.length == 0) return StackExtent{.kind = ExtentKind::kZero, .length = length};
+    return extent;
   }
   Status Read(GuestOffset offset, std::span<std::byte> out) const override {
     CHAINFS_ASSIGN(const size_t read, chain_->Read(decoded_, offset, out));

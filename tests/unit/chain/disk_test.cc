@@ -294,6 +294,32 @@ TEST_F(DiskTest, WhatAGuestPutsIntoTheEndKeepsItFromShrinking) {
   Verify();
 }
 
+// Also when it has grown back before the reader looks at the size again.
+TEST_F(DiskTest, WhatIsCutOffUnderAReaderIsThePlaceOfTheEnd) {
+  constexpr uint64_t kWhole = 64 * kCluster;
+  for (const uint64_t grown : {kWhole / 6 / kCluster * kCluster, kWhole / 2, kWhole, 2 * kWhole}) {
+    const std::shared_ptr<MemHost> host = MemHost::Create();
+    ChainBuilder chain(context_, *host);
+    FakeImage& image = chain.Add(kWhole, kCluster);
+    const auto disk = Disk::Open("vm2", chain.layers(), context_).value();
+    ASSERT_TRUE(disk->AllowWriting());
+    bool cut = false;
+    image.on_map = [&] {
+      if (!std::exchange(cut, true)) EXPECT_TRUE(disk->Shrink(5 * kCluster, Disk::Tail::kIsLost));
+    };
+    image.on_map_refused = [&] { EXPECT_TRUE(disk->Grow(grown)); };
+    Buffer out(20 * kCluster);
+    const Result<size_t> read = disk->Read(GuestOffset(kCluster), out);
+    ASSERT_TRUE(read) << read.error().message;
+    EXPECT_EQ(*read, std::min<uint64_t>(out.size(), grown - kCluster));
+    cut = false;
+    const Result<StackExtent> extent =
+        disk->Map(GuestOffset(8 * kCluster), kCluster, MapDetail::kFast);
+    ASSERT_TRUE(extent) << extent.error().message;
+    EXPECT_EQ(extent->length, kCluster);
+  }
+}
+
 TEST_F(DiskTest, ReadsAndWritesWhileItShrinksAndGrows) {
   chain_.Add(64 * kCluster, kCluster);
   Start();
@@ -310,6 +336,8 @@ TEST_F(DiskTest, ReadsAndWritesWhileItShrinksAndGrows) {
         } else {
           const auto read = disk_->Read(at, buffer);
           EXPECT_TRUE(read) << read.error().message;
+          const auto extent = disk_->Map(at, buffer.size(), MapDetail::kPrecise);
+          EXPECT_TRUE(extent) << extent.error().message;
         }
       }
     });
@@ -346,7 +374,7 @@ TEST_F(DiskTest, MapNamesTheLayer) {
   // Past the end of the middle layer, which therefore decides.
   EXPECT_EQ(at(128).kind, ExtentKind::kZero);
   EXPECT_EQ(at(128).layer, 1u);
-  EXPECT_FALSE(disk_->Map(GuestOffset(1 << 20), 1, MapDetail::kFast));
+  EXPECT_EQ(disk_->Map(GuestOffset(1 << 20), 1, MapDetail::kFast)->length, 0u);
 }
 
 TEST_F(DiskTest, AllocatedBytesCountEveryLayer) {

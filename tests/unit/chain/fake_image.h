@@ -78,8 +78,10 @@ class FakeImage final : public WritableImage {
   std::atomic<uint64_t> flushes = 0;
   std::atomic<bool> fail_flush = false;
   std::atomic<bool> read_only = false;
-  std::function<void()> on_map;    // set before use
-  std::function<void()> on_write;  // the same
+  // Set before use.
+  std::function<void()> on_map;
+  std::function<void()> on_map_refused;  // which passed the end
+  std::function<void()> on_write;
 
   ImageFormat format() const override { return ImageFormat::kQcow2; }
   File& file() override { return *file_; }
@@ -96,7 +98,8 @@ class FakeImage final : public WritableImage {
   Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail /*detail*/) override {
     map_calls.fetch_add(1, std::memory_order_relaxed);
     if (on_map) on_map();
-    if (length == 0 || offset.value + length > virtual_size()) {
+    if (length == 0 || offset.value > virtual_size() || length > virtual_size() - offset.value) {
+      if (on_map_refused) on_map_refused();
       return Fail(ErrorKind::kInvalidArgument, "mapped past the end");
     }
     Extent extent;
