@@ -27,7 +27,8 @@ std::unique_ptr<JobEntry> JobList::Remove(uint64_t sequence) {
 }
 
 bool JobList::Has(std::string_view id) const {
-  return std::ranges::any_of(entries_, [&](const auto& entry) { return entry->id == id; });
+  return std::ranges::any_of(
+      entries_, [&](const auto& entry) { return entry->id == id && !entry->dismissed; });
 }
 
 std::vector<std::shared_ptr<ListedJob>> JobList::Shown(std::string_view disk) const {

@@ -56,6 +56,7 @@ class JobList {
   JobEntry* Of(uint64_t sequence) const;
   std::unique_ptr<JobEntry> Remove(uint64_t sequence);
   const Entries& entries() const { return entries_; }
+  // Whether the id is taken, which ends when it is dismissed.
   bool Has(std::string_view id) const;
 
   // Accepted ones that nobody has dismissed, newest first; `disk` empty: of all disks.

@@ -42,6 +42,7 @@ TEST_F(JobListTest, OnlyAcceptedOnesAreShownNewestFirst) {
   EXPECT_FALSE(list_.Has("3"));
   list_.Of(1)->dismissed = true;
   EXPECT_EQ(Shown("a"), std::vector<std::string>{"4"});
+  EXPECT_FALSE(list_.Has("1")) << "also before its thread has told that it has concluded";
 }
 
 TEST_F(JobListTest, PlacesAreTakenOnceAndOldestFirst) {
