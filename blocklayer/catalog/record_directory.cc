@@ -121,6 +121,25 @@ Status RecordDirectory::RemoveUnfinished() {
   return {};
 }
 
+Status RecordDirectory::RemoveOrphans(std::string_view prefix, std::string_view owner_prefix) {
+  const MutexLock lock(mu_);
+  CHAINFS_ASSIGN(const std::unique_ptr<Directory> store, OpenStore(false));
+  if (store == nullptr) return {};
+  CHAINFS_ASSIGN(const std::vector<DirectoryEntry> entries, store->List());
+  bool removed = false;
+  for (const DirectoryEntry& entry : entries) {
+    if (!entry.name.starts_with(prefix)) continue;
+    // In this order: the owner of this very file was there before it.
+    const Result<FileStat> stat = store->StatAt(entry.name);
+    if (!stat) continue;
+    const std::string owner = fmt::format("{}{}", owner_prefix, entry.name.substr(prefix.size()));
+    const Result<FileStat> owned = store->StatAt(owner);
+    if (owned || owned.error().kind != ErrorKind::kNotFound) continue;
+    removed = store->RemoveFile(entry.name, stat->id) || removed;
+  }
+  return removed ? store->Sync() : Status();
+}
+
 Status RecordDirectory::Remove(const std::string& name) {
   const MutexLock lock(mu_);
   CHAINFS_ASSIGN(const std::unique_ptr<Directory> store, OpenStore(false));

@@ -102,6 +102,16 @@ Status RecordStore::RemoveDeadClaim(const Record& record) {
   return directory == nullptr ? Status() : directory->RemoveDeadClaim(record.name);
 }
 
+Status RecordStore::RemoveOrphans(std::string_view prefix, std::string_view owner_prefix) {
+  if (read_only_) return Fail(ErrorKind::kReadOnly, "the mount is read-only");
+  Status all;
+  for (size_t i = 0; i < sources_.size(); ++i) {
+    Status removed = sources_.records(i).RemoveOrphans(prefix, owner_prefix);
+    if (all && !removed) all = std::move(removed);
+  }
+  return all;
+}
+
 void RecordStore::SetSource(const DiskPtr& disk, size_t source) {
   const MutexLock lock(mu_);
   origins_[disk.get()] = {.disk = disk, .source = source};

@@ -54,6 +54,8 @@ class RecordStore {
   Status Replace(const Record& record);
   // An empty one, unless another daemon is just making it.
   Status RemoveDeadClaim(const Record& record);
+  // In every source the records `prefix`ID that have no `owner_prefix`ID (record_directory.h).
+  Status RemoveOrphans(std::string_view prefix, std::string_view owner_prefix);
 
   // For the catalog: where the records of a disk belong, from then on until it is destroyed, shown
   // or not: a job may end after its disk has gone.

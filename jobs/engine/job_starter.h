@@ -40,6 +40,7 @@ class JobStarter {
   Status TakeUp(const JobRecord& record, const RecordStore::Record& found);
   // Whether the type is known and what its jobs did must be taken back (JobType::undoes).
   bool Undoes(std::string_view type) const;
+  std::span<const JobType> types() const { return types_; }
   // Starts those that may run now.
   void StartQueued();
 

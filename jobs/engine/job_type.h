@@ -58,6 +58,9 @@ struct JobType {
   Result<JobPlan> (*plan)(Catalog& catalog, const JobCommand& command);
   // Its Begin changes what must be taken back before the record may go: ChunkWork::Undo.
   bool undoes = false;
+  // The prefix of records that its jobs keep by their ids, besides their own. What has lost its job
+  // (a daemon was killed between the two) is removed by the next daemon.
+  std::string_view companions = {};
 };
 
 // Null: no type is called so.

@@ -48,7 +48,16 @@ void RecordedJobs::ResumeAll() {
       (void)catalog_.records().RemoveDeadClaim(record);
     }
   }
+  if (!catalog_.options().read_only) RemoveOrphans();
   TryAll();
+}
+
+void RecordedJobs::RemoveOrphans() {
+  for (const JobType& type : starter_.types()) {
+    if (type.companions.empty()) continue;
+    const Status removed = catalog_.records().RemoveOrphans(type.companions, kJobRecordPrefix);
+    if (!removed) spdlog::warn("what ended jobs have left: {}", removed.error().message);
+  }
 }
 
 void RecordedJobs::RetrySoon() {

@@ -32,6 +32,8 @@ class RecordedJobs {
   // A waiting job that was taken in hand; put down by the destructor, however it ends.
   class Hand;
 
+  // What jobs of earlier daemons have left besides their records, which are gone.
+  void RemoveOrphans();
   void TryAll();
   // Keeps the reason why it was not taken up.
   void TryOne(const RecordStore::Record& record);

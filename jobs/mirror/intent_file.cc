@@ -75,7 +75,7 @@ std::optional<IntentHeader> DecodeHeader(const RecordFields& fields) {
 
 }  // namespace
 
-std::string IntentFileName(std::string_view job) { return fmt::format("intent-{}", job); }
+std::string IntentFileName(std::string_view job) { return fmt::format("{}{}", kIntentPrefix, job); }
 
 uint64_t IntentRegionSize(uint64_t size, uint64_t granularity) {
   constexpr uint64_t kFewest = 64;     // regions, of a small disk

@@ -23,6 +23,7 @@
 
 namespace chainfs::jobs {
 
+inline constexpr std::string_view kIntentPrefix = "intent-";
 // "intent-ID".
 std::string IntentFileName(std::string_view job);
 // Bytes per region of a disk of `size` bytes that is copied in units of `granularity` (a power of

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "ctl/verbs/verb_table.h"
+#include "jobs/mirror/intent_file.h"
 #include "jobs/mirror/mirror_estimate.h"
 #include "jobs/mirror/mirror_plan.h"
 #include "jobs/mirror/mirror_work.h"
@@ -36,7 +37,8 @@ JobType MirrorType() {
   return {.name = kMirror,
           .keys = verbs::FindVerb(verbs::Verbs(), kMirror)->keys,
           .plan = &PlanMirrorJob,
-          .undoes = true};
+          .undoes = true,
+          .companions = kIntentPrefix};
 }
 
 }  // namespace chainfs::jobs

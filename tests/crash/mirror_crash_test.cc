@@ -168,6 +168,8 @@ class MirrorCrash : public JobCrash<MirrorCase> {
     }
     const auto left = (*catalog)->records().ReadAll("job-");
     ASSERT_TRUE(left && left->empty());
+    const auto logs_left = (*catalog)->records().ReadAll("intent-");
+    ASSERT_TRUE(logs_left && logs_left->empty());
     ExpectOneToWrite(**catalog);
     const DiskPtr disk = (*catalog)->Find("vm");
     ASSERT_NE(disk, nullptr);

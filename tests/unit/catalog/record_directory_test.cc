@@ -51,6 +51,24 @@ TEST_F(RecordDirectoryTest, WrittenRecordsAreFoundByPrefixAndPrivate) {
   EXPECT_EQ(store_->ReadAll("chain-")->size(), 1u);
 }
 
+TEST_F(RecordDirectoryTest, WhatHasLostItsOwnerIsRemoved) {
+  EXPECT_TRUE(store_->RemoveOrphans("log-", "job-"));
+  ASSERT_TRUE(store_->Create("job-a", "one"));
+  for (const char* name : {"log-a", "log-b", "log-", "chain-b", "logs"}) {
+    ASSERT_TRUE(store_->Write(name, std::string(2 << 20, 'x'))) << name;
+  }
+  // One that does not count has an owner all the same.
+  ASSERT_TRUE(store_->Write("job-c", "three"));
+  ASSERT_EQ(::chmod((dir_ / ".chainfs/job-c").c_str(), 0666), 0);
+  ASSERT_TRUE(store_->Write("log-c", "three"));
+  ASSERT_TRUE(store_->RemoveOrphans("log-", "job-"));
+  std::vector<std::string> left;
+  const auto found = store_->ReadAll("");
+  for (const RecordDirectory::Found& record : *found) left.push_back(record.name);
+  EXPECT_EQ(left,
+            (std::vector<std::string>{"chain-b", "job-a", "job-c", "log-a", "log-c", "logs"}));
+}
+
 TEST_F(RecordDirectoryTest, RecordsThatOthersMayWriteAreNotTrusted) {
   ASSERT_TRUE(store_->Write("chain-a", "one"));
   for (const mode_t mode : {0620u, 0602u, 0666u}) {

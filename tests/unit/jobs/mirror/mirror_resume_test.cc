@@ -44,6 +44,20 @@ TEST_F(MirrorResumeTest, CopiesOnlyWhatMayDiffer) {
   ExpectOnDisk("copy.qcow2");
 }
 
+// A daemon that is killed at the end of a job may leave the log without the record of the job.
+TEST_F(MirrorResumeTest, ALogWithoutItsJobGoes) {
+  const std::string id = Ready();
+  EndAll();
+  ASSERT_TRUE(std::filesystem::copy_file(At(".chainfs/intent-" + id), At(".chainfs/intent-gone")));
+  OpenAll();
+  jobs_->ResumeRecorded();
+  const std::vector<std::string> left = Records("intent-");
+  EXPECT_EQ(left, std::vector<std::string>{"intent-" + id});
+  WaitStatus("e", id, JobStatus::kReady);
+  EXPECT_TRUE(jobs_->Cancel(Disk("e"), id));
+  EndAll();
+}
+
 // Guests may be quicker than whoever takes the job up; then no mark tells of it.
 TEST_F(MirrorResumeTest, CopiesAllWhenTheDiskWasWrittenUnseen) {
   const std::string id = Ready();
