@@ -2,7 +2,8 @@
 //
 // The project's own sources and documents as lines of text, for the tests of its rules. They see
 // text, not C++: code is as clang-format leaves it, so what is not in a class starts in the first
-// column. The tree is read once, from $CHAINFS_SOURCE_DIR; without it there is nothing.
+// column. The tree is read once, from $CHAINFS_SOURCE_DIR, when it stands still; one that cannot be
+// read is an exception, with which every test of it fails.
 #pragma once
 
 #include <cstddef>
