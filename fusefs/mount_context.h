@@ -12,6 +12,7 @@
 #include "fusefs/disk_presenter.h"
 #include "fusefs/events_file.h"
 #include "fusefs/handles.h"
+#include "fusefs/init_reply.h"
 #include "fusefs/inodes.h"
 #include "fusefs/invalidator.h"
 #include "fusefs/node_attributes.h"
@@ -35,6 +36,7 @@ class MountContext {
   // For the host's free space. Not looked up by name again: it could come to lead to this mount.
   const UniqueFd first_source;
 
+  InitReply init_reply;
   InodeTable inodes;
   const NodeAttributes attributes;
   Invalidator invalidator;

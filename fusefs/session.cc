@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -121,6 +123,33 @@ std::string MountOptions(const Options& options) {
   return list;
 }
 
+// libfuse 3.17 passes on what InitReply adds.
+#if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
+ssize_t ReadRequest(int fd, void* request, size_t most, void* user_data) {
+  const ssize_t size = ::read(fd, request, most);
+  if (size > 0) {
+    static_cast<MountContext*>(user_data)->init_reply.See(
+        {static_cast<const std::byte*>(request), static_cast<size_t>(size)});
+  }
+  return size;
+}
+
+ssize_t WriteReply(int fd, iovec* parts, int count, void* user_data) {
+  static_cast<MountContext*>(user_data)->init_reply.Complete({parts, static_cast<size_t>(count)});
+  return ::writev(fd, parts, count);
+}
+
+bool CompleteInitReply(fuse_session* session) {
+  const fuse_custom_io io = {.writev = WriteReply,
+                             .read = ReadRequest,
+                             .splice_receive = nullptr,
+                             .splice_send = nullptr};
+  return fuse_session_custom_io(session, &io, fuse_session_fd(session)) == 0;
+}
+#else
+bool CompleteInitReply(fuse_session*) { return true; }
+#endif
+
 void Kicked(int) {}
 
 // Why the mount failed, for people. `said`: by libfuse.
@@ -173,6 +202,7 @@ Result<std::unique_ptr<Session>> Session::Mount(MountContext& context) {
   const bool mounted = fuse_session_mount(raw, context.options.mountpoint.c_str()) == 0;
   mount_errors = nullptr;
   if (!mounted) return Fail(ErrorKind::kIo, MountFailure(context.options, std::move(said)));
+  if (!CompleteInitReply(raw)) return Fail(ErrorKind::kNoMemory, "no memory for the mount");
   return session;
 }
 
