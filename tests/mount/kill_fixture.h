@@ -158,7 +158,9 @@ class KillFixture : public testing::Test {
     if (!std::filesystem::exists(dir_ / ".chainfs")) return names;
     for (const auto& entry : std::filesystem::directory_iterator(dir_ / ".chainfs")) {
       const std::string name = entry.path().filename();
-      if (name.starts_with(prefix) && entry.file_size() != 0) names.push_back(name);
+      std::error_code gone;  // a daemon that runs may remove it meanwhile
+      const uintmax_t size = entry.file_size(gone);
+      if (name.starts_with(prefix) && !gone && size != 0) names.push_back(name);
     }
     return names;
   }
