@@ -140,10 +140,8 @@ ssize_t WriteReply(int fd, iovec* parts, int count, void* user_data) {
 }
 
 bool CompleteInitReply(fuse_session* session) {
-  const fuse_custom_io io = {.writev = WriteReply,
-                             .read = ReadRequest,
-                             .splice_receive = nullptr,
-                             .splice_send = nullptr};
+  const fuse_custom_io io = {
+      .writev = WriteReply, .read = ReadRequest, .splice_receive = nullptr, .splice_send = nullptr};
   return fuse_session_custom_io(session, &io, fuse_session_fd(session)) == 0;
 }
 #else
