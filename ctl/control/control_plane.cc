@@ -17,13 +17,13 @@ ControlPlane::ControlPlane(Catalog& catalog, CommandAccess access, MountConfig c
                              const Error& error) { errors.JobFailed(disk, type, error); }}),
       limits(catalog.records(), config.max_layers),
       compactor(catalog, jobs, limits),
-      traces(catalog),
+      traces(catalog, events),
       commands(catalog, jobs, limits, traces, access,
                {.release_events = [this] { changes_.ReleaseEventReaders(); },
                 .limits_changed = [this] { compactor.LookSoon(); },
                 .kernel_keeps_sizes = config.writeback_cache}),
       attributes(catalog, jobs, errors, limits, traces, std::move(config)),
-      files(catalog, jobs, disks),
+      files(catalog, jobs, disks, traces),
       changes_(catalog, disks, errors, events, jobs, compactor) {}
 
 Status ControlPlane::CheckWriting(std::span<const DiskPtr> of, bool or_mount,

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <utility>
@@ -122,6 +123,12 @@ std::string MetricsText(const MetricsView& view) {
   for (const ServedDiskPtr& served : view.disks) {
     out += fmt::format("chainfs_errors_total{{disk=\"{}\"}} {}\n", LabelText(served->disk->name()),
                        served->disk->load().errors.load());
+  }
+  Head(&out, "chainfs_trace_running", "gauge", "1 while what is read of the disk is recorded.");
+  for (const ServedDiskPtr& served : view.disks) {
+    const std::string& name = served->disk->name();
+    out += fmt::format("chainfs_trace_running{{disk=\"{}\"}} {}\n", LabelText(name),
+                       std::ranges::find(view.traced, name) != view.traced.end() ? 1 : 0);
   }
   PutJobs(&out, view.jobs);
   PutOne(&out, "chainfs_metadata_cache_hits_total", "counter", "Table slices found in memory.",

@@ -14,6 +14,7 @@ namespace chainfs::control {
 
 struct MetricsView {
   std::vector<ServedDiskPtr> disks;
+  std::vector<std::string> traced = {};  // names of those whose reads are being recorded
   std::vector<jobs::JobInfo> jobs;
   uint64_t metadata_hits = 0;
   uint64_t metadata_misses = 0;

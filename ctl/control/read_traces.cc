@@ -63,14 +63,16 @@ Status ReadTraces::Start(const DiskPtr& disk, const std::string& name, bool anyw
     return made;
   }
   auto reads = std::make_shared<FirstReads>(jobs::kMostTraceRanges);
+  Trace trace{.disk = disk,
+              .address = disk.get(),
+              .disk_name = disk->name(),
+              .location = std::move(location),
+              .file = std::move(file),
+              .reads = reads};
+  Publish("TRACE_STARTED", trace, {});
   {
     const MutexLock lock(mu_);
-    traces_.push_back({.disk = disk,
-                       .address = disk.get(),
-                       .disk_name = disk->name(),
-                       .location = std::move(location),
-                       .file = std::move(file),
-                       .reads = reads});
+    traces_.push_back(std::move(trace));
   }
   disk->read_taps().Add(std::move(reads));
   return {};
@@ -124,6 +126,13 @@ std::optional<ReadTraces::Trace> ReadTraces::Take(const Disk* disk) {
   return taken;
 }
 
+void ReadTraces::Publish(std::string_view event, const Trace& trace, std::string_view error) {
+  std::vector<jobs::EventField> fields = {jobs::TextField("disk", trace.disk_name),
+                                          jobs::TextField("file", trace.location.path)};
+  if (!error.empty()) fields.push_back(jobs::TextField("error", error));
+  events_.Publish(event, fields);
+}
+
 Status ReadTraces::Finish(const Trace& trace) {
   if (const DiskPtr disk = trace.disk.lock()) disk->read_taps().Remove(*trace.reads);
   std::vector<jobs::ChunkRange> ranges;
@@ -131,6 +140,7 @@ Status ReadTraces::Finish(const Trace& trace) {
     ranges.push_back({read->value, FirstReads::kGranule});
   }
   Status written = WriteTrace(*trace.file, jobs::FormatTrace(trace.disk_name, ranges));
+  Publish("TRACE_STOPPED", trace, written ? std::string() : written.error().message);
   if (written) return {};
   RemoveTrace(trace.location, *trace.file);
   return Refuse(written.error().kind,

@@ -13,11 +13,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "blocklayer/base/sync.h"
 #include "blocklayer/catalog/catalog.h"
 #include "blocklayer/chain/first_reads.h"
+#include "jobs/engine/event_log.h"
 
 namespace chainfs::control {
 
@@ -25,8 +27,9 @@ class ReadTraces {
  public:
   static constexpr size_t kMostTraces = 16;
 
-  // `catalog` outlives this.
-  explicit ReadTraces(Catalog& catalog) : catalog_(catalog) {}
+  // Both outlive this. `events` is told when a recording begins (TRACE_STARTED) and when it is over
+  // (TRACE_STOPPED, with why it is lost where it is).
+  ReadTraces(Catalog& catalog, jobs::EventLog& events) : catalog_(catalog), events_(events) {}
 
   // Makes the file, and records from then on. `anywhere`: it may lie outside of the sources. kBusy
   // when the disk is being recorded, or too many are; else as UserFiles::ForNew and
@@ -59,9 +62,11 @@ class ReadTraces {
   std::optional<Trace> Take(const Disk* disk) EXCLUDES(mu_);
   // Stops what disks that have gone have left, so that nothing is kept for them.
   void StopForgotten() REQUIRES(write_mu_) EXCLUDES(mu_);
-  static Status Finish(const Trace& trace);
+  Status Finish(const Trace& trace);
+  void Publish(std::string_view event, const Trace& trace, std::string_view error);
 
   Catalog& catalog_;
+  jobs::EventLog& events_;
   Mutex write_mu_;
   mutable Mutex mu_ ACQUIRED_AFTER(write_mu_);
   std::vector<Trace> traces_ GUARDED_BY(mu_);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/control/status_files.h"
 
+#include <utility>
+
 #include "blocklayer/cache/metadata_cache.h"
 #include "ctl/control/metrics_text.h"
 #include "ctl/control/status_json.h"
@@ -17,7 +19,13 @@ std::string StatusFiles::Layers() const { return LayersFileJson(catalog_.LayersR
 
 std::string StatusFiles::Metrics() const {
   const MetadataCache& cache = catalog_.context().metadata();
-  return MetricsText({.disks = disks_.List(),
+  std::vector<ServedDiskPtr> disks = disks_.List();
+  std::vector<std::string> traced;
+  for (const ServedDiskPtr& served : disks) {
+    if (traces_.FileOf(*served->disk)) traced.push_back(served->disk->name());
+  }
+  return MetricsText({.disks = std::move(disks),
+                      .traced = std::move(traced),
                       .jobs = jobs_.Jobs(""),
                       .metadata_hits = cache.hits(),
                       .metadata_misses = cache.misses(),

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "blocklayer/catalog/catalog.h"
+#include "ctl/control/read_traces.h"
 #include "ctl/control/served_disks.h"
 #include "jobs/engine/job_manager.h"
 
@@ -17,8 +18,9 @@ namespace chainfs::control {
 class StatusFiles {
  public:
   // All must outlive this.
-  StatusFiles(Catalog& catalog, const jobs::JobManager& jobs, const ServedDisks& disks)
-      : catalog_(catalog), jobs_(jobs), disks_(disks) {}
+  StatusFiles(Catalog& catalog, const jobs::JobManager& jobs, const ServedDisks& disks,
+              const ReadTraces& traces)
+      : catalog_(catalog), jobs_(jobs), disks_(disks), traces_(traces) {}
 
   // JSON, with a newline at the end.
   std::string Chains() const;  // disks with their layers, broken images, notes
@@ -31,6 +33,7 @@ class StatusFiles {
   Catalog& catalog_;
   const jobs::JobManager& jobs_;
   const ServedDisks& disks_;
+  const ReadTraces& traces_;
 };
 
 }  // namespace chainfs::control

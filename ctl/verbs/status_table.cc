@@ -36,6 +36,8 @@ constexpr std::array kEvents = {
     Event{"BLOCK_JOB_ERROR", "A job met an error, and what it does about it"},
     Event{"CHAIN_CHANGE", "A disk has another chain, and its generation"},
     Event{"DISK_RESIZE", "A disk was given another size by a command"},
+    Event{"TRACE_STARTED", "What is read of a disk is being recorded"},
+    Event{"TRACE_STOPPED", "A recording of reads is over; with error if it is lost"},
     Event{"BLOCK_IMAGE_CORRUPTED", "An image contradicts itself; its disk is read-only"},
     Event{"BLOCK_IO_ERROR", "Reading or writing an image failed"},
     Event{"LOST", "The reader was slow; count events are missing here"},

@@ -39,6 +39,11 @@ TEST_F(ReadTracesTest, WhatIsReadIsRecordedInItsOrder) {
   EXPECT_EQ(TraceInInfo(), "");
   ASSERT_TRUE(Order("vm", "trace", "file=vm.trace"));
   EXPECT_EQ(TraceInInfo(), "/mem/vm.trace");
+  const auto tells = [this](const char* running) {
+    const std::string line = std::string("chainfs_trace_running{disk=\"vm\"} ") + running + "\n";
+    return plane_->files.Metrics().find(line) != std::string::npos;
+  };
+  EXPECT_TRUE(tells("1"));
   EXPECT_EQ(Text("vm.trace"), kNothing);
   Read(640 << 10, 4096);
   Read(0, 65537);
@@ -46,6 +51,16 @@ TEST_F(ReadTracesTest, WhatIsReadIsRecordedInItsOrder) {
   Read(704 << 10, 1);
   ASSERT_TRUE(Order("vm", "trace", "stop=yes"));
   EXPECT_EQ(TraceInInfo(), "");
+  EXPECT_TRUE(tells("0"));
+  uint64_t cursor = 1;
+  bool too_small = false;
+  const std::string events = plane_->events.Read(&cursor, 1 << 20, &too_small);
+  for (const char* event : {"TRACE_STARTED", "TRACE_STOPPED"}) {
+    EXPECT_NE(
+        events.find(std::string("\"") + event + "\",\"disk\":\"vm\",\"file\":\"/mem/vm.trace\"}"),
+        std::string::npos)
+        << events;
+  }
   EXPECT_EQ(Text("vm.trace"), std::string(kNothing) + "655360 65536\n0 131072\n720896 65536\n");
   Read(128 << 10, 512);  // afterwards
   EXPECT_EQ(Refused("vm", "trace", "stop=yes"), ErrorKind::kInvalidArgument);

@@ -50,7 +50,7 @@ class RevertTest : public jobs::StreamFixture {
   bool Exists(const std::string& name) const { return ::access(At(name).c_str(), F_OK) == 0; }
   Status Revert(const std::string& to, bool dry_run = false, const std::string& more = "") {
     ChainLimits limits(catalog_->records(), 0);
-    ReadTraces traces(*catalog_);
+    ReadTraces traces(*catalog_, *events_);
     Commands commands(*catalog_, *jobs_, limits, traces, CommandAccess(kUser, {}),
                       {.release_events = [] {}, .limits_changed = [] {}});
     const std::string agreed = dry_run ? ",dry-run=yes" : ",yes=yes";
