@@ -59,7 +59,7 @@ CatalogParts::CatalogParts(CatalogOptions given, ShownLists& lists, std::functio
       snapshot_steps(roots, sources, pool, chains, chain_records, names, target, publisher,
                      options.read_only),
       snapshotter(snapshot_steps, chains, chain_records, scanner, events),
-      group_snapshotter(sources, snapshot_steps, chain_records, scanner, events),
+      group_snapshotter(sources, records, snapshot_steps, chain_records, scanner, events),
       needs(roots, sources, records, chains, hidden, marks),
       removal(roots, chain_records, needs, marks, hidden, pauses, scanner),
       reverter(roots, sources, pool, chains, chain_records, hidden, marks, needs, roles, dropped,

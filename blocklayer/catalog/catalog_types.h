@@ -80,6 +80,16 @@ struct SnapshotRequest {
 struct GroupMember {
   std::shared_ptr<Disk> disk;
   SnapshotRequest request = {};
+  std::string held_for = {};  // the job that holds what is frozen, as of ChainMoves::FreezeFor
+};
+
+// What happens at one moment, or not at all.
+struct GroupRequest {
+  std::vector<GroupMember> members;
+  // Which group decides (NewGroupId), for whoever has named it in records of their own; empty: a
+  // new one.
+  std::string id = {};
+  std::vector<std::shared_ptr<Disk>> named_beside = {};  // disks that such records are of
 };
 
 // An image file, and whether anybody needs it.

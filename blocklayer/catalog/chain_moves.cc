@@ -144,20 +144,20 @@ Status ChainMoves::CheckInSources(const Layer& layer) {
                                      layer.path)));
 }
 
-Result<Layers> ChainMoves::SnapshotTogether(const std::vector<GroupMember>& members) {
+Result<Layers> ChainMoves::SnapshotTogether(const GroupRequest& request) {
   Result<Layers> overlays = [&]() -> Result<Layers> {
     const Turn turn(parts_.mu);
     CHAINFS_TRY(parts_.pauses.CheckOpen());
-    return parts_.group_snapshotter.Take(members);
+    return parts_.group_snapshotter.Take(request);
   }();
   parts_.events.Deliver();
   return overlays;
 }
 
-Result<std::vector<std::string>> ChainMoves::PlanTogether(const std::vector<GroupMember>& members) {
+Result<std::vector<std::string>> ChainMoves::PlanTogether(const GroupRequest& request) {
   const Turn turn(parts_.mu);
   CHAINFS_TRY(parts_.pauses.CheckOpen());
-  return parts_.group_snapshotter.PlanTargets(members);
+  return parts_.group_snapshotter.PlanTargets(request);
 }
 
 Result<TargetImagePtr> ChainMoves::OpenTarget(const DiskPtr& disk, const TargetRequest& request) {

@@ -110,10 +110,11 @@ class ChainMoves {
   Status CheckInSources(const Layer& layer);
 
   // Snapshots of several disks at one point in time: all of them or none, also after a crash. Their
-  // records must lie in one directory (kUnsupported). The layers that are active afterwards.
-  Result<Layers> SnapshotTogether(const std::vector<GroupMember>& members);
+  // records must lie in one directory (kUnsupported). The layers that are active afterwards. After
+  // an error RecordStore::GroupHasHappened tells whether anybody may find that it has.
+  Result<Layers> SnapshotTogether(const GroupRequest& request);
   // What that would make, without doing it: absolute paths.
-  Result<std::vector<std::string>> PlanTogether(const std::vector<GroupMember>& members);
+  Result<std::vector<std::string>> PlanTogether(const GroupRequest& request);
 
   // Opens an image for a job that fills it, or makes it. Never a file that anybody uses: kBusy;
   // kExists, kNotFound, kAccess as its request says. It is not shown as a disk until it was given

@@ -64,6 +64,7 @@ std::string_view SetField(ChainRecord& record, std::string_view key, const std::
   }
   if (key == "held-for") record.held_for = value;
   if (key == "group") record.group = value;
+  if (key == "next-held-for") record.next_held_for = value;
   if (key == "merged-by") record.merged_by = value;
   std::string* path = nullptr;
   if (key == "active") path = &record.active;
@@ -97,6 +98,7 @@ RecordFields FieldsOf(const ChainRecord& record, std::string_view source) {
   if (!record.held_for.empty()) add("backing-format", std::string(record.backing_format.name()));
   add("next", StoredPath(record.next, source));
   add("group", record.group);
+  add("next-held-for", record.next_held_for);
   const auto add_files = [&](std::string_view key, const std::vector<ChainRecord::Dropped>& files) {
     for (const ChainRecord::Dropped& file : files) {
       add(key, fmt::format("{} {}", file.inode, StoredPath(file.path, source)));

@@ -37,6 +37,7 @@ struct ChainRecord {
   // counts. Empty when no snapshot is under way.
   std::string next;
   std::string group = {};  // which group decides about `next`, while one does (group_record.h)
+  std::string next_held_for = {};  // then: `held_for` once it has
   // Newer layers that the chain was reverted from, top first: they are not shown any more, and are
   // to be removed.
   struct Dropped {

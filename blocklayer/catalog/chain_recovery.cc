@@ -63,6 +63,7 @@ Status ChainRecovery::FinishOne(const CatalogEntry& entry, const InterruptedChan
   if (record.active == record.origin) return store.Remove(snapshot.record);
   record.next.clear();
   record.group.clear();
+  record.next_held_for.clear();
   return store.Write(snapshot.record, FormatChainRecord(record, store.source_path()));
 }
 

@@ -9,6 +9,7 @@
 
 #include "blocklayer/catalog/catalog_types.h"
 #include "blocklayer/catalog/record_format.h"
+#include "blocklayer/catalog/record_store.h"
 
 namespace chainfs {
 
@@ -40,12 +41,13 @@ bool SettleGroup(ChainRecord& record, const std::set<std::string>& decided) {
   if (record.next.empty() || !decided.contains(record.group)) return false;
   record.backing = std::exchange(record.active, std::exchange(record.next, {}));
   record.backing_format = std::exchange(record.format, kOverlayFormat);
+  record.held_for = std::exchange(record.next_held_for, {});
   record.group.clear();
   return true;
 }
 
 Status ForgetGroups(RecordDirectory& store) {
-  // The groups first: a chain names its group before that is decided.
+  // The groups first: whoever waits for one names it before it is decided.
   CHAINFS_ASSIGN(std::set<std::string> done, DecidedGroups(store));
   if (done.empty()) return {};
   CHAINFS_ASSIGN(std::vector<RecordDirectory::Found> chains, store.ReadAll(kChainRecordPrefix));
@@ -54,6 +56,12 @@ Status ForgetGroups(RecordDirectory& store) {
     CHAINFS_ASSIGN(const ChainRecord record,
                    ParseChainRecord(*found.contents, store.source_path()));
     if (!record.next.empty()) done.erase(record.group);
+  }
+  CHAINFS_ASSIGN(const std::vector<RecordDirectory::Found> jobs, store.ReadAll(kJobRecordPrefix));
+  for (const RecordDirectory::Found& found : jobs) {
+    CHAINFS_TRY(found.contents);
+    std::erase_if(
+        done, [&](const std::string& id) { return found.contents->find(id) != std::string::npos; });
   }
   for (const std::string& id : done) CHAINFS_TRY(store.Remove(GroupRecordName(id)));
   return {};

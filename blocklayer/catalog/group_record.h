@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// GroupRecord: what decides about the snapshots of several disks at once. While they are made, the
-// record of each chain says `next` and `group`; from the moment at which the record of that group,
-// "group-ID", is durable, all of them have happened, and before it none. Then each chain's record
-// comes to say so itself, and the group's goes.
+// GroupRecord: what decides about the snapshots of several disks at once, and about jobs that are
+// to start with them. While they are made, the record of each chain says `next` and `group`, and
+// that of each job names the group; from the moment at which the record of that group, "group-ID",
+// is durable, all of them have happened, and before it none. Then each of these records comes to
+// say so itself, and the group's goes.
 //
 // All of it lies in one .chainfs, so that whoever reads the one reads the other.
 #pragma once
@@ -31,7 +32,7 @@ Result<std::set<std::string>> DecidedGroups(RecordDirectory& store);
 Status DecideGroup(RecordDirectory& store, std::string_view id);
 // Whether `record` says that a snapshot of a decided group was under way; it is as afterwards then.
 bool SettleGroup(ChainRecord& record, const std::set<std::string>& decided);
-// Removes the records of groups whose chains all say so themselves by now.
+// Removes the records of groups that no chain and no job waits for any more.
 Status ForgetGroups(RecordDirectory& store);
 
 }  // namespace chainfs

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <set>
+#include <string>
 #include <utility>
 
 #include "blocklayer/catalog/group_record.h"
@@ -13,14 +14,35 @@
 
 namespace chainfs {
 
-Result<std::vector<PlannedSnapshot>> GroupSnapshotter::PlanAll(
-    const std::vector<GroupMember>& members) {
-  if (members.empty()) {
+Result<RecordDirectory*> GroupSnapshotter::CommonStore(const GroupRequest& request,
+                                                       const std::vector<PlannedSnapshot>& plans) {
+  std::vector<std::pair<std::string, RecordDirectory*>> stores;  // of which disk
+  for (const PlannedSnapshot& plan : plans) {
+    stores.emplace_back(plan.entry->name, &sources_.records(plan.entry->candidate.source));
+  }
+  for (const DiskPtr& disk : request.named_beside) {
+    CHAINFS_ASSIGN(const size_t source, records_.WritableSourceOf(*disk));
+    stores.emplace_back(disk->name(), &sources_.records(source));
+  }
+  if (stores.empty()) {
     return Fail(ErrorKind::kInvalidArgument, "no disk is named: give them as disks=a;b");
   }
+  const auto& [first, common] = stores.front();
+  for (const auto& [name, store] : stores) {
+    if (store == common) continue;
+    return Fail(ErrorKind::kUnsupported,
+                EscapeText(fmt::format("{} and {} have their records in two directories ({}, {}), "
+                                       "and one record must decide about both; give the "
+                                       "commands one by one",
+                                       first, name, common->source_path(), store->source_path())));
+  }
+  return common;
+}
+
+Result<std::vector<PlannedSnapshot>> GroupSnapshotter::PlanAll(const GroupRequest& request) {
   std::vector<PlannedSnapshot> plans;
   std::set<const Disk*> named;
-  for (const GroupMember& member : members) {
+  for (const GroupMember& member : request.members) {
     if (!named.insert(member.disk.get()).second) {
       return Fail(ErrorKind::kInvalidArgument,
                   fmt::format("{}: the disk is named twice", member.disk->name()));
@@ -28,23 +50,12 @@ Result<std::vector<PlannedSnapshot>> GroupSnapshotter::PlanAll(
     CHAINFS_ASSIGN(PlannedSnapshot plan, steps_.Plan(member.disk, member.request));
     plans.push_back(std::move(plan));
   }
-  const RecordDirectory& store = sources_.records(plans.front().entry->candidate.source);
-  for (const PlannedSnapshot& plan : plans) {
-    const RecordDirectory& its_store = sources_.records(plan.entry->candidate.source);
-    if (&its_store == &store) continue;
-    return Fail(ErrorKind::kUnsupported,
-                EscapeText(fmt::format("{} and {} have their records in two directories ({}, {}), "
-                                       "and one record must decide about both; take their "
-                                       "snapshots one by one",
-                                       plans.front().entry->name, plan.entry->name,
-                                       store.source_path(), its_store.source_path())));
-  }
   return plans;
 }
 
-Result<std::vector<std::string>> GroupSnapshotter::PlanTargets(
-    const std::vector<GroupMember>& members) {
-  CHAINFS_ASSIGN(const std::vector<PlannedSnapshot> plans, PlanAll(members));
+Result<std::vector<std::string>> GroupSnapshotter::PlanTargets(const GroupRequest& request) {
+  CHAINFS_ASSIGN(const std::vector<PlannedSnapshot> plans, PlanAll(request));
+  CHAINFS_TRY(CommonStore(request, plans));
   std::vector<std::string> paths;
   paths.reserve(plans.size());
   for (const PlannedSnapshot& plan : plans) paths.push_back(plan.target.path);
@@ -56,8 +67,8 @@ Result<GroupSnapshotter::Prepared> GroupSnapshotter::PrepareAll(
     const std::string& id) {
   Prepared prepared;
   for (size_t i = 0; i < plans.size(); ++i) {
-    Result<PreparedSnapshot> one =
-        steps_.Prepare(std::move(plans[i]), members[i].request, {.held_for = {}, .group = id});
+    Result<PreparedSnapshot> one = steps_.Prepare(std::move(plans[i]), members[i].request,
+                                                  {.held_for = members[i].held_for, .group = id});
     if (!one) {
       for (const PreparedSnapshot& made : prepared) steps_.TakeBack(made);
       return std::unexpected(std::move(one).error());
@@ -116,10 +127,12 @@ void GroupSnapshotter::WriteRecords(const Prepared& prepared, RecordDirectory& s
   (void)ForgetGroups(store);
 }
 
-Result<Layers> GroupSnapshotter::Take(const std::vector<GroupMember>& members) {
-  CHAINFS_ASSIGN(std::vector<PlannedSnapshot> plans, PlanAll(members));
-  RecordDirectory& store = sources_.records(plans.front().entry->candidate.source);
-  const std::string id = NewGroupId();
+Result<Layers> GroupSnapshotter::Take(const GroupRequest& request) {
+  const std::vector<GroupMember>& members = request.members;
+  CHAINFS_ASSIGN(std::vector<PlannedSnapshot> plans, PlanAll(request));
+  CHAINFS_ASSIGN(RecordDirectory* const common, CommonStore(request, plans));
+  RecordDirectory& store = *common;
+  const std::string id = request.id.empty() ? NewGroupId() : request.id;
   CHAINFS_ASSIGN(const Prepared prepared, PrepareAll(std::move(plans), members, id));
   bool unknown = false;
   if (Status switched = SwitchAll(members, prepared, store, id, unknown); !switched) {

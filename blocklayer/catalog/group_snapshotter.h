@@ -25,22 +25,26 @@ namespace chainfs {
 class GroupSnapshotter {
  public:
   // The references outlive this.
-  GroupSnapshotter(Sources& sources, SnapshotSteps& steps, ChainRecords& chain_records,
-                   Scanner& scanner, EventQueue& events)
+  GroupSnapshotter(Sources& sources, RecordStore& records, SnapshotSteps& steps,
+                   ChainRecords& chain_records, Scanner& scanner, EventQueue& events)
       : sources_(sources),
+        records_(records),
         steps_(steps),
         chain_records_(chain_records),
         scanner_(scanner),
         events_(events) {}
 
   // As of ChainMoves::SnapshotTogether.
-  Result<Layers> Take(const std::vector<GroupMember>& members);
-  Result<std::vector<std::string>> PlanTargets(const std::vector<GroupMember>& members);
+  Result<Layers> Take(const GroupRequest& request);
+  Result<std::vector<std::string>> PlanTargets(const GroupRequest& request);
 
  private:
   using Prepared = std::vector<PreparedSnapshot>;
 
-  Result<std::vector<PlannedSnapshot>> PlanAll(const std::vector<GroupMember>& members);
+  Result<std::vector<PlannedSnapshot>> PlanAll(const GroupRequest& request);
+  // Where all of it is recorded; kUnsupported where that is in several places.
+  Result<RecordDirectory*> CommonStore(const GroupRequest& request,
+                                       const std::vector<PlannedSnapshot>& plans);
   Result<Prepared> PrepareAll(std::vector<PlannedSnapshot> plans,
                               const std::vector<GroupMember>& members, const std::string& id);
   // Step 2: all disks have switched, or none. `unknown`: none has, but the record of the group may
@@ -51,6 +55,7 @@ class GroupSnapshotter {
   void WriteRecords(const Prepared& prepared, RecordDirectory& store);
 
   Sources& sources_;
+  RecordStore& records_;
   SnapshotSteps& steps_;
   ChainRecords& chain_records_;
   Scanner& scanner_;

@@ -162,7 +162,7 @@ std::string LayerNeeds::BecauseOfRecords(const FileId& id, const std::string& pa
         (!history && (is_it(record.origin, record) || is_it(record.backing, record)));
     if (named) return fmt::format("the record of the chain {} names it", record.name);
   }
-  const Result<std::vector<RecordStore::Record>> jobs = records_.ReadAll("job-");
+  const Result<std::vector<RecordStore::Record>> jobs = records_.ReadAll(kJobRecordPrefix);
   if (!jobs) return "the records cannot be read";
   for (const RecordStore::Record& job : *jobs) {
     if (!sight.own_job.empty() && job.name == "job-" + sight.own_job) continue;

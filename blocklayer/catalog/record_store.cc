@@ -5,6 +5,7 @@
 
 #include <set>
 
+#include "blocklayer/catalog/group_record.h"
 #include "blocklayer/catalog/sources.h"
 
 namespace chainfs {
@@ -110,6 +111,18 @@ Status RecordStore::RemoveOrphans(std::string_view prefix, std::string_view owne
     if (all && !removed) all = std::move(removed);
   }
   return all;
+}
+
+Result<bool> RecordStore::GroupHasHappened(const Record& record, const std::string& group) const {
+  RecordDirectory* const directory = DirectoryOf(record);
+  if (directory == nullptr) return Fail(ErrorKind::kNotFound, record.source + ": no such source");
+  CHAINFS_ASSIGN(const std::set<std::string> decided, DecidedGroups(*directory));
+  return decided.contains(group);
+}
+
+Status RecordStore::ForgetGroups(const Disk& disk) {
+  CHAINFS_ASSIGN(const size_t source, WritableSourceOf(disk));
+  return chainfs::ForgetGroups(sources_.records(source));
 }
 
 void RecordStore::SetSource(const DiskPtr& disk, size_t source) {

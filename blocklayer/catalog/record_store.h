@@ -21,6 +21,8 @@ namespace chainfs {
 class RecordDirectory;
 class Sources;
 
+inline constexpr std::string_view kJobRecordPrefix = "job-";
+
 class RecordStore {
  public:
   struct Record {
@@ -56,6 +58,11 @@ class RecordStore {
   Status RemoveDeadClaim(const Record& record);
   // In every source the records `prefix`ID that have no `owner_prefix`ID (record_directory.h).
   Status RemoveOrphans(std::string_view prefix, std::string_view owner_prefix);
+  // Whether the group that one names has happened (group_record.h); an error when that cannot be
+  // told.
+  Result<bool> GroupHasHappened(const Record& record, const std::string& group) const;
+  // Where the record of `disk` lies: those that nobody names any more.
+  Status ForgetGroups(const Disk& disk);
 
   // For the catalog: where the records of a disk belong, from then on until it is destroyed, shown
   // or not: a job may end after its disk has gone.

@@ -69,14 +69,16 @@ Result<PlannedSnapshot> SnapshotSteps::Plan(const DiskPtr& disk, const SnapshotR
                          .known = std::move(known)};
 }
 
-Result<ChainRecord> SnapshotSteps::Announce(const PlannedSnapshot& plan, const std::string& group) {
+Result<ChainRecord> SnapshotSteps::Announce(const PlannedSnapshot& plan,
+                                            const SnapshotPurpose& purpose) {
   const CatalogEntry& entry = *plan.entry;
   const ChainRecords::Known& known = plan.known;
   const std::string& path = plan.target.path;
   RecordDirectory& store = sources_.records(entry.candidate.source);
   ChainRecord record = known.contents;
   record.next = path;
-  record.group = group;
+  record.group = purpose.group;
+  record.next_held_for = purpose.group.empty() ? "" : purpose.held_for;
   if (!store.Covers(path)) CHAINFS_TRY(store.CheckTrustedWithPaths());
   if (!roots_.Contains(path)) {
     const std::string root = DirectoryOf(path);
@@ -140,7 +142,7 @@ Result<PreparedSnapshot> SnapshotSteps::Prepare(PlannedSnapshot plan,
   CatalogEntry& entry = *prepared.plan.entry;
   prepared.before = entry.candidate;
   prepared.frozen = entry.disk->chain()->active;
-  CHAINFS_ASSIGN(prepared.record, Announce(prepared.plan, purpose.group));
+  CHAINFS_ASSIGN(prepared.record, Announce(prepared.plan, purpose));
   Result<LayerPtr> overlay = MakeOverlay(prepared.plan, request);
   if (!overlay) {
     (void)chain_records_.Restore(entry, prepared.plan.known);
@@ -155,6 +157,7 @@ Result<PreparedSnapshot> SnapshotSteps::Prepare(PlannedSnapshot plan,
   record.held_for = purpose.held_for;
   record.next.clear();
   record.group.clear();
+  record.next_held_for.clear();
   // First in the tables, where it can still be refused.
   Status moved = chains_.Move(entry, MovedCandidate(prepared.before, prepared.plan.target,
                                                     prepared.plan.known.file, record));

@@ -67,7 +67,7 @@ class SnapshotSteps {
 
  private:
   // The record of step 1.
-  Result<ChainRecord> Announce(const PlannedSnapshot& plan, const std::string& group);
+  Result<ChainRecord> Announce(const PlannedSnapshot& plan, const SnapshotPurpose& purpose);
   Result<LayerPtr> MakeOverlay(const PlannedSnapshot& plan, const SnapshotRequest& request);
 
   Roots& roots_;

@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include "blocklayer/catalog/name_rules.h"
+
 namespace chainfs {
 
 Result<std::string> Snapshotter::PlanTarget(const DiskPtr& disk, const SnapshotRequest& request) {
@@ -45,6 +47,13 @@ Result<std::optional<FrozenPoint>> Snapshotter::Held(const DiskPtr& disk, std::s
   CHAINFS_ASSIGN(const ChainRecords::Known known, chain_records_.Of(*entry));
   if (known.contents.held_for != id) return std::nullopt;
   const Layers layers = disk->chain()->AllLayers();
+  if (layers.front()->name != FileNameOf(known.contents.active)) {
+    // The record of a snapshot that failed could not be taken back.
+    return Fail(ErrorKind::kStale,
+                EscapeText(fmt::format("{}: goes on in {} by its record, and not yet here; mount "
+                                       "again",
+                                       entry->name, known.contents.active)));
+  }
   if (layers.size() < 2) {
     return Fail(ErrorKind::kStale,
                 fmt::format("{}: nothing is below the layer that {} was to be merged into",

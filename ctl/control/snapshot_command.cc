@@ -106,16 +106,16 @@ Status SnapshotCommand::RunOnSeveral(const verbs::Arguments& arguments,
     return BadSnapshot(fmt::format("{}= is for a snapshot of one disk", key));
   }
   std::vector<jobs::Reservation> reservations;
-  std::vector<GroupMember> members;
+  GroupRequest together;
   for (const DiskPtr& disk : disks) {
     CHAINFS_ASSIGN(jobs::Reservation reservation, jobs_.ReserveDisk(*disk, "snapshot", "", false));
     reservations.push_back(std::move(reservation));
-    members.push_back({.disk = disk, .request = request});
+    together.members.push_back({.disk = disk, .request = request});
   }
   if (dry_run) {
-    CHAINFS_TRY(catalog_.moves().PlanTogether(members));
+    CHAINFS_TRY(catalog_.moves().PlanTogether(together));
   } else {
-    CHAINFS_TRY(catalog_.moves().SnapshotTogether(members));
+    CHAINFS_TRY(catalog_.moves().SnapshotTogether(together));
   }
   return {};
 }

@@ -2,7 +2,6 @@
 #include "ctl/control/transaction_command.h"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <utility>
 
@@ -18,10 +17,6 @@ namespace {
 
 std::unexpected<Error> BadAction(const std::string& action, std::string_view why) {
   return Fail(ErrorKind::kInvalidArgument, EscapeText(fmt::format("\"{}\": {}", action, why)));
-}
-
-Error InAction(Error error, const Disk& disk, std::string_view verb) {
-  return WithContext(std::move(error), fmt::format("{} of {}", verb, disk.name()));
 }
 
 }  // namespace
@@ -53,11 +48,8 @@ Status TransactionCommand::AddAction(const std::string& text, bool privileged,
   CHAINFS_ASSIGN(const std::optional<uint64_t> generation, arguments.Number("generation"));
   CHAINFS_TRY(jobs::CheckGeneration(*disk, generation));
   if (starts) {
-    actions.starts.push_back({.type = verb,
-                              .disk = disk,
-                              .arguments = arguments,
-                              .privileged = privileged,
-                              .paused = true});
+    actions.starts.push_back(
+        {.type = verb, .disk = disk, .arguments = arguments, .privileged = privileged});
     return {};
   }
   if (arguments.Has("id")) return BadAction(text, "a snapshot of a transaction has no id");
@@ -75,56 +67,16 @@ Result<TransactionCommand::Actions> TransactionCommand::Parse(const std::string&
   return actions;
 }
 
-Status TransactionCommand::TakeSnapshots(const std::vector<GroupMember>& members, bool dry_run) {
-  if (members.empty()) return {};
-  std::vector<jobs::Reservation> reservations;
-  for (const GroupMember& member : members) {
-    CHAINFS_ASSIGN(jobs::Reservation reservation,
-                   jobs_.ReserveDisk(*member.disk, "snapshot", "", false));
-    reservations.push_back(std::move(reservation));
-  }
-  if (dry_run) {
-    CHAINFS_TRY(catalog_.moves().PlanTogether(members));
-  } else {
-    CHAINFS_TRY(catalog_.moves().SnapshotTogether(members));
-  }
-  return {};
-}
-
-void TransactionCommand::CancelAll(const std::vector<Started>& started) {
-  for (const Started& job : started) {
-    if (Status cancelled = jobs_.Cancel(job.disk, job.id); !cancelled) {
-      spdlog::warn("job {} of disk {}, of a transaction that failed, goes on: {}", job.id,
-                   job.disk->name(), cancelled.error().message);
-    }
-  }
-}
-
 Status TransactionCommand::Run(const std::string& text, bool privileged, bool dry_run) {
   if (catalog_.options().read_only && !dry_run) {
     return Fail(ErrorKind::kReadOnly, "the mount is read-only");
   }
-  CHAINFS_ASSIGN(Actions actions, Parse(text, privileged));
-  // What can be told to fail does so before anything is done.
-  CHAINFS_TRY(TakeSnapshots(actions.snapshots, true));
-  std::vector<Started> started;
-  for (jobs::JobCommand& command : actions.starts) {
-    if (dry_run) command.arguments.Set("dry-run", "yes");
-    Result<std::string> id = jobs_.Start(command);
-    if (!id) {
-      CancelAll(started);
-      return std::unexpected(InAction(std::move(id).error(), *command.disk, command.type));
-    }
-    started.push_back({.disk = command.disk, .id = *std::move(id)});
-  }
-  if (dry_run) return {};
-  if (Status taken = TakeSnapshots(actions.snapshots, false); !taken) {
-    CancelAll(started);
-    return taken;
-  }
-  for (const Started& job : started) {
-    // It may have been resumed, or cancelled, by somebody else.
-    (void)jobs_.Resume(job.disk, job.id);
+  CHAINFS_ASSIGN(const Actions actions, Parse(text, privileged));
+  CHAINFS_TRY(jobs_.CheckTogether(actions.starts, actions.snapshots));
+  if (!dry_run) return jobs_.StartTogether(actions.starts, actions.snapshots);
+  for (jobs::JobCommand command : actions.starts) {
+    command.arguments.Set("dry-run", "yes");
+    CHAINFS_TRY(jobs_.Start(command));
   }
   return {};
 }

@@ -3,11 +3,8 @@
 // TransactionCommand: the verb `transaction`: several commands on disks of a mount, all of which
 // are carried out, or none.
 //
-// Its actions are snapshots, which happen at one point in time, and the starts of jobs. First
-// everything is checked; then the jobs are accepted, paused, so that each of them can be cancelled
-// with nothing done; then the snapshots are taken together, which cannot be undone and so comes
-// last; then the jobs go on. When a step fails, the jobs are cancelled. A crash in between leaves
-// the jobs that were accepted, paused.
+// Its actions are snapshots and the starts of jobs. What they freeze is frozen at one moment, which
+// also decides whether all of it has happened (jobs/engine/group_starter.h).
 //
 // Threads: any; no lock of its own.
 #pragma once
@@ -35,15 +32,9 @@ class TransactionCommand {
     std::vector<GroupMember> snapshots;
     std::vector<jobs::JobCommand> starts;
   };
-  struct Started {
-    DiskPtr disk;
-    std::string id;
-  };
 
   Result<Actions> Parse(const std::string& text, bool privileged) const;
   Status AddAction(const std::string& text, bool privileged, Actions& actions) const;
-  Status TakeSnapshots(const std::vector<GroupMember>& members, bool dry_run);
-  void CancelAll(const std::vector<Started>& started);
 
   Catalog& catalog_;
   jobs::JobManager& jobs_;

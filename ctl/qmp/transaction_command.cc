@@ -110,15 +110,6 @@ class ActionsText {
   std::vector<DiskPtr> disks_;
 };
 
-// What a transaction has started before it was refused has been cancelled, and is listed no more.
-void ForgetCancelled(Client& client, const std::vector<JobOrder>& orders) {
-  for (const JobOrder& order : orders) {
-    const std::optional<jobs::JobInfo> job = client.plane.jobs.Find("", order.choice.id);
-    const bool ours = job && job->type == order.verb && job->disk == order.disk->name();
-    if (ours) client.started.Add(order.choice.id);
-  }
-}
-
 QmpStatus CarryOut(Client& client, const Orders& orders) {
   ActionsText actions;
   std::vector<std::string> ids;
@@ -139,7 +130,6 @@ QmpStatus CarryOut(Client& client, const Orders& orders) {
   }
   if (!done) {
     client.Remember("transaction", nullptr, done.error());
-    ForgetCancelled(client, orders.jobs);
     return done;
   }
   for (const JobOrder& order : orders.jobs) {

@@ -54,8 +54,13 @@ Result<JobPlan> PlanBackupJob(Catalog& catalog, const JobCommand& command) {
               .command = CommandOf(plan),
               .warning = {},
               .other_disks = {},
+              .freeze = {},
               .work = {},
               .estimate = {}};
+  // What cannot be written is a point in time by itself.
+  if (origin == BackupOrigin::kCommand && !command.disk->read_only()) {
+    job.freeze = FreezeRequest{.id = {}, .target = plan.overlay, .anywhere = plan.anywhere};
+  }
   job.work = [&catalog, disk = command.disk, plan, origin](const std::string& id) {
     return std::make_unique<BackupWork>(catalog, disk, plan, id, origin);
   };

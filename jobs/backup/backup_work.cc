@@ -99,23 +99,21 @@ Status BackupWork::BeginTarget(uint64_t size) {
   return recorded;
 }
 
-// What Begin makes has gone already, in its order.
-bool BackupWork::IsOverAlready() const {
-  return origin_ != BackupOrigin::kCommand && !point_ &&
-         (target_ == nullptr || target_->complete());
-}
-
 Status BackupWork::BeginPoint() {
   if (!point_ && !disk_->read_only()) {
-    if (plan_.overlay.empty()) {
-      CHAINFS_TRY(CheckOverlay(catalog_, disk_, plan_, OverlayNameFor(*disk_, id_), true));
-    }
+    CHAINFS_TRY(CheckOverlayName());
     CHAINFS_ASSIGN(point_,
                    catalog_.moves().FreezeFor(
                        disk_, {.id = id_, .target = plan_.overlay, .anywhere = plan_.anywhere}));
   }
   if (!point_) return {};
   merge_ = std::make_unique<MergeBack>(catalog_, disk_, *point_, id_, plan_.anywhere);
+  if (origin_ == BackupOrigin::kCommand && point_->frozen != plan_.point.front()) {
+    // What is selected was told by the layer that was active then.
+    return Fail(ErrorKind::kStale,
+                EscapeText(fmt::format("{}: its active layer has changed meanwhile; try again",
+                                       disk_->name())));
+  }
   if (const DiskPtr view = MergeBack::ViewOf(catalog_, *point_)) {
     view_ = view;
     view_name_ = view->name();
@@ -149,13 +147,36 @@ Status BackupWork::BeginStages() {
   return {};
 }
 
-Status BackupWork::Begin() {
+Status BackupWork::BeginWithoutPoint() {
   CHAINFS_ASSIGN(point_, catalog_.moves().FrozenFor(disk_, id_));
   if (point_) {
     CHAINFS_ASSIGN(merging_begun_, catalog_.moves().Changing(*point_->frozen));
   }
-  const uint64_t size = point_ ? point_->frozen->image->virtual_size() : disk_->size();
-  Status begun = BeginTarget(size);
+  return BeginTarget(point_ ? point_->frozen->image->virtual_size() : disk_->size());
+}
+
+Status BackupWork::Arrange() {
+  CHAINFS_TRY(CheckOverlayName());
+  CHAINFS_TRY(BeginWithoutPoint());
+  arranged_ = true;
+  return {};
+}
+
+// Somebody else has held it since.
+Status BackupWork::FindHeldPoint() {
+  CHAINFS_ASSIGN(point_, catalog_.moves().FrozenFor(disk_, id_));
+  if (point_) return {};
+  return Fail(ErrorKind::kStale,
+              fmt::format("no point in time of {} is held for {}", disk_->name(), id_));
+}
+
+Status BackupWork::CheckOverlayName() const {
+  if (!plan_.overlay.empty()) return {};
+  return CheckOverlay(catalog_, disk_, plan_, OverlayNameFor(*disk_, id_), true);
+}
+
+Status BackupWork::Begin() {
+  Status begun = arranged_ ? FindHeldPoint() : BeginWithoutPoint();
   if (origin_ == BackupOrigin::kRecordToUndo) {
     // A target that is not there any more need not be removed.
     source_ = std::make_unique<BackupSource>(0);
@@ -176,7 +197,7 @@ Status BackupWork::Begin() {
   begun = BeginPoint();
   if (begun) begun = BeginStages();
   begun_ = begun.has_value();
-  if (begun || origin_ != BackupOrigin::kCommand) return begun;
+  if (begun || arranged_ || origin_ != BackupOrigin::kCommand) return begun;
   const Status undone = Undo([] { return false; });
   if (!undone) spdlog::error("job {} of {}: {}", id_, disk_->name(), undone.error().message);
   return begun;
@@ -315,11 +336,15 @@ Status BackupWork::Undo(const std::function<bool()>& stop) {
   copying_.reset();
   if (target_ != nullptr) target_->Discard();
   LetGoOfView();
-  if (point_) return merge_->Run(stop);
-  // An earlier daemon may have got as far as that.
-  return origin_ == BackupOrigin::kCommand
-             ? Status()
-             : catalog_.moves().UnmarkChanging({disk_->chain()->active});
+  Status undone;
+  if (point_) {
+    undone = merge_->Run(stop);
+  } else if (origin_ != BackupOrigin::kCommand) {
+    // An earlier daemon may have got as far as that.
+    undone = catalog_.moves().UnmarkChanging({disk_->chain()->active});
+  }
+  undone_ = undone.has_value();
+  return undone;
 }
 
 void BackupWork::LetGoOfView() {
@@ -334,7 +359,8 @@ void BackupWork::Release() {
   LetGoOfView();
   if (merge_ != nullptr) merge_->Release();
   // One that could not be taken up is tried again.
-  if (!plan_.target || (origin_ != BackupOrigin::kCommand && !begun_)) return;
+  const bool recorded = arranged_ || origin_ != BackupOrigin::kCommand;
+  if (!plan_.target || (recorded && !begun_ && !undone_)) return;
   const Status removed =
       catalog_.records().Remove(*disk_, fmt::format("{}{}", kTargetRecordPrefix, id_));
   if (!removed) spdlog::warn("job {} of {}: {}", id_, disk_->name(), removed.error().message);

@@ -43,6 +43,7 @@ class BackupWork final : public ChunkWork {
   BackupWork(Catalog& catalog, DiskPtr disk, BackupPlan plan, std::string id, BackupOrigin origin);
 
   Status Prepare() override;
+  Status Arrange() override;
   Status Begin() override;
   // From here on after Begin.
   WorkSource& source() override { return *source_; }
@@ -74,14 +75,22 @@ class BackupWork final : public ChunkWork {
   // Which file the target is, durably: 0 until it is made. Without such a record it is over.
   Status RecordTarget(uint64_t inode);
   Result<std::optional<uint64_t>> RecordedTarget() const;
+  // As far as it has nothing to do with the point that is to be held.
+  Status BeginWithoutPoint();
   Status BeginTarget(uint64_t size);
+  Status CheckOverlayName() const;
+  Status FindHeldPoint();
   Status BeginPoint();
   Status BeginStages();
   ChunkResult Copy(uint64_t offset, uint64_t length);
   ChunkResult CompleteTarget();
   ChunkResult Withdraw();
   void LetGoOfView();
-  bool IsOverAlready() const;
+  // What Begin makes has gone already, in its order.
+  bool IsOverAlready() const {
+    return origin_ != BackupOrigin::kCommand && !point_ &&
+           (target_ == nullptr || target_->complete());
+  }
 
   Catalog& catalog_;
   const DiskPtr disk_;
@@ -97,7 +106,9 @@ class BackupWork final : public ChunkWork {
   std::unique_ptr<MergeBack> merge_;
   bool merging_begun_ = false;  // by an earlier daemon
   bool over_ = false;           // so far that only the record is left
+  bool arranged_ = false;
   bool begun_ = false;
+  bool undone_ = false;
   LeftOutLayers left_out_;
 
   mutable Mutex mu_;                                     // a leaf

@@ -69,6 +69,12 @@ class ChunkWork {
   // Takes what the work needs and makes sure that its end will be possible. Before anything is
   // recorded or processed; when it fails, nothing is held.
   virtual Status Prepare() { return {}; }
+  // Only for a job that starts together with others and whose plan says what Begin is to `freeze`:
+  // whatever else of Begin may fail. Once the record is durable; when it fails, what it did itself
+  // is undone, and Release follows. Then the point is held, and Begin comes, which finds it; or
+  // Undo, for a type that undoes. When such a Begin fails, it undoes nothing: Release follows, and
+  // later the job is taken up.
+  virtual Status Arrange() { return {}; }
   // What must have happened when the command returns (the point in time of a backup is its start).
   // Once the record is durable, before the job is accepted; again when a record is taken up, so
   // what an earlier Begin did, or half of it, must be found and kept. When it fails, what it did

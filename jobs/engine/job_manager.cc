@@ -30,6 +30,19 @@ void JobManager::RetryRecorded() { recorded_.RetrySoon(); }
 
 Result<std::string> JobManager::Start(const JobCommand& command) { return starter_.Start(command); }
 
+Status JobManager::StartTogether(const std::vector<JobCommand>& commands,
+                                 const std::vector<GroupMember>& snapshots) {
+  Status started = GroupStarter(catalog_, registry_, starter_).Start(commands, snapshots);
+  // One that could not begin, or be undone, may be able to by now.
+  recorded_.RetrySoon();
+  return started;
+}
+
+Status JobManager::CheckTogether(const std::vector<JobCommand>& commands,
+                                 const std::vector<GroupMember>& snapshots) {
+  return GroupStarter(catalog_, registry_, starter_).Check(commands, snapshots);
+}
+
 Result<Reservation> JobManager::ReserveDisk(const Disk& disk, std::string_view type,
                                             std::string_view id, bool alone) {
   if (!id.empty()) CHAINFS_TRY(CheckNewJobId(id));

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "jobs/engine/group_starter.h"
 #include "jobs/engine/job_starter.h"
 #include "jobs/engine/recorded_jobs.h"
 
@@ -47,6 +48,11 @@ class JobManager {
   // (disk, layer), kBusy (another job writes one of the layers), kStale, kReadOnly (read-only mount
   // or top image).
   Result<std::string> Start(const JobCommand& command);
+  // As GroupStarter has them.
+  Status StartTogether(const std::vector<JobCommand>& commands,
+                       const std::vector<GroupMember>& snapshots);
+  Status CheckTogether(const std::vector<JobCommand>& commands,
+                       const std::vector<GroupMember>& snapshots);
 
   // For a short command that changes the chain of a disk and is no job: held while it is carried
   // out, it has the id, so that no job gets it. kInvalidArgument and kExists (id), kShutdown; kBusy

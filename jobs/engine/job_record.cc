@@ -74,6 +74,9 @@ Result<JobRecord> ReadFields(const Json& json) {
   CHAINFS_ASSIGN(const std::string phase, NeedText(json, "phase"));
   if (phase != kPivot && phase != kCopy && phase != kUndo) return NoSense("phase");
   record.pivoting = phase == kPivot;
+  if (json.contains("group")) {
+    CHAINFS_ASSIGN(record.group, NeedText(json, "group"));
+  }
   if (phase == kUndo) {
     record.undo = "";
     if (json.contains("error")) {
@@ -106,6 +109,7 @@ std::string FormatJobRecord(const JobRecord& record) {
                 : record.pivoting ? kPivot
                                   : kCopy},
   };
+  if (!record.group.empty()) json["group"] = PercentEscape(record.group);
   if (record.undo && !record.undo->empty()) json["error"] = PercentEscape(*record.undo);
   return json.dump(2) + "\n";
 }

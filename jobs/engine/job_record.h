@@ -21,8 +21,6 @@
 
 namespace chainfs::jobs {
 
-inline constexpr std::string_view kJobRecordPrefix = "job-";
-
 struct JobRecord {
   std::string id;
   std::string type;  // "stream"
@@ -31,6 +29,8 @@ struct JobRecord {
   bool privileged = false;        // who gave the command may have any file removed
   JobParameters parameters = {};  // as they were last
   bool pivoting = false;          // phase "pivot", else "copy"
+  // It is to start once that group has happened (blocklayer/catalog/group_record.h); empty: alone.
+  std::string group = {};
   // Phase "undo", and why it failed; empty: it was cancelled.
   std::optional<std::string> undo = {};
   bool operator==(const JobRecord&) const = default;

@@ -86,6 +86,15 @@ Result<DiskPtr> JobStarter::DiskOf(const JobRecord& record) const {
                                      record.disk, way_on)));
 }
 
+Result<const JobType*> JobStarter::TypeFor(const JobCommand& command) const {
+  CHAINFS_ASSIGN(const JobType* const type, TypeOf(command.type));
+  CHAINFS_ASSIGN(const DiskPtr shown, FindDisk(command.disk->name()));
+  if (shown == command.disk) return type;
+  // Another one has taken its name; this one has only handles left.
+  return Fail(ErrorKind::kNotFound,
+              EscapeText(fmt::format("the disk {} is gone", command.disk->name())));
+}
+
 Result<const JobType*> JobStarter::TypeOf(const std::string& name) const {
   const JobType* const type = FindJobType(types_, name);
   if (type != nullptr) return type;
@@ -96,6 +105,17 @@ Result<const JobType*> JobStarter::TypeOf(const std::string& name) const {
 bool JobStarter::Undoes(std::string_view name) const {
   const JobType* const type = FindJobType(types_, name);
   return type != nullptr && type->undoes;
+}
+
+Result<JobStarter::Planned> JobStarter::PlanNew(const JobType& type, const JobCommand& command,
+                                                const JobOptions& options) const {
+  return Plan(type, command,
+              {.disk = command.disk->name(),
+               .id = options.id,
+               .type = std::string(type.name),
+               .priority = options.priority,
+               .queues = true},
+              options);
 }
 
 Result<JobStarter::Planned> JobStarter::Plan(const JobType& type, const JobCommand& command,
@@ -122,31 +142,34 @@ Result<JobStarter::Planned> JobStarter::Plan(const JobType& type, const JobComma
               fmt::format("the chain of {} keeps changing; try again", wanted.disk));
 }
 
-Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand& command,
-                                          const JobOptions& options) {
-  CHAINFS_ASSIGN(Planned planned, Plan(type, command,
-                                       {.disk = command.disk->name(),
-                                        .id = options.id,
-                                        .type = std::string(type.name),
-                                        .priority = options.priority,
-                                        .queues = true},
-                                       options));
+Result<std::string> JobStarter::Estimate(const JobType& type, const JobCommand& command,
+                                         const JobOptions& options) {
+  CHAINFS_ASSIGN(Planned planned, PlanNew(type, command, options));
   JobSettings settings{.id = planned.reservation.id(),
                        .type = std::string(type.name),
                        .disk = command.disk->name(),
                        .warning = planned.plan.warning};
   std::string id = settings.id;
-  std::unique_ptr<ChunkWork> work = MakeWork(planned.plan, id, options.dry_run);
-  if (options.dry_run) {
-    // It copies nothing that a limit could hold back, and nobody would resume it.
-    Accept(std::move(planned.reservation), std::move(settings), std::move(work), nullptr, nullptr);
-    return id;
-  }
-  settings.undoes = type.undoes;
-  settings.on_error = options.on_error;
-  settings.priority = options.priority;
-  settings.parameters.speed = options.speed;
-  settings.parameters.paused = command.paused;
+  // It copies nothing that a limit could hold back, and nobody would resume it.
+  std::unique_ptr<ChunkWork> work = MakeWork(planned.plan, id, true);
+  Accept(std::move(planned.reservation), std::move(settings), std::move(work), nullptr, nullptr);
+  return id;
+}
+
+Result<StartingJob> JobStarter::Record(const JobType& type, const JobCommand& command,
+                                       const JobOptions& options, const std::string& group) {
+  CHAINFS_ASSIGN(Planned planned, PlanNew(type, command, options));
+  JobSettings settings{.id = planned.reservation.id(),
+                       .type = std::string(type.name),
+                       .disk = command.disk->name(),
+                       .on_error = options.on_error,
+                       .priority = options.priority,
+                       .parameters = {.speed = options.speed, .paused = command.paused},
+                       .undoes = type.undoes,
+                       .warning = planned.plan.warning};
+  std::optional<FreezeRequest> freeze = std::exchange(planned.plan.freeze, std::nullopt);
+  if (freeze) freeze->id = settings.id;
+  std::unique_ptr<ChunkWork> work = MakeWork(planned.plan, settings.id, false);
   CHAINFS_TRY(work->Prepare());
   auto record = std::make_unique<RecordFile>(
       catalog_.records(), command.disk,
@@ -155,45 +178,117 @@ Result<std::string> JobStarter::StartOnce(const JobType& type, const JobCommand&
                 .disk = settings.disk,
                 .command = CommandToRecord(planned.plan, command, options),
                 .privileged = command.privileged,
-                .parameters = settings.parameters});
+                .parameters = settings.parameters,
+                .group = group});
   if (const Status recorded = record->Create(); !recorded) {
     work->Release();
     return std::unexpected(recorded.error());
   }
-  CHAINFS_SYNC_POINT("JobStarter.StartOnce.recorded");
-  if (const Status begun = Guarded([&] { return work->Begin(); }); !begun) {
-    work->Release();
-    record->Remove();
-    return std::unexpected(begun.error());
-  }
-  LogWarning(settings);
-  Accept(std::move(planned.reservation), std::move(settings), std::move(work), std::move(record),
-         nullptr);
-  return id;
+  CHAINFS_SYNC_POINT("JobStarter.Record.recorded");
+  return StartingJob{.disk = command.disk,
+                     .reservation = std::move(planned.reservation),
+                     .settings = std::move(settings),
+                     .record = std::move(record),
+                     .work = std::move(work),
+                     .freeze = std::move(freeze)};
 }
 
-Result<std::string> JobStarter::Start(const JobCommand& command) {
-  CHAINFS_ASSIGN(const JobType* const type, TypeOf(command.type));
+Result<std::optional<FreezeRequest>> JobStarter::PointOf(const JobCommand& command) const {
+  CHAINFS_ASSIGN(const JobType* const type, TypeFor(command));
   CHAINFS_ASSIGN(const JobOptions options, ParseJobOptions(command.arguments));
-  CHAINFS_ASSIGN(const DiskPtr shown, FindDisk(command.disk->name()));
-  if (shown != command.disk) {
-    // Another one has taken its name; this one has only handles left.
-    return Fail(ErrorKind::kNotFound,
-                EscapeText(fmt::format("the disk {} is gone", command.disk->name())));
-  }
-  if (catalog_.options().read_only && !options.dry_run) {
+  CHAINFS_TRY(CheckGeneration(*command.disk, options.generation));
+  CHAINFS_ASSIGN(JobPlan plan, type->plan(catalog_, command));
+  if (plan.freeze) plan.freeze->id = options.id.empty() ? command.type : options.id;
+  return std::move(plan.freeze);
+}
+
+Result<StartingJob> JobStarter::MakeReady(const JobCommand& command, const std::string& group) {
+  CHAINFS_ASSIGN(const JobType* const type, TypeFor(command));
+  CHAINFS_ASSIGN(const JobOptions options, ParseJobOptions(command.arguments));
+  if (catalog_.options().read_only) {
     return Fail(ErrorKind::kReadOnly, "the mount is read-only");
   }
   for (int attempt = 1;; ++attempt) {
-    Result<std::string> id = StartOnce(*type, command, options);
-    if (id) StartQueued();
-    const bool name_taken = !id && id.error().kind == ErrorKind::kExists && options.id.empty();
+    Result<StartingJob> job = Record(*type, command, options, group);
+    const bool name_taken = !job && job.error().kind == ErrorKind::kExists && options.id.empty();
     // A record that we do not know of (not trusted, or another daemon's) has the name that we gave.
-    if (!name_taken || attempt == kIdAttempts) return id;
+    if (!name_taken || attempt == kIdAttempts) return job;
   }
 }
 
-Status JobStarter::TakeUp(const JobRecord& record, const RecordStore::Record& found) {
+Result<std::string> JobStarter::Start(const JobCommand& command) {
+  CHAINFS_ASSIGN(const JobOptions options, ParseJobOptions(command.arguments));
+  if (options.dry_run) {
+    CHAINFS_ASSIGN(const JobType* const type, TypeFor(command));
+    CHAINFS_ASSIGN(std::string id, Estimate(*type, command, options));
+    StartQueued();
+    return id;
+  }
+  CHAINFS_ASSIGN(StartingJob job, MakeReady(command, ""));
+  if (const Status begun = Guarded([&] { return job.work->Begin(); }); !begun) {
+    GiveUp(std::move(job), begun.error());
+    return std::unexpected(begun.error());
+  }
+  std::string id = job.settings.id;
+  Accept(std::move(job));
+  StartQueued();
+  return id;
+}
+
+void JobStarter::Accept(StartingJob job) {
+  LogWarning(job.settings);
+  Accept(std::move(job.reservation), std::move(job.settings), std::move(job.work),
+         std::move(job.record), nullptr);
+}
+
+Result<RecordStore::Record> JobStarter::RecordOf(const StartingJob& job) const {
+  const std::string name = JobRecordName(job.settings.id);
+  CHAINFS_ASSIGN(std::vector<RecordStore::Record> records, catalog_.records().ReadAll(name));
+  const auto found = std::ranges::find(records, name, &RecordStore::Record::name);
+  if (found != records.end()) return *std::move(found);
+  return Fail(ErrorKind::kNotFound, fmt::format("{}: the record is gone", name));
+}
+
+void JobStarter::GiveUp(StartingJob job, const Error& reason) {
+  const Result<bool> holds = catalog_.moves().HoldsPoint(job.settings.id);
+  if (!holds || *holds) {
+    // Without the record nobody would ever merge that back.
+    (void)job.record->EnterUndo(reason.message);
+    LeaveToRecord(std::move(job));
+    return;
+  }
+  job.work->Release();
+  job.record->Remove();
+}
+
+void JobStarter::LeaveToRecord(StartingJob job) {
+  job.work->Release();
+  job.work.reset();
+  Result<RecordStore::Record> record = RecordOf(job);
+  {
+    const Reservation given_back = std::move(job.reservation);
+  }
+  if (record) {
+    registry_.AddWaiting(*std::move(record));
+  } else {
+    spdlog::warn("job {} of disk {} is left to the next daemon: {}", job.settings.id,
+                 job.settings.disk, record.error().message);
+  }
+}
+
+Status JobStarter::SettleGroup(JobRecord& record, const RecordStore::Record& found) const {
+  if (record.group.empty()) return {};
+  CHAINFS_ASSIGN(const bool happened, catalog_.records().GroupHasHappened(found, record.group));
+  if (!happened && !record.undo) {
+    record.undo =
+        "the transaction that was to start it was interrupted; nothing of it has happened";
+  }
+  record.group.clear();
+  return {};
+}
+
+Status JobStarter::TakeUp(JobRecord record, const RecordStore::Record& found) {
+  CHAINFS_TRY(SettleGroup(record, found));
   CHAINFS_ASSIGN(const JobType* const type, TypeOf(record.type));
   CHAINFS_TRY(CheckRecordedCommand(*type, record.command));
   CHAINFS_ASSIGN(JobOptions options, ParseJobOptions(record.command));

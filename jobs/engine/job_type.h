@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "blocklayer/catalog/catalog.h"
+#include "blocklayer/catalog/chain_moves.h"
 #include "ctl/verbs/arguments.h"
 #include "jobs/engine/chunk_work.h"
 #include "jobs/engine/layer_claims.h"
@@ -46,6 +47,9 @@ struct JobPlan {
   // Other disks that the job is about: it is shown among their jobs, and nothing that wants to be
   // alone with one of them runs beside it.
   std::vector<std::string> other_disks = {};
+  // The point in time of the disk that Begin is to hold, without the job's id: in a group somebody
+  // else holds it then, together with those of other disks.
+  std::optional<FreezeRequest> freeze = {};
   std::function<std::unique_ptr<ChunkWork>(const std::string& id)> work;
   // The dry run: work that `estimates`.
   std::function<std::unique_ptr<ChunkWork>()> estimate;

@@ -19,6 +19,16 @@ Status RecordFile::Renew() {
   return Write();
 }
 
+void RecordFile::LeaveGroup() {
+  MutexLock lock(mu_);
+  record_.group.clear();
+  const Status status = Write();
+  if (status) return;
+  // The next one that is written makes up for it; until then the group's stays, too.
+  spdlog::warn("job {} of {}: its record was not renewed: {}", record_.id, record_.disk,
+               status.error().message);
+}
+
 Status RecordFile::EnterPivot() {
   MutexLock lock(mu_);
   record_.pivoting = true;

@@ -23,6 +23,9 @@ class RecordFile final : public JobRecorder {
   // First of all, for a job that is taken up: its record is there, perhaps as an older text.
   Status Renew() EXCLUDES(mu_);
 
+  // The group that it named has happened.
+  void LeaveGroup() EXCLUDES(mu_);
+
   Status EnterPivot() override EXCLUDES(mu_);
   Status EnterUndo(const std::string& reason) override EXCLUDES(mu_);
   void Save(const JobParameters& parameters) override EXCLUDES(mu_);

@@ -118,7 +118,7 @@ TEST_F(ChangeError, ASnapshotOfSeveralDisks) {
   AtEveryCall(
       [](Catalog& catalog) -> Status {
         CHAINFS_TRY(catalog.moves().SnapshotTogether(
-            {{.disk = catalog.Find("a")}, {.disk = catalog.Find("b")}}));
+            {.members = {{.disk = catalog.Find("a")}, {.disk = catalog.Find("b")}}}));
         return {};
       },
       [](const Catalog& catalog) {

@@ -58,7 +58,7 @@ class GroupSnapshotCrash : public ::testing::Test {
       for (const Member& member : members_) {
         group.push_back({.disk = (*catalog)->Find(member.name), .request = {.cluster_bits = 9}});
       }
-      const auto overlays = (*catalog)->moves().SnapshotTogether(group);
+      const auto overlays = (*catalog)->moves().SnapshotTogether({.members = group});
       ASSERT_TRUE(overlays) << overlays.error().message;
       taken_[round] = host_->Mark("snapshots taken");
       GuestOperations(**catalog, 2);

@@ -41,7 +41,7 @@ class GroupSnapshotTest : public CatalogTest {
 
 TEST_F(GroupSnapshotTest, AllDisksMove) {
   {
-    const Result<Layers> overlays = catalog_->moves().SnapshotTogether(All());
+    const Result<Layers> overlays = catalog_->moves().SnapshotTogether({.members = All()});
     ASSERT_TRUE(overlays) << overlays.error().message;
     ASSERT_EQ(overlays->size(), 3u);
     EXPECT_EQ((*overlays)[1]->path, At("b.1.qcow2"));
@@ -62,13 +62,13 @@ TEST_F(GroupSnapshotTest, AllDisksMove) {
 TEST_F(GroupSnapshotTest, WhenOneCannotNoneDoes) {
   std::vector<GroupMember> members = All();
   members[2].request.target = "a.qcow2";
-  const Result<Layers> refused = catalog_->moves().SnapshotTogether(members);
+  const Result<Layers> refused = catalog_->moves().SnapshotTogether({.members = members});
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, ErrorKind::kExists) << refused.error().message;
   // Two of one name pass the plan; the second one cannot be made.
   members[1].request.target = "new.qcow2";
   members[2].request.target = "new.qcow2";
-  EXPECT_FALSE(catalog_->moves().SnapshotTogether(members));
+  EXPECT_FALSE(catalog_->moves().SnapshotTogether({.members = members}));
   for (const char* name : {"a", "b", "c"}) {
     EXPECT_EQ(Depth(name), 1u);
     Fill(catalog_->Find(name), 0, 512, 'y');
@@ -81,7 +81,8 @@ TEST_F(GroupSnapshotTest, WhenOneCannotNoneDoes) {
 TEST_F(GroupSnapshotTest, TheSameDiskTwiceAndNoDiskAreRefused) {
   std::vector<GroupMember> members = All();
   members.push_back(members.front());
-  EXPECT_EQ(catalog_->moves().SnapshotTogether(members).error().kind, ErrorKind::kInvalidArgument);
+  EXPECT_EQ(catalog_->moves().SnapshotTogether({.members = members}).error().kind,
+            ErrorKind::kInvalidArgument);
   EXPECT_EQ(catalog_->moves().SnapshotTogether({}).error().kind, ErrorKind::kInvalidArgument);
 }
 

@@ -26,6 +26,7 @@ TEST(JobRecord, ComesBackAsItWas) {
   record.privileged = false;
   record.parameters = {};
   record.pivoting = false;
+  record.group = "0123456789abcdef";
   EXPECT_EQ(ParseJobRecord(FormatJobRecord(record)).value(), record);
 }
 
