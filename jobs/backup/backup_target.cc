@@ -110,9 +110,14 @@ Status BackupTarget::Make(MetadataCache& cache, uint64_t size) {
                                                    .compression = plan_.compression,
                                                    .backing = plan_.place.backing,
                                                    .permissions = kTargetPermissions}));
+  const Result<FileStat> stat = file->Stat();
+  if (!stat) {
+    // Nobody else would know later that it is ours.
+    (void)directory_->Remove(partial_);
+    return std::unexpected(stat.error());
+  }
+  id_ = stat->id;
   const Status made = [&]() -> Status {
-    CHAINFS_ASSIGN(const FileStat stat, file->Stat());
-    id_ = stat.id;
     CHAINFS_TRY(file->SetImageLocks(kActiveLayerLocks));
     CHAINFS_ASSIGN(image_, OpenImage(cache, std::move(file)));
     return {};
