@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "jobs/stream/stream_type.h"
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 
 #include <optional>
 #include <string>
@@ -47,15 +47,16 @@ Result<NamedTrace> ReadTrace(Catalog& catalog, const JobCommand& command, const 
   return NamedTrace{.ranges = std::move(ranges), .path = location.path};
 }
 
-// What the command names. A job that is taken up goes on without one that has gone.
-Result<std::optional<NamedTrace>> TraceOf(Catalog& catalog, const JobCommand& command) {
+// What the command names. A job that is taken up goes on without one that has gone, with a
+// `warning`.
+Result<std::optional<NamedTrace>> TraceOf(Catalog& catalog, const JobCommand& command,
+                                          std::optional<std::string>& warning) {
   const std::optional<std::string> name = command.arguments.Text("trace");
   if (!name) return std::nullopt;
   Result<NamedTrace> trace = ReadTrace(catalog, command, *name);
   if (trace) return *std::move(trace);
   if (command.taken_up.empty()) return std::unexpected(std::move(trace).error());
-  spdlog::warn("job {} of disk {} goes on without its trace: {}", command.taken_up,
-               command.disk->name(), trace.error().message);
+  warning = fmt::format("goes on without its trace: {}", trace.error().message);
   return std::nullopt;
 }
 
@@ -66,7 +67,8 @@ Result<JobPlan> PlanStreamJob(Catalog& catalog, const JobCommand& command) {
                  PlanStream(catalog, *command.disk, arguments.Text("top"), arguments.Text("base")));
   CHAINFS_ASSIGN(plan.compression, CompressionWanted(arguments));
   CHAINFS_TRY(CheckCompression(*plan.top, plan.compression));
-  CHAINFS_ASSIGN(std::optional<NamedTrace> trace, TraceOf(catalog, command));
+  std::optional<std::string> warning = SpaceWarning(plan);
+  CHAINFS_ASSIGN(std::optional<NamedTrace> trace, TraceOf(catalog, command, warning));
   if (trace) plan.trace = std::move(trace->ranges);
   const RemoveLayers remove = !removes             ? RemoveLayers::kNo
                               : command.privileged ? RemoveLayers::kAnywhere
@@ -74,8 +76,9 @@ Result<JobPlan> PlanStreamJob(Catalog& catalog, const JobCommand& command) {
   JobPlan job{.claims = ClaimsOf(plan),
               .command = CommandOf(plan, removes,
                                    trace ? std::optional(std::move(trace->path)) : std::nullopt),
-              .warning = SpaceWarning(plan),
+              .warning = std::move(warning),
               .other_disks = {},
+              .freeze = {},
               .work = {},
               .estimate = {}};
   job.work = [&catalog, disk = command.disk, plan, remove](const std::string& /*id*/) {
