@@ -117,6 +117,8 @@ INSTANTIATE_TEST_SUITE_P(
                      kSpaceCalls, ENOSPC},
         JobErrorMode{
             "backup_reads", "backup", "target=copy.qcow2,cluster_size=4096", {HostOp::kRead}},
+        JobErrorMode{
+            "backup_syncs", "backup", "target=copy.qcow2,cluster_size=4096", {HostOp::kDataSync}},
         JobErrorMode{"mirror_space", "mirror", "target=copy.qcow2,cluster_size=4096,then=keep",
                      kSpaceCalls, ENOSPC},
         JobErrorMode{"mirror_pivot_space", "mirror",
