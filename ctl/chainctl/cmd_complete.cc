@@ -21,7 +21,7 @@ Result<ExitCode> Complete(const CompleteOptions& options, const CommonOptions& c
   arguments.Set("id", target.id);
   CHAINFS_TRY(Send(target.disk,
                    {.verb = "complete", .value = arguments.Format(), .verbose = common.verbose}));
-  return ReportVerb(target, "completed", common);
+  return ReportVerb(target, "is completing", common);
 }
 
 }  // namespace
