@@ -160,9 +160,10 @@ TEST(ManualTest, EveryAttributeFileAndEvent) {
 
 // The names that the daemon's sources publish are those of the table.
 TEST(ManualTest, EventsAreThoseThatAreSent) {
-  const CommandResult found = RunCommand(
-      {"grep", "-rhoE", "--include=*.cc", "\"(((BLOCK|JOB|CHAIN|DISK|TRACE)_[A-Z_]+)|SHUTDOWN|LOST)\"",
-       SourcePath("jobs"), SourcePath("ctl/control"), SourcePath("fusefs")});
+  const CommandResult found =
+      RunCommand({"grep", "-rhoE", "--include=*.cc",
+                  "\"(((BLOCK|JOB|CHAIN|DISK|TRACE)_[A-Z_]+)|SHUTDOWN|LOST)\"", SourcePath("jobs"),
+                  SourcePath("ctl/control"), SourcePath("fusefs")});
   // The name of LOST stands within a line of JSON.
   Names sent = Matches(found.out, "\"([A-Z_]+)\"");
   sent.insert("LOST");
