@@ -262,7 +262,8 @@ ChunkResult BackupWork::Copy(uint64_t offset, uint64_t length) {
 ChunkResult BackupWork::CompleteTarget() {
   {
     const MutexLock lock(mu_);
-    // The job ends with the error that was ignored; nobody is to take the target for a backup.
+    // The job ends with the error that was ignored, or else in Settle; nobody is to take the target
+    // for a backup.
     if (!failed_.empty()) return 0;
   }
   const auto complete = [this]() -> Status {
@@ -318,6 +319,10 @@ std::optional<Error> BackupWork::EndMustWait() const {
 Status BackupWork::Settle() {
   const BackupStage stage = source_->stage();
   if (stage == BackupStage::kMergingBack) return merge_->Settle();
+  if (stage == BackupStage::kOver) {
+    const MutexLock lock(mu_);
+    if (!failed_.empty()) return Fail(ErrorKind::kIo, "not all of the disk could be copied");
+  }
   if (stage == BackupStage::kCopying && target_ != nullptr && !target_->complete()) {
     return target_->image().Flush();
   }
