@@ -23,8 +23,9 @@ void AddPoint(const DiskPtr& disk, const std::optional<FreezeRequest>& freeze,
               GroupRequest& together) {
   together.named_beside.push_back(disk);
   if (!freeze) return;
-  const std::string target =
-      freeze->target.empty() ? OverlayNameFor(*disk, freeze->id) : freeze->target;
+  std::string target = freeze->target;
+  // Without an id, which only a plan may be, any name is as good.
+  if (target.empty() && !freeze->id.empty()) target = OverlayNameFor(*disk, freeze->id);
   together.members.push_back({.disk = disk,
                               .request = {.target = target, .anywhere = freeze->anywhere},
                               .held_for = freeze->id});

@@ -198,7 +198,7 @@ Result<std::optional<FreezeRequest>> JobStarter::PointOf(const JobCommand& comma
   CHAINFS_ASSIGN(const JobOptions options, ParseJobOptions(command.arguments));
   CHAINFS_TRY(CheckGeneration(*command.disk, options.generation));
   CHAINFS_ASSIGN(JobPlan plan, type->plan(catalog_, command));
-  if (plan.freeze) plan.freeze->id = options.id.empty() ? command.type : options.id;
+  if (plan.freeze) plan.freeze->id = options.id;
   return std::move(plan.freeze);
 }
 

@@ -41,7 +41,7 @@ class JobStarter {
   Status TakeUp(JobRecord record, const RecordStore::Record& found);
 
   // ---- What Start consists of, for jobs that start together (group_starter.h).
-  // What its Begin would hold, as JobPlan has it; with the id that the command gives.
+  // What its Begin would hold, as JobPlan has it; with the id, if the command gives one.
   Result<std::optional<FreezeRequest>> PointOf(const JobCommand& command) const;
   // Planned, admitted, prepared and recorded; `group` as JobRecord has it. Errors as Start.
   Result<StartingJob> MakeReady(const JobCommand& command, const std::string& group);

@@ -164,6 +164,16 @@ TEST_F(TransactionBackupTest, WhenOneIsRefusedNothingHasHappened) {
   ExpectNothingHappened();
 }
 
+TEST_F(TransactionBackupTest, AFileThatIsCalledLikeTheVerbIsNotInTheWay) {
+  Create("x.backup.qcow2", 8 * kMiB);
+  ASSERT_TRUE(catalog_->Rescan());
+  const Status done = Transaction("x/backup/then=hold");
+  ASSERT_TRUE(done) << done.error().message;
+  const std::string id = jobs_->Jobs("x").front().id;
+  ASSERT_TRUE(jobs_->Cancel(Disk("x"), id));
+  WaitEnd("x", id);
+}
+
 TEST_F(TransactionBackupTest, ADryRunLooksAtThePointsToo) {
   EXPECT_TRUE(Transaction("x/backup/target=t.qcow2;y/backup/then=hold", true));
   EXPECT_FALSE(Transaction("x/backup/target=t.qcow2;x/snapshot", true));
