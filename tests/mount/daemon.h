@@ -85,6 +85,15 @@ class Daemon {
     command_->Signal(SIGKILL);
     WaitForEnd();
   }
+  // Without waiting for it any longer.
+  bool EndsWithin(std::chrono::seconds patience) const {
+    const auto until = std::chrono::steady_clock::now() + patience;
+    while (!Ended()) {
+      if (std::chrono::steady_clock::now() >= until) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
+    return true;
+  }
   CommandResult WaitForEnd() {
     result_ = command_->Wait();
     result_.err = Log();

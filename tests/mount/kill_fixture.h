@@ -5,11 +5,13 @@
 // After each kill plain QEMU opens both by what their records say, finds at most leaks, every
 // sector holds its last flushed value or a later one, and the shared base is what it was, byte for
 // byte. The next daemon, which is sometimes killed at once, too, goes on by itself, and ends what
-// had been begun. Some daemons are only told to leave (SIGTERM): they do so soon, whatever they are
-// doing, and nothing is lost that a guest has written.
+// had been begun. Some daemons are only told to leave (SIGTERM), or lose their mount (umount(2), at
+// once or lazily, fusermount3): they leave soon, whatever they are doing, and nothing is lost that
+// a guest has written.
 //
 // $CHAINFS_KILLS is how many kills of each kind must come before the end of what they are to
-// interrupt (2; 50 and more in a long campaign).
+// interrupt (2; 50 and more in a long campaign), $CHAINFS_UNMOUNTS how many unmounts come after
+// them (1).
 #pragma once
 
 #include <algorithm>
@@ -61,10 +63,11 @@ class KillFixture : public testing::Test {
     std::string flat = {};  // as ExpectSound has found it
   };
 
-  static int WantedKills() {
-    const char* const wanted = std::getenv("CHAINFS_KILLS");
-    return wanted != nullptr ? std::atoi(wanted) : 2;
+  static int Wanted(const char* variable, int otherwise) {
+    const char* const wanted = std::getenv(variable);
+    return wanted != nullptr ? std::atoi(wanted) : otherwise;
   }
+  static int WantedKills() { return Wanted("CHAINFS_KILLS", 2); }
 
   void SetUp() override { MakeScene(); }
 
@@ -89,19 +92,14 @@ class KillFixture : public testing::Test {
     int unfinished = 0;
     int all = 0;
     for (; unfinished < kills && all < 10 * kills; ++all) {
-      ASSERT_NO_FATAL_FAILURE(Tidy());
-      const Attempt attempt = next();
-      SCOPED_TRACE("kill " + std::to_string(all) + ": " + attempt.what);
-      before_ = LayersOf(disk());
-      if (KillDuring(attempt)) ++unfinished;
-      if (!HasFailure()) GoesOnByItself(attempt);
-      if (HasFailure()) {
-        ADD_FAILURE() << "layers before: " << testing::PrintToString(before_) << "\n"
-                      << daemon_->Log();
-        return;
-      }
+      const Way way = random_.OneIn(6) ? Way::kTold : Way::kKilled;
+      ASSERT_NO_FATAL_FAILURE(EndDuring(next, way, &unfinished));
     }
     EXPECT_EQ(unfinished, kills) << "it ends too early";
+    for (int unmounts = Wanted("CHAINFS_UNMOUNTS", 1); unmounts > 0; --unmounts) {
+      constexpr std::array kWays = {Way::kUnmounted, Way::kDetached, Way::kByFusermount};
+      ASSERT_NO_FATAL_FAILURE(EndDuring(next, kWays[random_.Below(kWays.size())], nullptr));
+    }
     std::cout << "[   INFO   ] " << unfinished << " kills before the end, of " << all
               << "; the longest that a daemon needed to leave: "
               << std::chrono::duration_cast<std::chrono::milliseconds>(longest_leave_).count()
@@ -271,8 +269,29 @@ class KillFixture : public testing::Test {
     return names;
   }
 
-  // Whether it was not at its end yet.
-  bool KillDuring(const Attempt& attempt) {
+  // How a daemon ends.
+  enum class Way : uint8_t { kKilled, kTold, kUnmounted, kDetached, kByFusermount };
+  static std::string NameOf(Way way) {
+    constexpr std::array kNames = {"killed", "told to leave", "unmounted", "unmounted lazily",
+                                   "unmounted by fusermount3"};
+    return kNames[static_cast<size_t>(way)];
+  }
+
+  // `unfinished`, unless null, counts what was killed before its end.
+  void EndDuring(const std::function<Attempt()>& next, Way way, int* unfinished) {
+    ASSERT_NO_FATAL_FAILURE(Tidy());
+    const Attempt attempt = next();
+    SCOPED_TRACE(NameOf(way) + ": " + attempt.what);
+    before_ = LayersOf(disk());
+    const bool early = LeaveDuring(attempt, way);
+    if (unfinished != nullptr && way == Way::kKilled && early) ++*unfinished;
+    if (!HasFailure()) GoesOnByItself(attempt);
+    ASSERT_FALSE(HasFailure()) << "layers before: " << testing::PrintToString(before_) << "\n"
+                               << daemon_->Log();
+  }
+
+  // Whether what was attempted was not at its end yet.
+  bool LeaveDuring(const Attempt& attempt, Way way) {
     std::array<std::unique_ptr<StampedWriter>, 3> guests;
     for (size_t i = 0; i < guests.size(); ++i) {
       Used& used = i == 0 ? two_ : vm_;
@@ -292,33 +311,66 @@ class KillFixture : public testing::Test {
     });
     KillMoments& moments = attempt.slow ? slow_moments_ : moments_;
     std::this_thread::sleep_for(moments.Next(random_));
-    const bool killed = !random_.OneIn(6);
-    if (killed) {
+    if (way == Way::kKilled) {
       daemon_->KillHard();
-    } else {
+    } else if (way == Way::kTold) {
       SendAway();
+    } else {
+      if (way == Way::kDetached) Detach();
+      for (const auto& guest : guests) EXPECT_EQ(guest->Stop(), 0);
+      if (way != Way::kDetached) Unmount(way);
     }
     commander.join();
-    for (const auto& guest : guests) EXPECT_NE(guest->WaitForFailure(), 0);
+    if (way == Way::kKilled || way == Way::kTold) {
+      for (const auto& guest : guests) EXPECT_NE(guest->WaitForFailure(), 0);
+    } else {
+      ExpectLeavesSoon();
+      // The command may have come too late, and met what lies below the mount.
+      if (::removexattr(root().c_str(), "user.chainfs.snapshot") == 0) answer = ENOENT;
+    }
     begun_ = accepted_ = answer == 0;
-    EXPECT_TRUE(accepted_ || answer == ENOTCONN || answer == ECONNABORTED ||
-                (!killed && answer == ESHUTDOWN))
-        << "refused: " << std::strerror(answer);
+    EXPECT_TRUE(accepted_ || MayBeAnswered(answer, way)) << "refused: " << std::strerror(answer);
     const bool unfinished = !accepted_ || !Records("job-").empty();
     moments.Met(unfinished);
-    orderly_ = !killed;
+    orderly_ = way != Way::kKilled;
     ExpectLeft(attempt);
     orderly_ = false;
-    return unfinished && killed;
+    return unfinished;
+  }
+
+  // By a daemon that ends so meanwhile.
+  static bool MayBeAnswered(int error, Way way) {
+    if (way == Way::kKilled) return error == ENOTCONN || error == ECONNABORTED;
+    if (way == Way::kTold) return error == ENOTCONN || error == ECONNABORTED || error == ESHUTDOWN;
+    return error == ENOENT || error == ESHUTDOWN;
   }
 
   void SendAway() {
+    ::kill(daemon_->pid(), SIGTERM);
+    ExpectLeavesSoon();
+  }
+  // Guests that have the disk open go on.
+  void Detach() {
+    EXPECT_EQ(::umount2(root().c_str(), MNT_DETACH), 0) << std::strerror(errno);
+    std::this_thread::sleep_for(moments_.Next(random_));
+  }
+  // As soon as nobody uses it: the command may be under way.
+  void Unmount(Way way) {
+    EXPECT_TRUE(Eventually([&] {
+      if (way == Way::kUnmounted) return ::umount2(root().c_str(), 0) == 0;
+      return RunCommand({"fusermount3", "-u", root()}).ok();
+    }));
+  }
+  // A mount that another mount namespace has got meanwhile does not go before that does.
+  void ExpectLeavesSoon() {
     constexpr std::chrono::seconds kSoon{30};
     const auto begin = std::chrono::steady_clock::now();
-    EXPECT_EQ(daemon_->Stop().exit_code, 0) << daemon_->Log();
-    const auto took = std::chrono::steady_clock::now() - begin;
-    EXPECT_LT(took, kSoon) << "until the daemon has left";
-    longest_leave_ = std::max(longest_leave_, took);
+    if (!daemon_->EndsWithin(kSoon)) {
+      ADD_FAILURE() << "the daemon does not leave\n" << daemon_->Log();
+      return daemon_->KillHard();
+    }
+    EXPECT_EQ(daemon_->WaitForEnd().exit_code, 0) << daemon_->Log();
+    longest_leave_ = std::max(longest_leave_, std::chrono::steady_clock::now() - begin);
   }
 
   void ExpectLeft(const Attempt& attempt) {
