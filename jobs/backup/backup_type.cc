@@ -76,7 +76,8 @@ JobType BackupType() {
   return {.name = kBackup,
           .keys = verbs::FindVerb(verbs::Verbs(), kBackup)->keys,
           .plan = &PlanBackupJob,
-          .undoes = true};
+          .undoes = true,
+          .companions = kTargetRecordPrefix};
 }
 
 }  // namespace chainfs::jobs

@@ -19,7 +19,6 @@ namespace {
 
 // Whoever is built on the point is looked for that seldom, in askings whether the end may come.
 constexpr int kAskingsBetweenLooks = 10;
-constexpr std::string_view kTargetRecordPrefix = "target-";  // and the id of the job
 
 std::string StageName(BackupStage stage) {
   switch (stage) {

@@ -31,6 +31,9 @@
 
 namespace chainfs::jobs {
 
+// Of the record of which file a backup has made; its id follows.
+inline constexpr std::string_view kTargetRecordPrefix = "target-";
+
 enum class BackupOrigin : uint8_t {
   kCommand,
   kRecord,       // it is taken up

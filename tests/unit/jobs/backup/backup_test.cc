@@ -210,6 +210,21 @@ TEST_F(BackupTest, ThePointOutlivesTheDaemon) {
   ExpectSound("vm.qcow2");
 }
 
+// A daemon that is killed before the record of the job is there leaves that of its target.
+TEST_F(BackupTest, ARecordOfATargetWithoutItsJobGoes) {
+  MakeTwo();
+  OpenAll();
+  const std::string id = Started({{"target", "t.qcow2"}, {"speed", "65536"}});
+  CloseAll();
+  std::filesystem::copy_file(At(".chainfs/target-" + id), At(".chainfs/target-gone"));
+  OpenAll();
+  jobs_->ResumeRecorded();
+  EXPECT_FALSE(Exists(".chainfs/target-gone"));
+  EXPECT_TRUE(Exists(".chainfs/target-" + id));
+  ASSERT_TRUE(jobs_->SetSpeed(Disk("vm"), id, 0));
+  EndsWell(id);
+}
+
 TEST_F(BackupTest, HoldsThePointWithoutATarget) {
   MakeTwo();
   OpenAll();
