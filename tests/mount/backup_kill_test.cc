@@ -15,6 +15,7 @@ class BackupKillTest : public KillFixture {
   // Guests stand still until the command has returned, or what was frozen is read once it has.
   void MakePoint(Attempt& attempt, const std::string& keys) {
     point_.reset();
+    frozen_ = false;
     attempt.guests_before = random_.OneIn(2);
     attempt.command = [this, keys, busy = attempt.guests_before] {
       const uint64_t begin = vm_.model.BeginRead();
@@ -27,17 +28,26 @@ class BackupKillTest : public KillFixture {
       }
       return 0;
     };
-    attempt.left = [this](bool) { ExpectPoint(); };
+    attempt.left = [this](bool accepted) {
+      // Before that the next daemon takes the point, of what the killed one has left.
+      frozen_ = frozen_ || accepted || IsHeld();
+      if (!frozen_) point_.reset();
+      ExpectPoint();
+    };
   }
 
   // By files alone. Without a point that is known there is nothing to compare with.
   void ExpectPoint() {
     if (!point_) return;
-    const Json record = Record();
-    if (record.is_object() && record.value("held-for", "") == id_ && Records("merged-").empty()) {
-      EXPECT_TRUE(FlatOf(record.value("backing", "")) == *point_) << "the frozen layer";
+    if (IsHeld() && Records("merged-").empty()) {
+      EXPECT_TRUE(FlatOf(Record().value("backing", "")) == *point_) << "the frozen layer";
     }
     ExpectTarget();
+  }
+  // Whether the record of the chain tells of the point.
+  bool IsHeld() const {
+    const Json record = Record();
+    return record.is_object() && record.value("held-for", "") == id_;
   }
   void ExpectTarget() {
     if (point_ && !target_.empty() && std::filesystem::exists(At(target_))) {
@@ -112,6 +122,7 @@ class BackupKillTest : public KillFixture {
   std::string id_;
   std::string target_;
   std::optional<std::string> point_;
+  bool frozen_ = false;  // what the killed daemon has left has it
   std::atomic<bool> released_ = false;
 };
 
