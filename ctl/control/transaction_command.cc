@@ -72,7 +72,10 @@ Status TransactionCommand::Run(const std::string& text, bool privileged, bool dr
     return Fail(ErrorKind::kReadOnly, "the mount is read-only");
   }
   CHAINFS_ASSIGN(const Actions actions, Parse(text, privileged));
-  CHAINFS_TRY(jobs_.CheckTogether(actions.starts, actions.snapshots));
+  // Estimates are for read-only mounts, too.
+  if (!catalog_.options().read_only || !actions.snapshots.empty()) {
+    CHAINFS_TRY(jobs_.CheckTogether(actions.starts, actions.snapshots));
+  }
   if (!dry_run) return jobs_.StartTogether(actions.starts, actions.snapshots);
   for (jobs::JobCommand command : actions.starts) {
     command.arguments.Set("dry-run", "yes");

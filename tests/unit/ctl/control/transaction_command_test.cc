@@ -78,5 +78,17 @@ TEST_F(TransactionCommandTest, ADryRunOnlyChecks) {
   EXPECT_FALSE(Transaction("actions=d/snapshot,dry-run=yes"));
 }
 
+TEST_F(TransactionCommandTest, AReadOnlyMountOnlyEstimates) {
+  CloseAll();
+  CatalogOptions options;
+  options.read_only = true;
+  OpenAll(std::move(options));
+  EXPECT_NE(Refused("actions=e/stream/id=s").find("read-only"), std::string::npos);
+  EXPECT_NE(Refused("actions=e/snapshot,dry-run=yes").find("read-only"), std::string::npos);
+  const Status estimated = Transaction("actions=e/stream/id=s,dry-run=yes");
+  EXPECT_TRUE(estimated) << estimated.error().message;
+  WaitEnd("e", "s");
+}
+
 }  // namespace
 }  // namespace chainfs::control
