@@ -52,7 +52,8 @@ class RecordDirectory {
   // Removes what a daemon left that was killed while it wrote a record, once it is a minute old.
   Status RemoveUnfinished() EXCLUDES(mu_);
   // Removes every record `prefix`ID beside which there is no `owner_prefix`ID. Whoever makes the
-  // two makes the owner first and removes it first, maybe another daemon at this moment.
+  // two makes the owner first and removes it first, maybe another daemon at this moment; or writes
+  // the record again as soon as the owner is there.
   Status RemoveOrphans(std::string_view prefix, std::string_view owner_prefix) EXCLUDES(mu_);
   // Such a record itself, for reading and writing in place, if it is trusted. kNotFound.
   Result<std::unique_ptr<File>> Open(const std::string& name) EXCLUDES(mu_);

@@ -96,7 +96,9 @@ class BackupKillTest : public KillFixture {
         job = Status(disk(), "job." + id_);
         if (!job.is_object()) return 0;
       }
-      released_ = Order(disk(), "complete", "id=" + id_) == 0;
+      // Also when the answer does not come any more.
+      released_ = true;
+      (void)Order(disk(), "complete", "id=" + id_);
       return 0;
     };
     attempt.layers_after = LayersOf(disk());
