@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "blocklayer/catalog/dropped_file.h"
 #include "blocklayer/catalog/layer_removal.h"
 #include "blocklayer/catalog/name_rules.h"
 
@@ -158,10 +159,10 @@ Result<ChainRecord> ChainMover::RecordAfter(const MovePlan& plan, const ChainRec
   };
   std::vector<ChainRecord::Dropped> left;
   for (const LayerPtr& layer : plan.left) {
-    left.push_back({.path = layer->path, .inode = layer->id.inode});
+    left.push_back(DroppedOf(*layer));
   }
   if (request.target != nullptr) {
-    record.merged.push_back({.path = plan.before->path, .inode = plan.before->id.inode});
+    record.merged.push_back(DroppedOf(*plan.before));
     record.merged_by = request.job;
     need_root(plan.before->path);
   }

@@ -39,6 +39,21 @@ uint64_t HashOf(std::string_view text) {
   return hash;
 }
 
+// "NANOSECONDS PATH": when the file was made that another field calls by that path. Nothing depends
+// on it where it makes no sense.
+void SetBirth(ChainRecord& record, const std::string& value, std::string_view source) {
+  int64_t born = 0;
+  const char* const end = value.data() + value.size();
+  const char* const blank = std::from_chars(value.data(), end, born).ptr;
+  if (end - blank < 2 || *blank != ' ') return;
+  const std::string path = AbsolutePath({blank + 1, end}, source);
+  for (auto* const left : {&record.drops, &record.stale, &record.merged}) {
+    for (ChainRecord::Dropped& dropped : *left) {
+      if (dropped.path == path) dropped.file.born = born;
+    }
+  }
+}
+
 // Sets the field called `key`; says what is wrong with its value, or nothing. Unknown keys are for
 // later versions that older ones may ignore.
 std::string_view SetField(ChainRecord& record, std::string_view key, const std::string& value,
@@ -51,8 +66,8 @@ std::string_view SetField(ChainRecord& record, std::string_view key, const std::
   if (left != nullptr) {
     ChainRecord::Dropped& dropped = left->emplace_back();
     const char* const end = value.data() + value.size();
-    const char* const blank = std::from_chars(value.data(), end, dropped.inode).ptr;
-    if (dropped.inode == 0 || end - blank < 2 || *blank != ' ') return "has no inode and path";
+    const char* const blank = std::from_chars(value.data(), end, dropped.file.inode).ptr;
+    if (dropped.file.inode == 0 || end - blank < 2 || *blank != ' ') return "has no inode and path";
     const std::string path(blank + 1, end);
     if (HasDotDot(path)) return "has \"..\" in a path";
     dropped.path = AbsolutePath(path, source);
@@ -101,13 +116,19 @@ RecordFields FieldsOf(const ChainRecord& record, std::string_view source) {
   add("next-held-for", record.next_held_for);
   const auto add_files = [&](std::string_view key, const std::vector<ChainRecord::Dropped>& files) {
     for (const ChainRecord::Dropped& file : files) {
-      add(key, fmt::format("{} {}", file.inode, StoredPath(file.path, source)));
+      add(key, fmt::format("{} {}", file.file.inode, StoredPath(file.path, source)));
     }
   };
   add_files("drop", record.drops);
   add_files("stale", record.stale);
   add_files("merged", record.merged);
   add("merged-by", record.merged_by);
+  for (const auto* const left : {&record.drops, &record.stale, &record.merged}) {
+    for (const ChainRecord::Dropped& file : *left) {
+      if (file.file.born == 0) continue;
+      add("born", fmt::format("{} {}", file.file.born, StoredPath(file.path, source)));
+    }
+  }
   for (const std::string& root : record.roots) add("root", root);
   return fields;
 }
@@ -119,6 +140,9 @@ Result<ChainRecord> ChainRecordOf(const RecordFields& fields, std::string_view s
     if (!wrong.empty()) {
       return Fail(ErrorKind::kInvalidFormat, fmt::format("{} {}", field.where, wrong));
     }
+  }
+  for (const RecordField& field : fields) {
+    if (field.key == "born") SetBirth(record, field.value, source);
   }
   for (const std::string_view key : {"name", "active", "format"}) {
     if (std::ranges::find(fields, key, &RecordField::key) == fields.end()) {

@@ -13,6 +13,7 @@
 #include "blocklayer/base/result.h"
 #include "blocklayer/catalog/record_format.h"
 #include "blocklayer/image/image.h"
+#include "blocklayer/io/recorded_file.h"
 
 namespace chainfs {
 
@@ -42,7 +43,7 @@ struct ChainRecord {
   // to be removed.
   struct Dropped {
     std::string path;
-    uint64_t inode = 0;  // which file of that name is meant
+    RecordedFile file = {};  // which one of that name is meant
     bool operator==(const Dropped&) const = default;
   };
   std::vector<Dropped> drops = {};

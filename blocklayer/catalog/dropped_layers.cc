@@ -3,18 +3,18 @@
 
 #include <memory>
 
+#include "blocklayer/catalog/dropped_file.h"
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/formats/registry/format_registry.h"
 
 namespace chainfs {
 
 Status DroppedLayers::RemoveOne(const ChainRecord::Dropped& dropped, const ChainRecord& record) {
-  CHAINFS_ASSIGN(const FileLocation location, roots_.Find(dropped.path, record.roots));
-  const Result<FileId> id = location.directory->WhereLeads(location.name);
-  const bool gone = !id && id.error().kind == ErrorKind::kNotFound;
+  const Result<DroppedFile> found = FindDropped(roots_, dropped, record.roots);
   // Another file of that name is somebody's image.
-  if (gone || (id && id->inode != dropped.inode)) return {};
-  CHAINFS_TRY(id);
+  if (!found && found.error().kind == ErrorKind::kNotFound) return {};
+  CHAINFS_TRY(found);
+  const auto& [location, id] = *found;
   {
     // What the chain was reverted from is built on something.
     CHAINFS_ASSIGN(const std::unique_ptr<File> file,
@@ -25,26 +25,24 @@ Status DroppedLayers::RemoveOne(const ChainRecord::Dropped& dropped, const Chain
   }
   // A chain goes back to nothing that was whole only with this on top of it.
   CHAINFS_TRY(marks_.WholeFrom(dropped.path, record.active));
-  CHAINFS_TRY(location.directory->RemoveFile(location.name, *id));
+  CHAINFS_TRY(location.directory->RemoveFile(location.name, id));
   CHAINFS_TRY(location.directory->Sync());
-  (void)marks_.Remove(*id);
+  (void)marks_.Remove(id);
   return {};
 }
 
 Status DroppedLayers::MarkOne(size_t source, const ChainRecord::Dropped& file,
                               const ChainRecord& record, MarkKind kind) {
-  CHAINFS_ASSIGN(const FileLocation location, roots_.Find(file.path, record.roots));
-  const Result<FileId> id = location.directory->WhereLeads(location.name);
-  const bool gone = !id && id.error().kind == ErrorKind::kNotFound;
-  if (gone || (id && id->inode != file.inode)) return {};
-  CHAINFS_TRY(id);
+  const Result<DroppedFile> found = FindDropped(roots_, file, record.roots);
+  if (!found && found.error().kind == ErrorKind::kNotFound) return {};
+  CHAINFS_TRY(found);
   return marks_.AddOne(source,
                        {.path = file.path,
-                        .inode = file.inode,
+                        .inode = file.file.inode,
                         .into = record.active,
                         .kind = kind,
                         .job = kind == MarkKind::kMerged ? record.merged_by : ""},
-                       *id);
+                       found->id);
 }
 
 Status DroppedLayers::Mark(size_t source, const FileId& active, ChainRecord& record) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "blocklayer/base/backoff.h"
+#include "blocklayer/catalog/dropped_file.h"
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/formats/registry/format_registry.h"
 
@@ -176,17 +177,15 @@ void LeftOutMarks::AddMerged(const std::vector<InterruptedChange>& interrupted) 
   for (const InterruptedChange& change : interrupted) {
     const ChainRecord& chain = change.contents;
     for (const ChainRecord::Dropped& merged : chain.merged) {
-      const Result<FileLocation> location = roots_.Find(merged.path, chain.roots);
-      if (!location) continue;
-      const Result<FileId> id = location->directory->WhereLeads(location->name);
-      if (!id || id->inode != merged.inode) continue;
+      const Result<DroppedFile> found = FindDropped(roots_, merged, chain.roots);
+      if (!found) continue;
       Mark mark{.source = change.source, .record = {}, .contents = {}};
       mark.contents.path = merged.path;
-      mark.contents.inode = merged.inode;
+      mark.contents.inode = merged.file.inode;
       mark.contents.into = chain.active;
       mark.contents.job = chain.merged_by;
       mark.record = LeftOutName(mark.contents);
-      marks_.try_emplace(*id, std::move(mark));
+      marks_.try_emplace(found->id, std::move(mark));
     }
   }
 }

@@ -23,7 +23,9 @@ constexpr uint64_t kRecordVersion = 2;
 constexpr std::string_view kVersionKey = "version";
 
 // Whether a key may have any number of values.
-bool IsListKey(std::string_view key) { return key == "root" || key == "drop" || key == "stale"; }
+bool IsListKey(std::string_view key) {
+  return key == "root" || key == "drop" || key == "stale" || key == "merged" || key == "born";
+}
 
 std::unexpected<Error> MakesNoSense(std::string_view where, std::string_view why) {
   return Fail(ErrorKind::kInvalidFormat, fmt::format("{} {}", where, why));
@@ -112,7 +114,8 @@ bool AddValues(const std::string& key, const RecordJson& json, RecordFields& fie
                       .where = fmt::format("\"{}\"", EscapeText(key))});
     return true;
   };
-  if (!IsListKey(key)) return add(json);
+  // Earlier versions wrote one string for "merged".
+  if (!IsListKey(key) || (key == "merged" && json.is_string())) return add(json);
   return json.is_array() && std::ranges::all_of(json, add);
 }
 

@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "blocklayer/catalog/dropped_file.h"
 #include "blocklayer/catalog/layer_removal.h"
 #include "blocklayer/catalog/name_rules.h"
 
@@ -95,7 +96,7 @@ ChainRecord Reverter::RecordAfter(const RevertPlan& plan, const ChainRecords::Kn
     if (!known_root) record.roots.push_back(root);
   };
   for (const LayerPtr& layer : plan.dropped) {
-    drops.push_back({.path = layer->path, .inode = layer->id.inode});
+    drops.push_back(DroppedOf(*layer));
     need_root(layer->path);
   }
   need_root(plan.location.path);

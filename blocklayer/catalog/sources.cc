@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "blocklayer/catalog/dropped_file.h"
 #include "blocklayer/catalog/group_record.h"
 #include "blocklayer/catalog/name_records.h"
 #include "blocklayer/catalog/name_rules.h"
@@ -309,14 +310,6 @@ void Sources::AddShown(Directory& directory, const std::vector<DirectoryEntry>& 
   }
 }
 
-std::optional<FileId> Sources::StillThere(const ChainRecord::Dropped& dropped,
-                                          const std::vector<std::string>& roots) {
-  const Result<FileLocation> location = roots_.Find(dropped.path, roots);
-  if (!location) return std::nullopt;
-  const Result<FileId> id = location->directory->WhereLeads(location->name);
-  return id && id->inode == dropped.inode ? std::optional(*id) : std::nullopt;
-}
-
 void Sources::AddInterrupted(const std::vector<LoadedRecord>& records, Inventory& inventory,
                              std::set<std::string>& known) {
   for (const LoadedRecord& record : records) {
@@ -324,10 +317,10 @@ void Sources::AddInterrupted(const std::vector<LoadedRecord>& records, Inventory
     const ChainRecord& contents = *record.contents;
     for (const std::vector<ChainRecord::Dropped>* const left : {&contents.drops, &contents.stale}) {
       for (const ChainRecord::Dropped& dropped : *left) {
-        const std::optional<FileId> id = StillThere(dropped, contents.roots);
-        if (!id) continue;
+        const Result<DroppedFile> found = FindDropped(roots_, dropped, contents.roots);
+        if (!found) continue;
         known.insert(AsListed(contents, dropped.path));
-        inventory.condemned.insert(*id);
+        inventory.condemned.insert(found->id);
       }
     }
     if (!contents.next.empty()) known.insert(AsListed(contents, contents.next));

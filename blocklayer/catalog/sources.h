@@ -107,9 +107,6 @@ class Sources {
   static Result<ChainRecord> Interpret(RecordDirectory& store, const RecordDirectory::Found& found,
                                        bool& settled);
   // The sources whose records cannot be told are in untold_ afterwards.
-  // The file, if its name still leads to the very one.
-  std::optional<FileId> StillThere(const ChainRecord::Dropped& dropped,
-                                   const std::vector<std::string>& roots);
   Result<std::vector<LoadedRecord>> LoadRecords(std::string& texts);
   // Names that were remembered of a source, by file name of the image.
   static std::map<std::string, std::string> RememberedNames(RecordDirectory& store);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "blocklayer/base/timestamp.h"
 #include "blocklayer/catalog/name_rules.h"
 
 namespace chainfs::jobs {
@@ -30,8 +31,7 @@ BackupTarget::BackupTarget(const BackupTargetPlan& plan, std::string partial)
 Result<std::unique_ptr<BackupTarget>> BackupTarget::Open(MetadataCache& cache,
                                                          const BackupTargetPlan& plan,
                                                          const std::string& id, uint64_t size,
-                                                         Begun begun,
-                                                         std::optional<uint64_t> made) {
+                                                         Begun begun, const MadeTarget& made) {
   CHAINFS_ASSIGN(std::string name, PartialNameOf(plan.place.location.path, id));
   std::unique_ptr<BackupTarget> target(new BackupTarget(plan, std::move(name)));
   const bool partial = IsThere(*target->directory_, target->partial_);
@@ -51,10 +51,14 @@ Result<std::unique_ptr<BackupTarget>> BackupTarget::Open(MetadataCache& cache,
     target->complete_ = true;
     return target;
   }
-  if (begun == Begun::kGoOn && partial) {
+  if (partial) CHAINFS_TRY(target->CheckOwn(made));
+  const bool empty = made.file && made.file->inode == 0;
+  if (begun == Begun::kGoOn && partial && !empty) {
     CHAINFS_ASSIGN(const bool there, target->GoOn(cache, size));
     if (there) return target;
   }
+  // Or a crash would leave a record that does not mean the new one.
+  if (made.file && !empty) CHAINFS_TRY(made.forget());
   if (partial) CHAINFS_TRY(target->RemovePartial());
   CHAINFS_TRY(target->Make(cache, size));
   return target;
@@ -80,18 +84,31 @@ Result<bool> BackupTarget::GoOn(MetadataCache& cache, uint64_t size) {
   if (!image || !(*image)->writable() || !CheckOpened(**image, size)) return false;
   image_ = *std::move(image);
   id_ = stat.id;
+  file_ = {.inode = stat.id.inode, .born = NanosecondsOf(image_->file().Born())};
   return true;
 }
 
+Status BackupTarget::CheckOwn(const MadeTarget& made) const {
+  if (!made.file || made.file->inode == 0) return {};
+  CHAINFS_ASSIGN(const std::unique_ptr<File> file, directory_->Open(partial_, OpenMode::kReadOnly));
+  CHAINFS_ASSIGN(const RecordedFile there, RecordedFileOf(*file));
+  if (made.file->Means(there)) return {};
+  return Fail(ErrorKind::kStale,
+              EscapeText(fmt::format("{}: is another file than the one that this backup has begun "
+                                     "to fill; put that back, or cancel the backup and start it "
+                                     "again",
+                                     partial_path())));
+}
+
 Status BackupTarget::CheckComplete(MetadataCache& cache, std::optional<uint64_t> size,
-                                   std::optional<uint64_t> made) const {
+                                   const MadeTarget& made) const {
   CHAINFS_ASSIGN(std::unique_ptr<File> file, directory_->Open(name_, OpenMode::kReadOnly));
-  CHAINFS_ASSIGN(const FileStat stat, file->Stat());
+  CHAINFS_ASSIGN(const RecordedFile there, RecordedFileOf(*file));
   const Result<std::unique_ptr<Image>> image =
       format_.open(std::move(file), cache, {.read_only = true, .owner = cache.NewOwner()});
   Status checked = image ? CheckOpened(**image, size.value_or((*image)->virtual_size()))
                          : std::unexpected(image.error());
-  if (checked && made && *made != stat.id.inode) {
+  if (checked && made.file && !made.file->Means(there)) {
     checked = Fail(ErrorKind::kExists, "is another file");
   }
   if (checked) return {};
@@ -117,6 +134,7 @@ Status BackupTarget::Make(MetadataCache& cache, uint64_t size) {
     return std::unexpected(stat.error());
   }
   id_ = stat->id;
+  file_ = {.inode = stat->id.inode, .born = NanosecondsOf(file->Born())};
   const Status made = [&]() -> Status {
     CHAINFS_TRY(file->SetImageLocks(kActiveLayerLocks));
     CHAINFS_ASSIGN(image_, OpenImage(cache, std::move(file)));

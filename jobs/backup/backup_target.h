@@ -10,15 +10,25 @@
 // Threads: image() as WritableImage; the rest from one at a time.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "blocklayer/cache/metadata_cache.h"
 #include "blocklayer/formats/registry/format_registry.h"
+#include "blocklayer/io/recorded_file.h"
 #include "jobs/backup/backup_plan.h"
 
 namespace chainfs::jobs {
+
+// What is known of what an earlier daemon has made for the job.
+struct MadeTarget {
+  // Inode number 0: nothing that anything was copied to. Nothing: that is not known.
+  std::optional<RecordedFile> file = {};
+  // Called before another one is made: `file` is not it any more, durably.
+  std::function<Status()> forget = {};
+};
 
 class BackupTarget {
  public:
@@ -27,14 +37,13 @@ class BackupTarget {
     kGoOn,  // by an earlier daemon: what is there is gone on with, or the target is complete
     kAnew,  // the same, but a partial image is of another point, and removed
   };
-  // An image of `size` bytes for the job `id`. `cache` outlives it. `made`: the inode number of
-  // what an earlier daemon made, 0: nothing; where it is known, nothing else counts as complete.
-  // kExists, kInvalidArgument (too long a name); else what making and opening an image says.
+  // An image of `size` bytes for the job `id`. `cache` outlives it. Where `made` tells which file
+  // it is, no other one is gone on with, or counts as complete. kExists, kStale (a partial image of
+  // somebody else's), kInvalidArgument (too long a name); else what making and opening says.
   static Result<std::unique_ptr<BackupTarget>> Open(MetadataCache& cache,
                                                     const BackupTargetPlan& plan,
                                                     const std::string& id, uint64_t size,
-                                                    Begun begun,
-                                                    std::optional<uint64_t> made = std::nullopt);
+                                                    Begun begun, const MadeTarget& made = {});
   // Leaves what is there as it is.
   ~BackupTarget() = default;
   BackupTarget(const BackupTarget&) = delete;
@@ -43,7 +52,7 @@ class BackupTarget {
   // It has its name, durably.
   bool complete() const { return complete_; }
   // Until it is complete: which file it is.
-  uint64_t inode() const { return id_.inode; }
+  const RecordedFile& file() const { return file_; }
   // Until it is complete.
   WritableImage& image() { return *image_->writer(); }
   // Gives it its name. kExists when something has that by now. May be tried again.
@@ -56,9 +65,11 @@ class BackupTarget {
 
   // Whether there was one to go on with.
   Result<bool> GoOn(MetadataCache& cache, uint64_t size);
+  // The partial image is the one that was made, as far as that is known.
+  Status CheckOwn(const MadeTarget& made) const;
   // What has the name is what this backup would have made; `size` in bytes, where it is known.
   Status CheckComplete(MetadataCache& cache, std::optional<uint64_t> size,
-                       std::optional<uint64_t> made) const;
+                       const MadeTarget& made) const;
   Status Make(MetadataCache& cache, uint64_t size);
   Result<std::unique_ptr<Image>> OpenImage(MetadataCache& cache, std::unique_ptr<File> file) const;
   Status CheckOpened(const Image& image, uint64_t size) const;
@@ -72,6 +83,7 @@ class BackupTarget {
   const std::string partial_;
   std::unique_ptr<Image> image_;  // null once it is closed
   FileId id_;
+  RecordedFile file_;
   bool renamed_ = false;
   bool complete_ = false;
 };

@@ -58,26 +58,29 @@ BackupWork::BackupWork(Catalog& catalog, DiskPtr disk, BackupPlan plan, std::str
 
 // Before the record of the job is made, so one that is taken up without it has come to its end.
 Status BackupWork::Prepare() {
-  return plan_.target && origin_ == BackupOrigin::kCommand ? RecordTarget(0) : Status();
+  return plan_.target && origin_ == BackupOrigin::kCommand ? RecordTarget({}) : Status();
 }
 
-Status BackupWork::RecordTarget(uint64_t inode) {
+// Earlier versions wrote the inode number alone.
+Status BackupWork::RecordTarget(const RecordedFile& target) {
   return catalog_.records().Write(*disk_, fmt::format("{}{}", kTargetRecordPrefix, id_),
-                                  fmt::format("{}\n", inode));
+                                  fmt::format("{} {}\n", target.inode, target.born));
 }
 
-Result<std::optional<uint64_t>> BackupWork::RecordedTarget() const {
+Result<std::optional<RecordedFile>> BackupWork::RecordedTarget() const {
   const std::string name = fmt::format("{}{}", kTargetRecordPrefix, id_);
   std::vector<Error> distrusted;
   CHAINFS_ASSIGN(const std::vector<RecordStore::Record> records,
                  catalog_.records().ReadAll(name, &distrusted));
   const auto record = std::ranges::find(records, name, &RecordStore::Record::name);
   if (record == records.end() && distrusted.empty()) return std::nullopt;
-  uint64_t inode = 0;
-  if (record == records.end()) return inode;
-  const std::string& digits = record->contents;
-  std::from_chars(digits.data(), digits.data() + digits.size(), inode);
-  return inode;
+  RecordedFile target;
+  if (record == records.end()) return target;
+  const std::string& text = record->contents;
+  const char* const end = text.data() + text.size();
+  const char* const blank = std::from_chars(text.data(), end, target.inode).ptr;
+  if (blank != end && *blank == ' ') std::from_chars(blank + 1, end, target.born);
+  return target;
 }
 
 Status BackupWork::BeginTarget(uint64_t size) {
@@ -89,11 +92,12 @@ Status BackupWork::BeginTarget(uint64_t size) {
   const Begun begun = origin_ == BackupOrigin::kCommand ? Begun::kNo
                       : point_                          ? Begun::kGoOn
                                                         : Begun::kAnew;
-  CHAINFS_ASSIGN(const std::optional<uint64_t> made, RecordedTarget());
+  MadeTarget made{.file = {}, .forget = [this] { return RecordTarget({}); }};
+  CHAINFS_ASSIGN(made.file, RecordedTarget());
   CHAINFS_ASSIGN(target_, BackupTarget::Open(catalog_.context().metadata(), *plan_.target, id_,
                                              size, begun, made));
   if (target_->complete()) return {};
-  Status recorded = RecordTarget(target_->inode());
+  Status recorded = RecordTarget(target_->file());
   if (!recorded && origin_ == BackupOrigin::kCommand) target_->Discard();
   return recorded;
 }

@@ -75,9 +75,10 @@ class BackupWork final : public ChunkWork {
     RangeCopier ranges;
   };
 
-  // Which file the target is, durably: 0 until it is made. Without such a record it is over.
-  Status RecordTarget(uint64_t inode);
-  Result<std::optional<uint64_t>> RecordedTarget() const;
+  // Which file the target is, durably: inode number 0 until it is made. Without such a record it is
+  // over.
+  Status RecordTarget(const RecordedFile& target);
+  Result<std::optional<RecordedFile>> RecordedTarget() const;
   // As far as it has nothing to do with the point that is to be held.
   Status BeginWithoutPoint();
   Status BeginTarget(uint64_t size);

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "blocklayer/catalog/record_store.h"
+#include "blocklayer/io/recorded_file.h"
 
 namespace chainfs::jobs {
 
@@ -44,6 +45,7 @@ struct IntentHeader {
   int64_t born = 0;     // when the target was made, in nanoseconds; 0: the host does not say
   bool made = false;    // the job made the target, and removes it when it fails
   bool operator==(const IntentHeader&) const = default;
+  RecordedFile target() const { return {.inode = inode, .born = born}; }
 };
 
 class IntentFile {

@@ -87,9 +87,9 @@ Result<TargetImagePtr> OpenTarget(Catalog& catalog, const MirrorPlan& plan, cons
                  catalog.moves().OpenTarget(plan.disk, RequestOf(plan, job)));
   const Layer& image = *target->image();
   Status fits = CheckFits(plan, target->layers());
-  IntentHeader found = wanted;
+  IntentHeader found;
   NoteTarget(*target, found);
-  if (wanted.inode != 0 && found != wanted) {
+  if (wanted.inode != 0 && !wanted.target().Means(found.target())) {
     fits =
         Fail(ErrorKind::kStale,
              EscapeText(fmt::format("{}: is not the file that the job {} has copied to; put that "

@@ -37,6 +37,16 @@ TEST(ChainRecordTest, ARecordIsReadableText) {
 )");
 }
 
+TEST(ChainRecordTest, OneMergedFileMayBeAString) {
+  const Result<ChainRecord> read = ParseChainRecord(
+      R"({"version": 2, "name": "vm1", "active": "a", "format": "qcow2", "merged": "14 b.qcow2"})",
+      "/images");
+  ASSERT_TRUE(read) << read.error().message;
+  const std::vector<ChainRecord::Dropped> merged = {
+      {.path = "/images/b.qcow2", .file = {.inode = 14}}};
+  EXPECT_EQ(read->merged, merged);
+}
+
 // As earlier versions of chainfs wrote it.
 TEST(ChainRecordTest, TheOldTextIsRead) {
   const Result<ChainRecord> read = ParseChainRecord(
@@ -47,18 +57,20 @@ TEST(ChainRecordTest, TheOldTextIsRead) {
   ASSERT_TRUE(read) << read.error().message;
   ChainRecord expected = SampleRecord();
   expected.next = "/images/back\\slash\nline\x01.qcow2";
-  expected.drops = {{.path = "/images/vm1.3.qcow2", .inode = 12},
-                    {.path = "/elsewhere/two words", .inode = 7}};
+  expected.drops = {{.path = "/images/vm1.3.qcow2", .file = {.inode = 12}},
+                    {.path = "/elsewhere/two words", .file = {.inode = 7}}};
   EXPECT_EQ(*read, expected);
 }
 
 TEST(ChainRecordTest, WhatIsWrittenIsRead) {
   ChainRecord record = SampleRecord();
   record.next = "/elsewhere/back\\slash\nline\x01\x7f=\"\xff%41.qcow2";
-  record.drops = {{.path = "/images/vm1.3.qcow2", .inode = 12},
-                  {.path = "/elsewhere/two words", .inode = 7}};
-  record.stale = {{.path = "/images/vm1.4.qcow2", .inode = 13}};
-  record.merged = {{.path = "/images/vm1.5.qcow2", .inode = 14}};
+  record.drops = {{.path = "/images/vm1.3.qcow2", .file = {.inode = 12}},
+                  {.path = "/elsewhere/two words", .file = {.inode = 7}}};
+  record.stale = {{.path = "/images/vm1.4.qcow2", .file = {.inode = 13}}};
+  record.merged = {{.path = "/images/vm1.5.qcow2", .file = {.inode = 14}}};
+  record.merged.push_back({.path = "/images/two words", .file = {.inode = 15, .born = 1234567890}});
+  record.drops[1].file.born = -5;
   record.merged_by = "mirror-1";
   const Result<ChainRecord> read =
       ParseChainRecord(FormatChainRecord(record, "/images"), "/images");

@@ -8,6 +8,7 @@
 
 #include <filesystem>
 
+#include "blocklayer/io/posix.h"
 #include "tests/unit/catalog/catalog_fixture.h"
 
 namespace chainfs {
@@ -25,9 +26,14 @@ class DroppedLayersTest : public CatalogTest {
     EXPECT_EQ(::stat(At(name).c_str(), &st), 0) << name;
     return st.st_ino;
   }
+  // 0 where the host does not say.
+  int64_t BirthOf(const std::string& name) const {
+    const auto file = OpenPosixDirectory(dir_.path()).value()->Open(name, OpenMode::kReadOnly);
+    return file ? RecordedFileOf(**file)->born : 0;
+  }
   bool Exists(const std::string& name) const { return std::filesystem::exists(At(name)); }
   ChainRecord::Dropped Drop(const std::string& name) const {
-    return {.path = At(name), .inode = InodeOf(name)};
+    return {.path = At(name), .file = {.inode = InodeOf(name), .born = BirthOf(name)}};
   }
   Status Remove(std::vector<ChainRecord::Dropped> drops) {
     ChainRecord record{.name = "vm",
@@ -73,10 +79,28 @@ TEST_F(DroppedLayersTest, WhatIsNoOverlayStays) {
 
 TEST_F(DroppedLayersTest, AnotherFileOfTheNameStays) {
   MakeOverlay("vm.1.qcow2", "vm.qcow2");
-  const ChainRecord::Dropped dropped{.path = At("vm.1.qcow2"), .inode = InodeOf("vm.1.qcow2") + 1};
+  const ChainRecord::Dropped dropped{.path = At("vm.1.qcow2"),
+                                     .file = {.inode = InodeOf("vm.1.qcow2") + 1}};
   ASSERT_TRUE(Remove({dropped}));
   EXPECT_TRUE(Exists("vm.1.qcow2"));
   EXPECT_FALSE(HasRecord());
+}
+
+// A user has removed it, and the next file got its inode number.
+TEST_F(DroppedLayersTest, AnotherFileOfTheNameAndTheInodeNumberStays) {
+  MakeOverlay("vm.1.qcow2", "vm.qcow2");
+  ChainRecord::Dropped dropped = Drop("vm.1.qcow2");
+  if (dropped.file.born == 0) GTEST_SKIP() << "the host does not say when a file was made";
+  dropped.file.born -= 1;
+  ASSERT_TRUE(Remove({dropped}));
+  EXPECT_TRUE(Exists("vm.1.qcow2"));
+  EXPECT_FALSE(HasRecord());
+}
+
+TEST_F(DroppedLayersTest, WhatARecordOfAnEarlierVersionMeansGoes) {
+  MakeOverlay("vm.1.qcow2", "vm.qcow2");
+  ASSERT_TRUE(Remove({{.path = At("vm.1.qcow2"), .file = {.inode = InodeOf("vm.1.qcow2")}}}));
+  EXPECT_FALSE(Exists("vm.1.qcow2"));
 }
 
 // Nobody may look at it just now, so nobody can say what it is.

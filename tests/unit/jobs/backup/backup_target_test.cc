@@ -34,6 +34,12 @@ class BackupTargetTest : public testing::Test {
     EXPECT_TRUE(target) << target.error().message;
     return target ? *std::move(target) : nullptr;
   }
+  MadeTarget MadeAs(uint64_t inode) {
+    return {.file = RecordedFile{.inode = inode}, .forget = [this] {
+              ++forgotten_;
+              return Status();
+            }};
+  }
   Names Files() const {
     Names names;
     const auto entries = directory_->List().value();
@@ -49,6 +55,7 @@ class BackupTargetTest : public testing::Test {
   std::shared_ptr<MemHost> host_ = MemHost::Create();
   std::shared_ptr<Directory> directory_ = host_->OpenRoot();
   MetadataCache cache_{1 << 20};
+  int forgotten_ = 0;
 };
 
 TEST_F(BackupTargetTest, HasItsNameOnlyOnceItIsComplete) {
@@ -72,17 +79,17 @@ TEST_F(BackupTargetTest, AnotherFileOfItsNameIsNotTheOneThatWasMade) {
   uint64_t made = 0;
   {
     const auto target = Opened(Begun::kNo, Plan());
-    made = target->inode();
+    made = target->file().inode;
     EXPECT_NE(made, 0u);
     ASSERT_TRUE(target->Complete());
   }
   for (const Begun begun : {Begun::kGoOn, Begun::kAnew}) {
-    const auto own = BackupTarget::Open(cache_, Plan(), "b1", kSize, begun, made);
+    const auto own = BackupTarget::Open(cache_, Plan(), "b1", kSize, begun, MadeAs(made));
     ASSERT_TRUE(own) << own.error().message;
     EXPECT_TRUE((*own)->complete());
     // Of the same format and size; the one before was not made yet when its job ended.
     for (const uint64_t other : {uint64_t{0}, made + 1}) {
-      const auto foreign = BackupTarget::Open(cache_, Plan(), "b1", kSize, begun, other);
+      const auto foreign = BackupTarget::Open(cache_, Plan(), "b1", kSize, begun, MadeAs(other));
       ASSERT_FALSE(foreign);
       EXPECT_EQ(foreign.error().kind, ErrorKind::kExists);
       EXPECT_NE(foreign.error().message.find("is another file"), std::string::npos)
@@ -106,6 +113,29 @@ TEST_F(BackupTargetTest, IsGoneOnWithByTheNextDaemon) {
   const auto third = Opened(Begun::kGoOn, Plan());
   ASSERT_NE(third, nullptr);
   EXPECT_TRUE(third->complete());
+}
+
+TEST_F(BackupTargetTest, AnotherPartialImageIsNotGoneOnWith) {
+  Fill(*Opened(Begun::kNo, Plan()));
+  const uint64_t made = directory_->StatAt(".t.b1.part")->id.inode;
+  for (const Begun begun : {Begun::kGoOn, Begun::kAnew}) {
+    const auto foreign = BackupTarget::Open(cache_, Plan(), "b1", kSize, begun, MadeAs(made + 1));
+    ASSERT_FALSE(foreign);
+    EXPECT_EQ(foreign.error().kind, ErrorKind::kStale);
+    EXPECT_NE(foreign.error().message.find("another file"), std::string::npos);
+  }
+  EXPECT_EQ(forgotten_, 0);
+  EXPECT_TRUE(BackupTarget::Open(cache_, Plan(), "b1", kSize, Begun::kGoOn, MadeAs(made)));
+  EXPECT_EQ(forgotten_, 0);
+  // What it makes anew is said to be none before it is made; what was made without anybody having
+  // noted it is not gone on with.
+  EXPECT_TRUE(BackupTarget::Open(cache_, Plan(), "b1", kSize, Begun::kAnew, MadeAs(made)));
+  EXPECT_EQ(forgotten_, 1);
+  const auto anew = BackupTarget::Open(cache_, Plan(), "b1", kSize, Begun::kGoOn, MadeAs(0));
+  ASSERT_TRUE(anew);
+  EXPECT_EQ((*anew)->image().Map(GuestOffset(65536), 65536, MapDetail::kFast)->kind,
+            ExtentKind::kUnallocated);
+  EXPECT_EQ(forgotten_, 1);
 }
 
 TEST_F(BackupTargetTest, BeginsAnewForAnotherPointAndWhatItCannotUse) {
