@@ -54,7 +54,7 @@ CatalogParts::CatalogParts(CatalogOptions given, ShownLists& lists, std::functio
       chain_records(sources, chains),
       names(roots, OpenersOf(roots, pool, options)),
       target(roots, sources, chains, hidden),
-      new_images(mu, chains, target, names),
+      new_images(mu, chains, target, names, marks),
       user_files(mu, chains, roots, target),
       snapshot_steps(roots, sources, pool, chains, chain_records, names, target, publisher,
                      options.read_only),

@@ -19,6 +19,13 @@ Result<LeftOutLayers> ChainMoves::ContinueOn(const DiskPtr& disk, const Continue
   Result<LeftOutLayers> moved = [&]() -> Result<LeftOutLayers> {
     const Turn turn(parts_.mu);
     CHAINFS_TRY(parts_.pauses.CheckOpen());
+    // Or the next mount would not show the disk.
+    if (request.target != nullptr) {
+      CHAINFS_TRY(parts_.marks.CheckWhole(
+          request.target->layers(),
+          fmt::format("{}: cannot go on with {}", disk->name(), request.target->image()->path),
+          "or cancel the job"));
+    }
     return parts_.mover.ContinueOn(disk, request);
   }();
   parts_.events.Deliver();
@@ -70,6 +77,14 @@ Status ChainMoves::EndedWell(const Disk& disk, const Layer& layer, const Layer& 
   }();
   parts_.events.Deliver();
   return ended;
+}
+
+Status ChainMoves::CheckWhole(const Disk& disk) {
+  const Turn turn(parts_.mu);
+  return parts_.marks.CheckWhole(
+      disk.chain()->AllLayers(),
+      fmt::format("{}: cannot be copied: it shows a mixture", disk.name()),
+      "or copy a disk that shows it whole");
 }
 
 Result<bool> ChainMoves::Changing(const Layer& layer) {

@@ -91,6 +91,9 @@ class ChainMoves {
   Status EndedWell(const Disk& disk, const Layer& layer, const Layer& whole);
   // They are what they show again, whoever has changed them. Durable on return.
   Status UnmarkChanging(const Layers& layers);
+  // kBusy where the disk itself shows a mixture, so that a copy of it would be worth nothing; kIo
+  // where that cannot be told.
+  Status CheckWhole(const Disk& disk);
   // Whether it is marked as changing; an error where that cannot be told.
   Result<bool> Changing(const Layer& layer);
   // What the own disks of the layers show has changed: nobody is to keep what they showed.

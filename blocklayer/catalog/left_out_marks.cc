@@ -218,19 +218,55 @@ const LeftOutMarks::Mark* LeftOutMarks::Changing(const CatalogEntry& entry) cons
   return mark != nullptr && mark->contents.kind == MarkKind::kChanging ? mark : nullptr;
 }
 
+const LeftOutMarks::Mark* LeftOutMarks::FirstUncovered(const std::vector<Place>& chain) const {
+  for (auto place = chain.begin(); place != chain.end(); ++place) {
+    const Mark* const mark = Find(place->id);
+    if (mark == nullptr || mark->contents.kind != MarkKind::kChanging) continue;
+    const auto covers = [&](const Place& above) {
+      return mark->into ? above.id == *mark->into : above.path == mark->contents.into;
+    };
+    if (std::none_of(chain.begin(), place, covers)) return mark;
+  }
+  return nullptr;
+}
+
 const LeftOutMarks::Mark* LeftOutMarks::Uncovered(const std::vector<LayerFile>& chain) const {
   // Its own disk says so itself.
   const Mark* const own = chain.empty() ? nullptr : Find(chain.front().stat.id);
   if (own != nullptr && own->contents.kind == MarkKind::kChanging) return nullptr;
-  for (size_t i = 1; i < chain.size(); ++i) {
-    const Mark* const mark = Find(chain[i].stat.id);
-    if (mark == nullptr || mark->contents.kind != MarkKind::kChanging) continue;
-    const auto covers = [&](const LayerFile& file) {
-      return mark->into ? file.stat.id == *mark->into : file.location.path == mark->contents.into;
-    };
-    if (std::none_of(chain.begin(), chain.begin() + static_cast<ptrdiff_t>(i), covers)) return mark;
+  std::vector<Place> places;
+  for (const LayerFile& file : chain) places.push_back({file.stat.id, file.location.path});
+  return FirstUncovered(places);
+}
+
+Status LeftOutMarks::Refuse(const Mark* mark, std::string_view subject,
+                            std::string_view otherwise) {
+  if (mark == nullptr) return {};
+  const LeftOut& contents = mark->contents;
+  if (!mark->unread.empty()) {
+    return Fail(ErrorKind::kIo,
+                EscapeText(fmt::format("{}: whether a job changes {} is unknown: {}", subject,
+                                       contents.path, mark->unread)));
   }
-  return nullptr;
+  return Fail(
+      ErrorKind::kBusy,
+      EscapeText(fmt::format("{}: {} writes to {}, or has not finished doing so, and only "
+                             "{} and what is built on it are whole; finish that commit, {}",
+                             subject, contents.job, contents.path, contents.into, otherwise)));
+}
+
+Status LeftOutMarks::CheckWhole(const Layers& chain, std::string_view subject,
+                                std::string_view otherwise) const {
+  std::vector<Place> places;
+  for (const LayerPtr& layer : chain) places.push_back({layer->id, layer->path});
+  return Refuse(FirstUncovered(places), subject, otherwise);
+}
+
+Status LeftOutMarks::CheckWhole(std::span<const LayerFile> chain, std::string_view subject,
+                                std::string_view otherwise) const {
+  std::vector<Place> places;
+  for (const LayerFile& file : chain) places.push_back({file.stat.id, file.location.path});
+  return Refuse(FirstUncovered(places), subject, otherwise);
 }
 
 const LeftOutMarks::Mark* LeftOutMarks::Find(const FileId& id) const {

@@ -10,7 +10,9 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "blocklayer/catalog/catalog_entry.h"
@@ -54,6 +56,13 @@ class LeftOutMarks {
   // The mark of a file that is changing, when nothing of `chain`, top to base, covers that; or
   // null.
   const Mark* Uncovered(const std::vector<LayerFile>& chain) const;
+  // kBusy, saying so of `subject`, when a layer of `chain`, top to base, is changing and none above
+  // it there covers that: what it shows is a mixture, and the next mount would not show what is
+  // built on it. `otherwise`: what to do but wait for the job. kIo where it cannot be told.
+  Status CheckWhole(const Layers& chain, std::string_view subject,
+                    std::string_view otherwise) const;
+  Status CheckWhole(std::span<const LayerFile> chain, std::string_view subject,
+                    std::string_view otherwise) const;
   // The mark of a file, whoever names it, or null.
   const Mark* Find(const FileId& id) const;
   // Files that count as built on nothing.
@@ -77,6 +86,13 @@ class LeftOutMarks {
   void MergedFurther(const std::string& from, const std::string& into);
 
  private:
+  struct Place {
+    FileId id;
+    std::string_view path;
+  };
+  // The mark of the first that is changing and that none before it covers, or null.
+  const Mark* FirstUncovered(const std::vector<Place>& chain) const;
+  static Status Refuse(const Mark* mark, std::string_view subject, std::string_view otherwise);
   // Which file of that name there is; kNotFound when there is none.
   Result<FileId> At(const std::string& path);
   Status FollowWhole(const std::vector<std::string>& from, const std::string& into, Before& before);

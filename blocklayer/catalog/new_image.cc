@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace chainfs {
@@ -20,6 +21,11 @@ Result<NewImagePlan> NewImages::Plan(const DiskPtr& disk, const NewImageRequest&
   if (!request.may_exist) CHAINFS_TRY(target_.CheckUnused(plan.location));
   if (request.backing == nullptr) return plan;
   const Layer& backing = *request.backing;
+  const Layers layers = disk->chain()->AllLayers();
+  CHAINFS_TRY(
+      marks_.CheckWhole(Layers(std::ranges::find(layers, request.backing), layers.end()),
+                        fmt::format("{}: cannot be built on {}", plan.location.path, backing.path),
+                        "or copy everything, with sync=full"));
   const FileLocation there{
       .directory = backing.directory, .name = backing.name, .path = backing.path};
   CHAINFS_ASSIGN(plan.backing,

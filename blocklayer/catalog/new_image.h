@@ -9,6 +9,7 @@
 #include <string>
 
 #include "blocklayer/catalog/backing_names.h"
+#include "blocklayer/catalog/left_out_marks.h"
 #include "blocklayer/catalog/snapshot_target.h"
 #include "blocklayer/catalog/turn_mutex.h"
 
@@ -17,7 +18,7 @@ namespace chainfs {
 struct NewImageRequest {
   std::string name;  // absolute, or relative to the directory of the disk's active layer
   ImageFormat format = ImageFormat::kQcow2;
-  LayerPtr backing = {};   // what it is to be built on; null: nothing
+  LayerPtr backing = {};   // of the disk: what it is to be built on; null: nothing
   bool anywhere = false;   // also outside the source directories (root)
   bool may_exist = false;  // it was begun by an earlier daemon
 };
@@ -30,10 +31,12 @@ struct NewImagePlan {
 class NewImages {
  public:
   // The references outlive this. `mu` guards the others.
-  NewImages(TurnMutex& mu, ChainSet& chains, SnapshotTarget& target, BackingNames& names)
-      : mu_(mu), chains_(chains), target_(target), names_(names) {}
+  NewImages(TurnMutex& mu, ChainSet& chains, SnapshotTarget& target, BackingNames& names,
+            LeftOutMarks& marks)
+      : mu_(mu), chains_(chains), target_(target), names_(names), marks_(marks) {}
 
-  // kExists, kAccess, kInvalidArgument: as SnapshotTarget; kStale when no name leads to `backing`.
+  // kExists, kAccess, kInvalidArgument: as SnapshotTarget; kStale when no name leads to `backing`;
+  // kBusy when what that shows is a mixture (LeftOutMarks::CheckWhole).
   Result<NewImagePlan> Plan(const DiskPtr& disk, const NewImageRequest& request) EXCLUDES(mu_);
 
  private:
@@ -41,6 +44,7 @@ class NewImages {
   ChainSet& chains_ GUARDED_BY(mu_);
   SnapshotTarget& target_ GUARDED_BY(mu_);
   BackingNames& names_ GUARDED_BY(mu_);
+  LeftOutMarks& marks_ GUARDED_BY(mu_);
 };
 
 }  // namespace chainfs

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
@@ -131,6 +132,9 @@ Result<Layers> TargetImages::Open(const DiskPtr& disk, const TargetRequest& requ
   Result<Layers> layers = [&]() -> Result<Layers> {
     if (walked.error) return std::unexpected(*walked.error);
     CHAINFS_TRY(CheckFree(*entry, walked.files.front(), request.job));
+    CHAINFS_TRY(marks_.CheckWhole(std::span(walked.files).subspan(1),
+                                  fmt::format("{}: cannot be a target", location.path),
+                                  "or choose another target"));
     return OpenMarked(*entry, walked, opener, request.job);
   }();
   if (layers || !made) return layers;

@@ -152,6 +152,7 @@ Result<BackupPlan> PlanBackup(Catalog& catalog, const DiskPtr& disk,
     CHAINFS_ASSIGN(plan.selected,
                    LayersAbove(catalog, *disk, plan.point, *arguments.Text("since")));
   }
+  if (!begun.taken_up) CHAINFS_TRY(catalog.moves().CheckWhole(*disk));
   if (plan.selected < plan.point.size()) plan.backing = plan.point[plan.selected];
   if (!arguments.Has("target")) {
     CHAINFS_TRY(CheckWithoutTarget(arguments, plan.hold));

@@ -168,6 +168,7 @@ Result<MirrorPlan> PlanMirror(Catalog& catalog, const JobCommand& command) {
   plan.done = plan.taken_up && chain->active->path == plan.target;
   if (plan.done) return plan;
   CHAINFS_TRY(CheckAgainstDisk(plan));
+  if (!plan.taken_up) CHAINFS_TRY(catalog.moves().CheckWhole(*plan.disk));
   if (plan.sync == MirrorSync::kNone) plan.backing = chain->active;
   if (plan.sync == MirrorSync::kTop && chain->below) plan.backing = chain->below->layers().front();
   // What was made already is looked at when it is opened.
