@@ -82,6 +82,7 @@ Result<NewBase> Rebases::OpenNow(const DiskPtr& disk, const RebaseRequest& reque
   const Layer& top = *request.top;
   const Layers above = DownTo(*disk, top);
   if (above.empty()) return Renamed(top.path);
+  if (request.unsafe) CHAINFS_TRY(CheckAlone(*disk, request.top));
   NewBase base;
   const std::vector<std::string>& extra = entry->candidate.extra_roots;
   CHAINFS_ASSIGN(base.location, parts_.roots.Resolve(LocationOf(top), request.base, extra));
@@ -110,6 +111,22 @@ Result<NewBase> Rebases::OpenNow(const DiskPtr& disk, const RebaseRequest& reque
                  opener.Open(walked, [](const FileId& /*file*/) { return LayerRole::kBacking; }));
   CHAINFS_ASSIGN(base.stack, LayerStack::Make(base.layers, *parts_.context));
   return base;
+}
+
+Status Rebases::CheckAlone(const Disk& disk, const LayerPtr& top) {
+  parts_.mu.AssertHeld();
+  if (disk.chain()->active != top) {
+    return Fail(ErrorKind::kInvalidArgument,
+                EscapeText(fmt::format("{}: only what the active layer stands on can be exchanged "
+                                       "unsafely, and {} is not the active layer",
+                                       disk.name(), top->path)));
+  }
+  const LayerUsers backed = parts_.roles.Backed();
+  const auto user = backed.find(top->id);
+  if (user == backed.end()) return {};
+  return Fail(ErrorKind::kBusy,
+              EscapeText(fmt::format("{}: cannot be given another base unsafely: {}", top->path,
+                                     BuiltOn(user->second))));
 }
 
 Status Rebases::CheckApart(const Layer& top, const std::vector<FileId>& base,
@@ -225,12 +242,7 @@ Status Rebases::PivotToOther(const DiskPtr& disk, const LayerPtr& top, const New
     const Turn turn(parts_.mu);
     CHAINFS_TRY(parts_.pauses.CheckOpen());
     CHAINFS_ASSIGN(Place place, FindPlace(disk, top, base));
-    if (place.above.size() != 1) {
-      return Fail(ErrorKind::kInvalidArgument,
-                  EscapeText(fmt::format("{}: only what the active layer stands on can be "
-                                         "exchanged unsafely, and {} is not the active layer",
-                                         disk->name(), top->path)));
-    }
+    CHAINFS_TRY(CheckAlone(*disk, top));
     const bool was_read_only = disk->read_only();
     CHAINFS_TRY(disk->Flush());
     if (!disk->StopWriting()) {

@@ -27,6 +27,7 @@ struct RebaseRequest {
   LayerPtr top;      // of the disk, and not raw
   std::string base;  // as the header of `top` may name it: absolute, or relative to its directory
   std::optional<ImageFormat> format = {};  // of `base`; nothing: as its extension says
+  bool unsafe = false;                     // it is for PivotToOther
 };
 
 struct NewBase {
@@ -43,7 +44,8 @@ class Rebases {
 
   // As long as the result lives, nobody writes the new base or what is below it; a disk of its own
   // is read-only. kBusy while somebody has that open for writing, or another process uses it;
-  // kLoop when it is built on `top` or on what stands on that; kAccess outside the sources.
+  // kLoop when it is built on `top` or on what stands on that; kAccess outside the sources. Unsafe
+  // ones fail as PivotToOther would.
   Result<NewBase> Open(const DiskPtr& disk, const RebaseRequest& request);
   // `top` stands on `base`, durably, and so does every disk that contains it. `same` is called when
   // `top` cannot grow any more: whether both show the same. kStale when a file was renamed or
@@ -51,7 +53,7 @@ class Rebases {
   Status Pivot(const DiskPtr& disk, const LayerPtr& top, const NewBase& base,
                const std::function<Status()>& same);
   // The same although both may differ: the disk shows other contents from now on. Only for the
-  // active layer. kBusy while the disk is open for writing.
+  // active layer. kBusy while the disk is open for writing, or anything is built on it.
   Status PivotToOther(const DiskPtr& disk, const LayerPtr& top, const NewBase& base);
 
  private:
@@ -61,6 +63,8 @@ class Rebases {
     BackingReference reference;
   };
   Result<NewBase> OpenNow(const DiskPtr& disk, const RebaseRequest& request);
+  // What is built on `top` would show something else, too.
+  Status CheckAlone(const Disk& disk, const LayerPtr& top);
   Status CheckApart(const Layer& top, const std::vector<FileId>& base, const std::string& name);
   // Nobody writes it any more.
   Status Freeze(const FileId& base);

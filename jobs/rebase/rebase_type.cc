@@ -45,7 +45,10 @@ Result<RebasePlan> PlanRebase(Catalog& catalog, const DiskPtr& disk,
                                        top.format().name())));
   }
   CHAINFS_ASSIGN(plan.unsafe, arguments.Switch("unsafe", false));
-  RebaseRequest request{.top = plan.top, .base = arguments.Text("base").value_or(""), .format = {}};
+  RebaseRequest request{.top = plan.top,
+                        .base = arguments.Text("base").value_or(""),
+                        .format = {},
+                        .unsafe = plan.unsafe};
   if (const auto word = arguments.Text("format")) {
     request.format = ParseImageFormat(*word);
     if (!request.format) {

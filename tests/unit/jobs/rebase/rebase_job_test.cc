@@ -174,6 +174,19 @@ TEST_F(RebaseJobTest, UnsafelyTheDiskShowsWhatTheNewBaseHolds) {
   ExpectSound("vm.qcow2");
 }
 
+TEST_F(RebaseJobTest, UnsafelyNothingChangesWhatOthersAreBuiltOn) {
+  Io("copy.qcow2", {"write -P 9 6M 512"});
+  OpenAll();
+  const std::vector<std::string> before = ChainOf("vm");
+  verbs::Arguments arguments = Onto("copy.qcow2").Set("unsafe", "yes");
+  const Result<std::string> id =
+      jobs_->Start({.type = "rebase", .disk = Disk("b"), .arguments = arguments});
+  ASSERT_FALSE(id);
+  EXPECT_EQ(id.error().kind, ErrorKind::kBusy);
+  EXPECT_NE(id.error().message.find("vm"), std::string::npos) << id.error().message;
+  EXPECT_EQ(ChainOf("vm"), before);
+}
+
 TEST_F(RebaseJobTest, OnWhatItStandsAlreadyIsNoChange) {
   OpenAll();
   EXPECT_FALSE(Rebase(Onto("b.qcow2")).error);
