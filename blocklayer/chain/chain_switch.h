@@ -5,7 +5,8 @@
 // by Prepare, so that whoever makes the new list durable in between knows that Publish will follow.
 // Several disks that are held at once change at one moment.
 //
-// Threads: one; the caller of the disk's other switches (the catalog serializes them).
+// Threads: one; the caller of the disk's other switches (the catalog serializes them). Who only
+// keeps changes out, and prepares nothing, may be any.
 #pragma once
 
 #include <memory>

@@ -8,7 +8,8 @@
 //   1. The record, so that the next daemon goes on; it copies everything again.
 //   2. The layers that will show something else are marked as changing.
 //   3. Base is enlarged, where it is shorter than the disk.
-//   4. Everything is copied; the last of it while the disk's writes are held. Base is flushed.
+//   4. Everything is copied; the last of it while the disk's writes are held. Base is flushed. What
+//      base has durably is given back meanwhile, if that was asked for (active_reclaimer.h).
 //   5. The chain's record says that base is the active layer. Before it the disk is what it was,
 //      after it the disk has the same contents in base.
 //   6. Guests write to base; the layers above are stale and not shown any more. They are removed
@@ -24,6 +25,7 @@
 #include <vector>
 
 #include "blocklayer/catalog/catalog.h"
+#include "jobs/commit/active_reclaimer.h"
 #include "jobs/commit/commit_marks.h"
 #include "jobs/commit/commit_plan.h"
 #include "jobs/commit/merged_layers.h"
@@ -37,7 +39,7 @@ class ActiveCommitWork final : public ChunkWork {
   // The catalog outlives the work. `id`: of the job. `plan`: active, something to do. `holds`: the
   // disk stays where it is until somebody completes the job, which copies what guests write.
   ActiveCommitWork(Catalog& catalog, DiskPtr disk, const std::string& id, CommitPlan plan,
-                   MergedFate fate, bool holds);
+                   CommitChoices choices, bool holds);
 
   Status Prepare() override;
   Status Begin() override;
@@ -50,7 +52,7 @@ class ActiveCommitWork final : public ChunkWork {
   Status Complete(const verbs::Arguments& arguments) override;
   bool UsersWait() const override { return disk_->load().UsersWait(DiskLoad::Clock::now()); }
   ChunkResult Process(uint64_t offset, uint64_t length) override;
-  Status Settle() override { return merge_->Settle(); }
+  Status Settle() override;
   Status Pivot() override;
   LeftOutLayers LeftOut() override { return left_out_; }
   void Release() override;
@@ -59,11 +61,12 @@ class ActiveCommitWork final : public ChunkWork {
   Catalog& catalog_;
   const DiskPtr disk_;
   const CommitPlan plan_;
-  const MergedFate fate_;
+  const CommitChoices choices_;
   const bool holds_;
   CommitMarks marks_;
-  std::unique_ptr<MergeDown> merge_;  // from Prepare on
-  std::vector<LayerLease> leases_;    // Prepare and Release only
+  std::unique_ptr<MergeDown> merge_;            // from Prepare on
+  std::unique_ptr<ActiveReclaimer> reclaimer_;  // the same; null: nothing is reclaimed
+  std::vector<LayerLease> leases_;              // Prepare and Release only
   LeftOutLayers left_out_;
 };
 

@@ -69,13 +69,6 @@ Status CheckDisk(const Disk& disk, const CommitPlan& plan) {
                              disk.name(), disk.ReadOnlyReason())));
 }
 
-std::unexpected<Error> RefuseReclaim(const Disk& disk) {
-  return Fail(ErrorKind::kInvalidArgument,
-              EscapeText(fmt::format("{}: what guests write cannot be reclaimed; take a snapshot, "
-                                     "and commit the layers below the new active one",
-                                     disk.name())));
-}
-
 std::unexpected<Error> RefuseHold() {
   return Fail(ErrorKind::kInvalidArgument,
               "then=hold is for a commit of the active layer, where the disk goes on in base");
@@ -104,7 +97,6 @@ Result<JobPlan> PlanCommitJob(Catalog& catalog, const JobCommand& command) {
   CHAINFS_ASSIGN(plan.compression, CompressionWanted(arguments));
   CHAINFS_TRY(CheckCompression(*plan.base, plan.compression));
   CHAINFS_ASSIGN(const bool reclaim, arguments.Switch("reclaim", false));
-  if (reclaim && plan.active()) return RefuseReclaim(*disk);
   const bool holds = arguments.Text("then") == "hold";
   if (holds && !plan.active()) return RefuseHold();
   CHAINFS_TRY(CheckDisk(*disk, plan));
@@ -123,7 +115,7 @@ Result<JobPlan> PlanCommitJob(Catalog& catalog, const JobCommand& command) {
   job.work = [&catalog, disk, choices, holds,
               plan = std::move(plan)](const std::string& id) -> std::unique_ptr<ChunkWork> {
     if (plan.active()) {
-      return std::make_unique<ActiveCommitWork>(catalog, disk, id, plan, choices.fate, holds);
+      return std::make_unique<ActiveCommitWork>(catalog, disk, id, plan, choices, holds);
     }
     return std::make_unique<CommitWork>(catalog, disk, id, plan, choices);
   };

@@ -20,7 +20,7 @@ CommitWork::CommitWork(Catalog& catalog, DiskPtr disk, const std::string& id, Co
       above_(*plan_.above->image->writer()),
       marks_(catalog_, disk_, plan_, id),
       copier_(catalog_.context(), plan_),
-      reclaimer_(catalog_.context(), plan_),
+      reclaimer_(catalog_.context(), plan_.base, plan_.merged),
       source_(copier_.length()) {}
 
 Status CommitWork::TakeLeases() {

@@ -36,11 +36,6 @@
 
 namespace chainfs::jobs {
 
-struct CommitChoices {
-  MergedFate fate = MergedFate::kKeep;
-  bool reclaim = false;  // space of merged layers is given back while the job goes on
-};
-
 class CommitWork final : public ChunkWork {
  public:
   // The catalog outlives the work. `id`: of the job. `plan`: not active, something to do.

@@ -18,6 +18,11 @@ enum class MergedFate : uint8_t {
   kRemoveAnywhere,   // removed (root's word)
 };
 
+struct CommitChoices {
+  MergedFate fate = MergedFate::kKeep;
+  bool reclaim = false;  // space of merged layers is given back while the job goes on
+};
+
 class MergedLayers {
  public:
   // `layers`: top first. The catalog outlives this.

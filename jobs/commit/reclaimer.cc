@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "blocklayer/chain/layer_stack.h"
 #include "blocklayer/chain/stack_registry.h"
+#include "blocklayer/image/writable_image.h"
 
 namespace chainfs::jobs {
 namespace {
@@ -36,8 +38,9 @@ Status Reclaimer::ReclaimAll() {
     ranges = std::exchange(copied_, {});
     bytes_ = 0;
   }
+  if (ranges.empty()) return {};
   CHAINFS_TRY(Reclaim(ranges));
-  for (const LayerPtr& layer : plan_.merged) {
+  for (const LayerPtr& layer : merged_) {
     WritableImage& image = *layer->image->writer();
     for (int i = 0; i < kReclaimFlushes && image.HasPending(); ++i) CHAINFS_TRY(image.Flush());
   }
@@ -46,23 +49,28 @@ Status Reclaimer::ReclaimAll() {
 
 // What is not reclaimed because of an error stays there twice, which does no harm.
 Status Reclaimer::Reclaim(const std::vector<ChunkRange>& ranges) {
-  if (ranges.empty()) return {};
-  CHAINFS_TRY(plan_.base->image->writer()->Flush());
-  for (auto layer = plan_.merged.rbegin(); layer != plan_.merged.rend(); ++layer) {
-    CHAINFS_TRY(ReclaimIn(**layer, ranges));
+  CHAINFS_TRY(base_->image->writer()->Flush());
+  uint64_t end = UINT64_MAX;
+  for (auto layer = merged_.rbegin(); layer != merged_.rend(); ++layer) {
+    end = std::min(end, (*layer)->image->virtual_size());
+    CHAINFS_TRY(ReclaimIn(**layer, ranges, end));
   }
   return {};
 }
 
-Status Reclaimer::ReclaimIn(const Layer& layer, const std::vector<ChunkRange>& ranges) {
+uint64_t Reclaimer::end() const {
+  uint64_t end = UINT64_MAX;
+  for (const LayerPtr& layer : merged_) end = std::min(end, layer->image->virtual_size());
+  return end;
+}
+
+Status Reclaimer::ReclaimIn(const Layer& layer, const std::vector<ChunkRange>& ranges,
+                            uint64_t end) {
   WritableImage& image = *layer.image->writer();
-  const uint64_t size = image.virtual_size();
   {
     const IoEpoch::Guard guard = image.io_epoch().Enter();
     for (const ChunkRange& range : ranges) {
-      if (range.offset >= size) continue;
-      const uint64_t length = std::min(range.length, size - range.offset);
-      CHAINFS_TRY(image.Unpopulate(GuestOffset(range.offset), length));
+      CHAINFS_TRY(UnpopulateBefore(image, range, end));
     }
     for (const auto& stack : context_.stacks().StacksOf(layer)) {
       for (const ChunkRange& range : ranges) {
@@ -71,6 +79,14 @@ Status Reclaimer::ReclaimIn(const Layer& layer, const std::vector<ChunkRange>& r
     }
   }
   return image.Flush();
+}
+
+Status UnpopulateBefore(WritableImage& image, const ChunkRange& range, uint64_t end) {
+  const uint64_t size = image.virtual_size();
+  const uint64_t stop = std::min(range.offset + range.length,
+                                 end < size ? RoundDown(end, image.cluster_size()) : size);
+  if (range.offset >= stop) return {};
+  return image.Unpopulate(GuestOffset(range.offset), stop - range.offset);
 }
 
 }  // namespace chainfs::jobs

@@ -26,7 +26,7 @@ class CommitKillTest : public KillFixture {
     if (!active) commit.keys += ",top=" + layers[1];
     constexpr const char* kMore[] = {"", ",delete=yes", ",delete=empty"};
     commit.keys += kMore[random_.Below(3)];
-    if (!active && random_.OneIn(3)) commit.keys += ",reclaim=yes";
+    if (random_.OneIn(3)) commit.keys += ",reclaim=yes";
     if (active && random_.OneIn(4)) commit.keys += ",then=hold";
     if (!active) commit.layers_after.push_back(layers[0]);
     commit.layers_after.insert(commit.layers_after.end(),

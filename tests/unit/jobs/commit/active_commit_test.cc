@@ -210,7 +210,6 @@ TEST_F(ActiveCommitTest, WhatCannotBeIsRefused) {
   const Error shared = RefusedCommit("e", "base=a.qcow2");
   EXPECT_EQ(shared.kind, ErrorKind::kBusy);
   EXPECT_NE(shared.message.find("clone"), std::string::npos) << shared.message;
-  EXPECT_EQ(RefusedCommit("e", "base=d.qcow2,reclaim=yes").kind, ErrorKind::kInvalidArgument);
   EXPECT_EQ(ChainOf("e").size(), 5u);
   EXPECT_TRUE(Records().empty());
 }
