@@ -148,15 +148,20 @@ Result<bool> ChainMoves::HoldsPoint(std::string_view id) {
   return std::ranges::find(records, id, &ChainRecord::held_for) != records.end();
 }
 
-Status ChainMoves::CheckInSources(const Layer& layer) {
+Status ChainMoves::CheckMayWrite(const Disk& disk, const Layers& layers) {
   const Turn turn(parts_.mu);
-  const Result<FileLocation> place = parts_.roots.FindNew(*layer.directory, layer.name, false);
-  if (place) return {};
-  if (place.error().kind != ErrorKind::kAccess) return std::unexpected(place.error());
-  return Fail(ErrorKind::kAccess,
-              EscapeText(fmt::format("{}: lies outside the source directories; only root may have "
-                                     "it written",
-                                     layer.path)));
+  const LayerPtr active = disk.read_only() ? nullptr : disk.chain()->active;
+  for (const LayerPtr& layer : layers) {
+    if (layer == active) continue;
+    const Result<FileLocation> place = parts_.roots.FindNew(*layer->directory, layer->name, false);
+    if (place) continue;
+    if (place.error().kind != ErrorKind::kAccess) return std::unexpected(place.error());
+    return Fail(ErrorKind::kAccess,
+                EscapeText(fmt::format("{}: lies outside the source directories; only root may "
+                                       "have it written",
+                                       layer->path)));
+  }
+  return {};
 }
 
 Result<Layers> ChainMoves::SnapshotTogether(const GroupRequest& request) {

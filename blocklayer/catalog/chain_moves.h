@@ -109,8 +109,10 @@ class ChainMoves {
   Result<std::optional<FrozenPoint>> FrozenFor(const DiskPtr& disk, std::string_view id);
   // Whether the record of any chain, shown or not, says that the job holds a point in time of it.
   Result<bool> HoldsPoint(std::string_view id);
-  // kAccess when the layer lies outside the source directories: only root may have it written.
-  Status CheckInSources(const Layer& layer);
+  // kAccess when a job would write a layer that lies outside the source directories: only root may
+  // have that done. The active layer of a disk that can be written may lie anywhere: whoever writes
+  // the disk writes it.
+  Status CheckMayWrite(const Disk& disk, const Layers& layers);
 
   // Snapshots of several disks at one point in time: all of them or none, also after a crash. Their
   // records must lie in one directory (kUnsupported). The layers that are active afterwards. After

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "ctl/control/compaction_plan.h"
@@ -89,7 +90,14 @@ bool Compactor::HasUnfinishedJob(const std::string& disk) const {
 
 bool Compactor::Merge(const DiskPtr& disk, const Chain& chain,
                       const std::vector<LayerReport>& reports, uint32_t most) {
-  const std::optional<Compaction> plan = PlanCompaction(chain.AllLayers(), reports, most);
+  const Layers layers = chain.AllLayers();
+  // What this must not write counts as somebody else's.
+  std::vector<LayerReport> usable;
+  std::ranges::copy_if(reports, std::back_inserter(usable), [&](const LayerReport& report) {
+    const auto layer = std::ranges::find(layers, report.path, &Layer::path);
+    return layer != layers.end() && catalog_.moves().CheckMayWrite(*disk, {*layer});
+  });
+  const std::optional<Compaction> plan = PlanCompaction(layers, usable, most);
   if (!plan) return false;
   verbs::Arguments arguments;
   arguments.Set("top", plan->top->path);

@@ -69,6 +69,16 @@ Status CheckDisk(const Disk& disk, const CommitPlan& plan) {
                              disk.name(), disk.ReadOnlyReason())));
 }
 
+Status CheckMayWrite(Catalog& catalog, const JobCommand& command, const CommitPlan& plan,
+                     bool reclaim) {
+  if (command.privileged || !command.taken_up.empty()) return {};
+  Layers written = {plan.base};
+  if (plan.above) written.push_back(plan.above);
+  const bool gives_back = reclaim || FateOf(command) == MergedFate::kEmpty;
+  if (gives_back) written.insert(written.end(), plan.merged.begin(), plan.merged.end());
+  return catalog.moves().CheckMayWrite(*command.disk, written);
+}
+
 std::unexpected<Error> RefuseHold() {
   return Fail(ErrorKind::kInvalidArgument,
               "then=hold is for a commit of the active layer, where the disk goes on in base");
@@ -100,8 +110,7 @@ Result<JobPlan> PlanCommitJob(Catalog& catalog, const JobCommand& command) {
   const bool holds = arguments.Text("then") == "hold";
   if (holds && !plan.active()) return RefuseHold();
   CHAINFS_TRY(CheckDisk(*disk, plan));
-  const bool may_leave_sources = command.privileged || !command.taken_up.empty();
-  if (!may_leave_sources) CHAINFS_TRY(catalog.moves().CheckInSources(*plan.base));
+  CHAINFS_TRY(CheckMayWrite(catalog, command, plan, reclaim));
   CHAINFS_TRY(CheckNobodyElse(catalog, disk, plan, command.taken_up));
   job.warning = SizeWarning(plan);
   if (!job.warning && !reclaim) job.warning = CommitSpaceWarning(plan);

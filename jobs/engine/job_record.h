@@ -26,7 +26,7 @@ struct JobRecord {
   std::string type;  // "stream"
   std::string disk;
   verbs::Arguments command = {};  // on-error and the keys of the type
-  bool privileged = false;        // who gave the command may have any file removed
+  bool privileged = false;        // who gave the command may have any file written or removed
   JobParameters parameters = {};  // as they were last
   bool pivoting = false;          // phase "pivot", else "copy"
   // It is to start once that group has happened (blocklayer/catalog/group_record.h); empty: alone.

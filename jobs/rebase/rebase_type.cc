@@ -73,6 +73,9 @@ LayerClaims ClaimsOfRebase(const RebasePlan& plan) {
 
 Result<JobPlan> PlanRebaseJob(Catalog& catalog, const JobCommand& command) {
   CHAINFS_ASSIGN(const RebasePlan plan, PlanRebase(catalog, command.disk, command.arguments));
+  if (!command.privileged && command.taken_up.empty()) {
+    CHAINFS_TRY(catalog.moves().CheckMayWrite(*command.disk, {plan.top}));
+  }
   verbs::Arguments again;
   again.Set("base", plan.base.location.path);
   again.Set("format", std::string(plan.base.layers.front()->image->format().name()));

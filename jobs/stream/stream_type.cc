@@ -65,6 +65,9 @@ Result<JobPlan> PlanStreamJob(Catalog& catalog, const JobCommand& command) {
   CHAINFS_ASSIGN(const bool removes, arguments.Switch("delete", false));
   CHAINFS_ASSIGN(StreamPlan plan,
                  PlanStream(catalog, *command.disk, arguments.Text("top"), arguments.Text("base")));
+  if (!command.privileged && command.taken_up.empty()) {
+    CHAINFS_TRY(catalog.moves().CheckMayWrite(*command.disk, {plan.top}));
+  }
   CHAINFS_ASSIGN(plan.compression, CompressionWanted(arguments));
   CHAINFS_TRY(CheckCompression(*plan.top, plan.compression));
   std::optional<std::string> warning = SpaceWarning(plan);
