@@ -34,6 +34,9 @@ TEST_F(MonitorCommandTest, SnapshotsStreamsAndTellsOfJobs) {
   EXPECT_EQ(Type("block_job_cancel vm"),
             "Error: The block job for device 'vm' is currently paused\r\n");
   EXPECT_EQ(Type("block_job_resume vm"), "");
+  // While it is paused no speed brings it to its end.
+  EXPECT_EQ(Type("block_job_pause vm"), "");
+  StatusesUntil(*client_, "vm", "paused");
   EXPECT_EQ(Type("block_job_set_speed vm 10"), "");
   EXPECT_EQ(plane_->jobs.Find("vm", "vm")->speed, 10U << 20);
   EXPECT_EQ(Type("block_job_cancel -f vm"), "");
