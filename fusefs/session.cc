@@ -126,7 +126,12 @@ std::string MountOptions(const Options& options) {
 // libfuse 3.17 passes on what InitReply adds.
 #if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
 ssize_t ReadRequest(int fd, void* request, size_t most, void* user_data) {
+  // libfuse cancels its threads at the end, where they read. One that has read must not be
+  // cancelled while it tells of an error: it would keep the lock of stderr, and the exit wait for
+  // that.
+  ::pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, nullptr);
   const ssize_t size = ::read(fd, request, most);
+  ::pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, nullptr);
   if (size > 0) {
     static_cast<MountContext*>(user_data)->init_reply.See(
         {static_cast<const std::byte*>(request), static_cast<size_t>(size)});
