@@ -57,6 +57,7 @@ class Daemon {
       abort_switch_ = OpenAbortSwitch(*device);
       // Before the first job goes on, and the first command comes.
       catalog_.KeepOff(DeviceNumber(*device));
+      mount_.loops.Start(*device);
     }
     mount_.invalidator.Start(session_->raw(), abort_switch_.get());
     mount_.fence.Start(session_->raw());
@@ -154,6 +155,7 @@ class Daemon {
     mount_.fence.Quiesce();
     session_->Unmount();
     AbortConnection(abort_switch_);
+    mount_.loops.Stop();
   }
 
   const Options& options_;

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fusefs/invalidator.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
 #include <chrono>
+#include <memory>
 #include <utility>
 #include <vector>
 
+#include "fusefs/connection_guard.h"
 #include "fusefs/without_files.h"
 
 namespace chainfs::fusefs {
@@ -17,11 +23,17 @@ void Invalidator::Start(fuse_session* session, int abort_switch) {
     running_ = true;
     ended_ = false;
   }
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) == 0) {
+    lifeline_ = UniqueFd(ends[0]);
+    our_end_ = UniqueFd(ends[1]);
+  }
+  const int lifeline = lifeline_.get();
   // A call waits for the lock of a directory as long as somebody waits for a look-up in it.
-  const std::vector<int> kept = {fuse_session_fd(session), abort_switch};
-  thread_ = std::thread([this, session, kept] {
+  const std::vector<int> kept = {fuse_session_fd(session), abort_switch, lifeline};
+  thread_ = std::thread([this, session, kept, lifeline, abort_switch] {
     LeaveFiles(kept);
-    Loop(session);
+    Loop(session, lifeline, abort_switch);
   });
 }
 
@@ -52,12 +64,31 @@ void Invalidator::Contents(uint64_t ino, std::function<void()> done) {
   {
     const MutexLock lock(mu_);
     if (running_) {
-      contents_.emplace_back(ino, std::move(done));
-      news_.NotifyOne();
+      contents_.push_back({.ino = ino, .from = 0, .done = std::move(done)});
+      news_.NotifyAll();
       return;
     }
   }
   done();
+}
+
+bool Invalidator::WriteBack(uint64_t ino, uint64_t from, std::chrono::milliseconds patience) {
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  // It may be done when nobody waits for it any more.
+  const auto done = std::make_shared<std::atomic<bool>>(false);
+  const MutexLock lock(mu_);
+  if (running_) {
+    contents_.push_back({.ino = ino, .from = from, .done = [this, done] {
+                           *done = true;
+                           const MutexLock locked(mu_);
+                           news_.NotifyAll();
+                         }});
+    news_.NotifyAll();
+  }
+  while (running_ && !*done) {
+    if (!news_.WaitUntil(mu_, deadline)) break;
+  }
+  return *done;
 }
 
 void Invalidator::Entry(uint64_t directory, const std::string& name) {
@@ -70,13 +101,13 @@ void Invalidator::Queue(Item item) {
     if (!running_) return;
     queue_.insert(std::move(item));
   }
-  news_.NotifyOne();
+  news_.NotifyAll();
 }
 
-void Invalidator::Loop(fuse_session* session) {
+void Invalidator::Loop(fuse_session* session, int lifeline, int abort_switch) {
   for (;;) {
     Item item;
-    std::function<void()> contents_gone;
+    Pages pages = {};
     {
       const MutexLock lock(mu_);
       while (running_ && queue_.empty() && contents_.empty()) news_.Wait(mu_);
@@ -86,17 +117,18 @@ void Invalidator::Loop(fuse_session* session) {
         return;
       }
       if (!contents_.empty()) {
-        item.ino = contents_.front().first;
-        contents_gone = std::move(contents_.front().second);
+        pages = std::move(contents_.front());
         contents_.pop_front();
       } else {
         item = std::move(queue_.extract(queue_.begin()).value());
       }
     }
     // Errors mean that the kernel knows no such inode or name: nothing to forget.
-    if (contents_gone) {
-      fuse_lowlevel_notify_inval_inode(session, item.ino, 0, 0);
-      contents_gone();
+    if (pages.done) {
+      const ConnectionGuard guard(lifeline, abort_switch);
+      // A length of 0 is everything from there on.
+      fuse_lowlevel_notify_inval_inode(session, pages.ino, static_cast<off_t>(pages.from), 0);
+      pages.done();
     } else if (item.name.empty()) {
       fuse_lowlevel_notify_inval_inode(session, item.ino, -1, 0);
     } else {

@@ -12,6 +12,7 @@
 // Threads: all methods, any thread. mu_ is held for queue operations only.
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <set>
@@ -20,6 +21,7 @@
 #include <utility>
 
 #include "blocklayer/base/sync.h"
+#include "blocklayer/base/unique_fd.h"
 #include "fusefs/fuse_api.h"
 
 namespace chainfs::fusefs {
@@ -30,7 +32,8 @@ class Invalidator {
   ~Invalidator();
 
   // Nothing is sent before; what was queued until then is dropped (the kernel knows nothing yet).
-  // The thread keeps no files but those of `session` and `abort_switch` (without_files.h).
+  // The thread keeps no files but those of `session` and `abort_switch` (without_files.h), and one
+  // by which its guard sees the end of the others (connection_guard.h).
   void Start(fuse_session* session, int abort_switch) EXCLUDES(mu_);
   // What is queued is dropped, and nothing more is sent. Waits, but not for ever, for a call under
   // way: afterwards the session's descriptor may be closed, because a call that still waits is
@@ -43,6 +46,10 @@ class Invalidator {
   // Attributes and all cached pages, because the contents are others now; `done` is called when the
   // kernel has them no more, and must hold nothing that has files open: the thread has none.
   void Contents(uint64_t ino, std::function<void()> done) EXCLUDES(mu_);
+  // Has the kernel write back what programs have changed of the pages from the byte `from` on, and
+  // forget these; waits until that is done. False when it is not after `patience`, or at the end of
+  // the session. What it writes must be served meanwhile: with no lock held.
+  bool WriteBack(uint64_t ino, uint64_t from, std::chrono::milliseconds patience) EXCLUDES(mu_);
   // The name in `directory` leads elsewhere, or nowhere, now.
   void Entry(uint64_t directory, const std::string& name) EXCLUDES(mu_);
 
@@ -52,16 +59,24 @@ class Invalidator {
     std::string name;  // empty: the attributes of ino
     auto operator<=>(const Item&) const = default;
   };
+  struct Pages {
+    uint64_t ino;
+    uint64_t from;  // a byte of the first one
+    std::function<void()> done;
+  };
 
   void Queue(Item item) EXCLUDES(mu_);
-  void Loop(fuse_session* session) EXCLUDES(mu_);
+  void Loop(fuse_session* session, int lifeline, int abort_switch) EXCLUDES(mu_);
 
   Mutex mu_;
   CondVar news_;  // of all the state below
   std::set<Item> queue_ GUARDED_BY(mu_);
-  std::deque<std::pair<uint64_t, std::function<void()>>> contents_ GUARDED_BY(mu_);
+  std::deque<Pages> contents_ GUARDED_BY(mu_);
   bool running_ GUARDED_BY(mu_) = false;
   bool ended_ GUARDED_BY(mu_) = true;  // the thread will send nothing more
+  // Two ends of a pipe: our thread has the first one, those who serve both.
+  UniqueFd lifeline_;
+  UniqueFd our_end_;
   std::thread thread_;
 };
 

@@ -30,7 +30,7 @@ MountContext::MountContext(const Options& with, Catalog& chains, control::Contro
       attributes(with),
       events(plane.events),
       watcher(chains, [this] { presenter_.AnnounceChangedModes(); }),
-      presenter_(inodes, attributes, invalidator, watcher, events) {
+      presenter_(inodes, attributes, invalidator, loops, watcher, events, threads) {
   control.Present(&presenter_);
   catalog.SetWakeUp([this] { watcher.ScanSoon(); });
 }

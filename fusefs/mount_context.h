@@ -15,6 +15,7 @@
 #include "fusefs/init_reply.h"
 #include "fusefs/inodes.h"
 #include "fusefs/invalidator.h"
+#include "fusefs/loop_teller.h"
 #include "fusefs/node_attributes.h"
 #include "fusefs/options.h"
 
@@ -41,6 +42,7 @@ class MountContext {
   const NodeAttributes attributes;
   Invalidator invalidator;
   DirectWriteFence fence;
+  LoopTeller loops;
   EventsFile events;
   OpenFiles open_files;
   control::SourceWatcher watcher;

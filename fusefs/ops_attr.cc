@@ -40,6 +40,7 @@ int ChangeSize(MountContext& mount, fuse_req_t req, Node& node, off_t wanted) {
   }
   const Status grown =
       disk.Grow(RoundUp(new_size, 512), [req] { return fuse_req_interrupted(req) != 0; });
+  if (disk.size() != size) mount.loops.SizeChanged(node.shown_ino, disk.size());
   if (!grown && grown.error().kind == ErrorKind::kCancelled) return EINTR;
   return grown ? 0 : mount.control.errors.OperationFailed(*node.served, "truncate", grown.error());
 }

@@ -42,6 +42,24 @@ std::vector<MountEntry> ParseMountinfo(std::string text) {
   return entries;
 }
 
+std::string DeviceOfPath(const std::vector<MountEntry>& mounts, const std::string& path) {
+  const auto covers = [&](const std::string& point) {
+    if (point == "/") return true;
+    return path.starts_with(point) && (path.size() == point.size() || path[point.size()] == '/');
+  };
+  const MountEntry* found = nullptr;
+  bool certain = true;
+  for (const MountEntry& entry : mounts) {
+    // An automount point has no files of its own.
+    if (!covers(entry.path) || entry.type == "autofs") continue;
+    if (found != nullptr && entry.path.size() < found->path.size()) continue;
+    const bool same = found != nullptr && entry.path == found->path;
+    certain = !same || (certain && entry.device == found->device);
+    found = &entry;
+  }
+  return found != nullptr && certain ? found->device : "";
+}
+
 Result<std::vector<MountEntry>> OwnMounts() {
   const char* const path = "/proc/self/mountinfo";
   std::ifstream file(path);

@@ -24,6 +24,10 @@ struct MountEntry {
 // In the order of the text: what is mounted later hides what is mounted before on the same path.
 // A line after the first that is not as it should be is passed over.
 std::vector<MountEntry> ParseMountinfo(std::string text);
+// The device of the file system on which `path` (absolute, without symbolic links) lies; empty when
+// that is not certain, because file systems are mounted one above the other there and a file that
+// was opened earlier may lie on either.
+std::string DeviceOfPath(const std::vector<MountEntry>& mounts, const std::string& path);
 // Of this process.
 Result<std::vector<MountEntry>> OwnMounts();
 

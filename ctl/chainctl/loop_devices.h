@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Loop devices on a file: whoever has resized it tells them, because the kernel does not.
+// Loop devices on a disk that was resized: the daemon tells them where it may, and the user of the
+// command where that one may.
 #pragma once
 
 #include <string>

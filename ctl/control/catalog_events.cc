@@ -45,6 +45,11 @@ void CatalogEvents::ReleaseEventReaders() {
   if (Presentation* const shown = presentation_; shown != nullptr) shown->ReleaseEventReaders();
 }
 
+Status CatalogEvents::TakeInChanges(const Disk& disk, uint64_t from) {
+  Presentation* const shown = presentation_;
+  return shown == nullptr ? Status() : shown->TakeInChanges(disk, from);
+}
+
 bool CatalogEvents::LetsWrite(const Disk* disk, const Caller& caller) const {
   const Presentation* const shown = presentation_;
   return shown == nullptr || shown->LetsWrite(disk, caller);
@@ -82,6 +87,7 @@ void CatalogEvents::SizeChanged(const DiskPtr& disk, bool shrunk) {
   if (Presentation* const shown = presentation_; shown != nullptr) {
     // What lay beyond the end may be cached.
     shrunk ? shown->ContentsChanged(*disk) : shown->AttributesChanged(*disk);
+    shown->SizeChanged(*disk);
   }
   events_.Publish("DISK_RESIZE",
                   {jobs::TextField("disk", disk->name()), jobs::NumberField("size", disk->size())});

@@ -33,6 +33,8 @@ class CatalogEvents final : public CatalogObserver {
   // more, but for errors of disks that are still used.
   void Present(Presentation* presentation);
   void ReleaseEventReaders();
+  // Of the presentation; whoever presents nothing has nothing that is not written yet.
+  Status TakeInChanges(const Disk& disk, uint64_t from);
   // Of the presentation; whoever presents nothing keeps nobody away.
   bool LetsWrite(const Disk* disk, const Caller& caller) const;
 

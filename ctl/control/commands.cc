@@ -181,6 +181,9 @@ Status Commands::Resize(const Call& call) {
   CHAINFS_ASSIGN(const jobs::Reservation alone, jobs_.ReserveDisk(*disk, "resize", "", true));
   CHAINFS_TRY(CheckGeneration(call));
   const uint64_t before = disk->size();
+  // Whether the end is empty is not known as long as somebody's changes are in memory only.
+  const bool looks = size < before && !shrink;
+  if (looks && hooks_.take_in_changes) CHAINFS_TRY(hooks_.take_in_changes(*disk, size));
   CHAINFS_TRY(catalog_.Resize(disk, {.size = size, .cut_data = shrink, .dry_run = dry_run}));
   if (!dry_run) spdlog::info("disk {} has {} bytes now, had {}", disk->name(), size, before);
   return {};

@@ -32,6 +32,8 @@ class Commands {
   struct Hooks {
     std::function<void()> release_events;  // sends the readers of the events away
     std::function<void()> limits_changed;
+    // Before it is looked what a disk holds (presentation.h). Empty: there is nobody to ask.
+    std::function<Status(const Disk&, uint64_t from)> take_in_changes = {};
     // Users of the disks go on with the sizes that these had.
     bool kernel_keeps_sizes = false;
   };

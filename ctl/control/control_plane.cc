@@ -18,10 +18,13 @@ ControlPlane::ControlPlane(Catalog& catalog, CommandAccess access, MountConfig c
       limits(catalog.records(), config.max_layers),
       compactor(catalog, jobs, limits),
       traces(catalog, events),
-      commands(catalog, jobs, limits, traces, access,
-               {.release_events = [this] { changes_.ReleaseEventReaders(); },
-                .limits_changed = [this] { compactor.LookSoon(); },
-                .kernel_keeps_sizes = config.writeback_cache}),
+      commands(
+          catalog, jobs, limits, traces, access,
+          {.release_events = [this] { changes_.ReleaseEventReaders(); },
+           .limits_changed = [this] { compactor.LookSoon(); },
+           .take_in_changes = [this](const Disk& disk,
+                                     uint64_t from) { return changes_.TakeInChanges(disk, from); },
+           .kernel_keeps_sizes = config.writeback_cache}),
       attributes(catalog, jobs, errors, limits, traces, std::move(config)),
       files(catalog, jobs, disks, traces),
       changes_(catalog, disks, errors, events, jobs, compactor) {}

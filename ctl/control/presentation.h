@@ -5,7 +5,8 @@
 // that done.
 //
 // Threads: any; the calls for one disk come one at a time and in order. Some come with locks of the
-// catalog held, so they must be quick, and must neither wait nor call the catalog.
+// catalog held, so they must be quick, and must neither wait nor call the catalog; those that may
+// say so.
 #pragma once
 
 #include "ctl/control/caller.h"
@@ -23,6 +24,12 @@ class Presentation {
   virtual void AttributesChanged(const Disk& disk) = 0;
   // It shows other contents, perhaps of another size.
   virtual void ContentsChanged(const Disk& disk) = 0;
+  // It has another size. Comes after the call of those above that goes with it.
+  virtual void SizeChanged(const Disk& /*disk*/) {}
+  // What programs have changed in memory that they share with the disk, from the offset `from` on,
+  // reaches the disk before this returns, but for what they change meanwhile. kBusy when that takes
+  // too long. Waits for requests that others must serve; never called with locks held.
+  virtual Status TakeInChanges(const Disk& /*disk*/, uint64_t /*from*/) { return {}; }
   // Those who wait for events now are to leave.
   virtual void ReleaseEventReaders() = 0;
 

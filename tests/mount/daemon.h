@@ -101,6 +101,13 @@ class Daemon {
     serving_ = false;
     return result_;
   }
+  // Whether the one that was started last has, before it is waited for.
+  bool Ended() const {
+    siginfo_t info = {};
+    return ::waitid(P_PID, static_cast<id_t>(command_->pid()), &info,
+                    WEXITED | WNOHANG | WNOWAIT) == 0 &&
+           info.si_pid != 0;
+  }
   // All that it has logged so far.
   std::string Log() const { return ReadTextFile(log_); }
   // On the same mount point, after the previous one has ended. With other options if given.
@@ -149,13 +156,6 @@ class Daemon {
     constexpr auto kFuseMagic = 0x65735546;
     struct statfs fs = {};
     return ::statfs(path().c_str(), &fs) == 0 && fs.f_type == kFuseMagic;
-  }
-  // Without reaping it.
-  bool Ended() const {
-    siginfo_t info = {};
-    return ::waitid(P_PID, static_cast<id_t>(command_->pid()), &info,
-                    WEXITED | WNOHANG | WNOWAIT) == 0 &&
-           info.si_pid != 0;
   }
 
   const TempDir logs_;

@@ -2,8 +2,11 @@
 //
 // A daemon that is killed while one of its threads waits for its own mount: it ends by itself where
 // it can, and where it cannot, chainctl umount and the next start get everybody out.
+#include <sys/mman.h>
+
 #include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include "tests/mount/control.h"
 #include "tests/support/deaf_server.h"
@@ -100,6 +103,36 @@ TEST_F(KilledDaemonTest, NobodyIsHeldAfterAKillAmongChangesOfNames) {
     for (std::thread& looker : lookers) looker.join();
     std::filesystem::remove(dir_ / "new.raw");
     daemon.Restart();
+  }
+}
+
+// While it has the kernel write back what a program has changed in memory.
+TEST_F(KilledDaemonTest, ItEndsAfterAKillWhileItTakesInChanges) {
+  if (std::filesystem::is_empty("/sys/fs/fuse/connections")) {
+    GTEST_SKIP() << "without fusectl nobody can guard it";
+  }
+  constexpr size_t kSize = 64 << 20;
+  Random random;
+  for (int round = 0; round < 4; ++round) {
+    SCOPED_TRACE(round);
+    const TempDir images;
+    CreateQcow2(images / "vm.qcow2", {.size = "64M"});
+    Daemon daemon({images.path()});
+    ASSERT_TRUE(daemon.serving()) << daemon.Log();
+    const std::string disk = daemon / "vm.raw";
+    const OpenedFile file(disk, O_RDWR);
+    void* const mapped = ::mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+    ASSERT_NE(mapped, MAP_FAILED) << std::strerror(errno);
+    for (size_t at = 0; at < kSize; at += 4096) static_cast<volatile char*>(mapped)[at] = 'x';
+    std::thread order([&] { (void)Order(disk, "resize", "size=1M"); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(random.Between(1, 60)));
+    ::kill(daemon.pid(), SIGKILL);
+    const auto ended = [&] { return daemon.pid() == 0 || daemon.Ended(); };
+    EXPECT_TRUE(Eventually(ended)) << "it hangs";
+    if (!ended()) RunCommand({BinaryPath("chainctl"), "umount", daemon.path()});
+    daemon.WaitForEnd();
+    order.join();
+    ::munmap(mapped, kSize);
   }
 }
 

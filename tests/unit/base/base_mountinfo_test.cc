@@ -36,6 +36,25 @@ TEST(Mountinfo, PassesOverWhatItCannotRead) {
   EXPECT_TRUE(ParseMountinfo("").empty());
 }
 
+TEST(Mountinfo, TellsOnWhichFileSystemAPathLies) {
+  const auto mounts = ParseMountinfo(
+      "21 1 254:1 / / rw - ext4 /dev/root rw\n"
+      "30 21 0:40 / /mnt/a rw - fuse.chainfs images rw\n"
+      "31 21 0:41 / /mnt/auto rw - autofs systemd-1 rw\n"
+      "32 31 0:42 / /mnt/auto rw - fuse.chainfs images rw\n"
+      "33 21 0:43 / /mnt/two rw - fuse.chainfs images rw\n"
+      "34 33 0:44 / /mnt/two rw - fuse.chainfs images rw\n"
+      "35 34 0:45 / /mnt/two/deeper rw - fuse.chainfs images rw\n"
+      "36 21 0:40 /vm.raw /srv/vm.raw rw - fuse.chainfs images rw\n");
+  EXPECT_EQ(DeviceOfPath(mounts, "/mnt/a/vm.raw"), "0:40");
+  EXPECT_EQ(DeviceOfPath(mounts, "/mnt/ab/vm.raw"), "254:1");
+  EXPECT_EQ(DeviceOfPath(mounts, "/mnt/auto/vm.raw"), "0:42");
+  EXPECT_EQ(DeviceOfPath(mounts, "/mnt/two/vm.raw"), "") << "it may have been opened before";
+  EXPECT_EQ(DeviceOfPath(mounts, "/mnt/two/deeper/vm.raw"), "0:45");
+  EXPECT_EQ(DeviceOfPath(mounts, "/srv/vm.raw"), "0:40") << "a bind mount of the file";
+  EXPECT_EQ(DeviceOfPath({}, "/srv/vm.raw"), "");
+}
+
 TEST(Mountinfo, SeesTheRootOfThisProcess) {
   const auto entries = OwnMounts();
   ASSERT_TRUE(entries) << entries.error().message;

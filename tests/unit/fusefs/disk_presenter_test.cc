@@ -16,8 +16,8 @@ class DiskPresenterTest : public ServedDiskTest {
     attributes_ = std::make_unique<NodeAttributes>(options_);
     events_ = std::make_unique<EventsFile>(log_);
     watcher_ = std::make_unique<control::SourceWatcher>(*catalog_, [] {});
-    presenter_ =
-        std::make_unique<DiskPresenter>(inodes_, *attributes_, invalidator_, *watcher_, *events_);
+    presenter_ = std::make_unique<DiskPresenter>(inodes_, *attributes_, invalidator_, loops_,
+                                                 *watcher_, *events_, 4);
   }
   void TearDown() override {
     presenter_->DiskRemoved(*served_->disk);
@@ -30,6 +30,7 @@ class DiskPresenterTest : public ServedDiskTest {
   jobs::EventLog log_;
   InodeTable inodes_;
   Invalidator invalidator_;
+  LoopTeller loops_;
   std::unique_ptr<NodeAttributes> attributes_;
   std::unique_ptr<EventsFile> events_;
   std::unique_ptr<control::SourceWatcher> watcher_;
@@ -57,6 +58,21 @@ TEST_F(DiskPresenterTest, ChangesOfWhatIsNotShownAreNobodysBusiness) {
   presenter_->ContentsChanged(*served_->disk);
   presenter_->AnnounceChangedModes();
   EXPECT_TRUE(inodes_.List(NodeKind::kRoot).empty());
+}
+
+TEST_F(DiskPresenterTest, ChangesInMemoryAreThoseOfWriters) {
+  EXPECT_TRUE(presenter_->TakeInChanges(*served_->disk, 0)) << "it is not shown";
+  presenter_->DiskAdded(served_);
+  EXPECT_TRUE(presenter_->TakeInChanges(*served_->disk, 0)) << "nobody writes";
+  const DiskAccess::Ticket writer = served_->disk->access().CountWriter();
+  const Status taken = presenter_->TakeInChanges(*served_->disk, 0);
+  ASSERT_FALSE(taken) << "there is no session by which they would come";
+  EXPECT_EQ(taken.error().kind, ErrorKind::kBusy);
+  // Whoever asks would wait for itself.
+  DiskPresenter alone(inodes_, *attributes_, invalidator_, loops_, *watcher_, *events_, 1);
+  const Status waited = alone.TakeInChanges(*served_->disk, 0);
+  ASSERT_FALSE(waited);
+  EXPECT_EQ(waited.error().kind, ErrorKind::kUnsupported);
 }
 
 }  // namespace

@@ -195,6 +195,23 @@ TEST_F(CommandsTest, ADiskIsResized) {
   EXPECT_EQ(disk->size(), 512u << 10);
 }
 
+// "The end is empty" is not decided past somebody who has written there in memory.
+TEST_F(CommandsTest, AnEndIsLookedAtWhenAllChangesAreThere) {
+  EXPECT_TRUE(Order("vm", "resize", "size=2M"));
+  EXPECT_TRUE(Order("vm", "resize", "size=1M,shrink=yes"));
+  EXPECT_TRUE(shown_.TakenIn().empty()) << "nothing is decided by what is there";
+  ASSERT_TRUE(Order("vm", "resize", "size=512k,dry-run=yes"));
+  EXPECT_EQ(shown_.TakenIn(), std::vector<uint64_t>{512 << 10});
+  shown_.KeepChanges(true);
+  EXPECT_EQ(Refused("vm", "resize", "size=256k"), ErrorKind::kBusy);
+  EXPECT_EQ(shown_.TakenIn(), std::vector<uint64_t>{256 << 10});
+  EXPECT_EQ(Find("vm")->size(), kSize);
+  EXPECT_TRUE(Order("vm", "resize", "size=256k,shrink=yes"));
+  shown_.KeepChanges(false);
+  EXPECT_TRUE(Order("vm", "resize", "size=128k"));
+  EXPECT_EQ(Find("vm")->size(), 128u << 10);
+}
+
 TEST_F(CommandsTest, WhatIsNoSizeIsRefused) {
   for (const char* value : {"", "size=0", "size=100", "size=x", "size=8191P"}) {
     EXPECT_EQ(Refused("vm", "resize", value), ErrorKind::kInvalidArgument) << value;

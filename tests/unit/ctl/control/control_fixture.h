@@ -39,6 +39,22 @@ class Recorder final : public Presentation {
     return !forbidden_.contains(disk == nullptr ? "" : disk->name());
   }
 
+  Status TakeInChanges(const Disk& /*disk*/, uint64_t from) override {
+    const MutexLock lock(mu_);
+    taken_in_.push_back(from);
+    if (!keeps_changes_) return {};
+    return Fail(ErrorKind::kBusy, "there is something that cannot be had");
+  }
+
+  // From where on changes were asked for.
+  std::vector<uint64_t> TakenIn() {
+    const MutexLock lock(mu_);
+    return std::exchange(taken_in_, {});
+  }
+  void KeepChanges(bool keep) {
+    const MutexLock lock(mu_);
+    keeps_changes_ = keep;
+  }
   void Forbid(std::set<std::string> names) {
     const MutexLock lock(mu_);
     forbidden_ = std::move(names);
@@ -57,6 +73,8 @@ class Recorder final : public Presentation {
   mutable Mutex mu_;
   Words log_ GUARDED_BY(mu_);
   std::set<std::string> forbidden_ GUARDED_BY(mu_);
+  std::vector<uint64_t> taken_in_ GUARDED_BY(mu_);
+  bool keeps_changes_ GUARDED_BY(mu_) = false;
 };
 
 class ControlTest : public testing::Test {
