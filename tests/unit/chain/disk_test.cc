@@ -305,7 +305,9 @@ TEST_F(DiskTest, WhatIsCutOffUnderAReaderIsThePlaceOfTheEnd) {
     ASSERT_TRUE(disk->AllowWriting());
     bool cut = false;
     image.on_map = [&] {
-      if (!std::exchange(cut, true)) EXPECT_TRUE(disk->Shrink(5 * kCluster, Disk::Tail::kIsLost));
+      if (!std::exchange(cut, true)) {
+        EXPECT_TRUE(disk->Shrink(5 * kCluster, Disk::Tail::kIsLost));
+      }
     };
     image.on_map_refused = [&] { EXPECT_TRUE(disk->Grow(grown)); };
     Buffer out(20 * kCluster);
