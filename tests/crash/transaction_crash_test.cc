@@ -225,7 +225,9 @@ TEST_F(TransactionCrash, AnErrorAtEveryCall) {
       jobs.Shutdown();
       (void)(*catalog)->Close();
     }
-    if (!struck) ASSERT_TRUE(done) << done.error().message;
+    if (!struck) {
+      ASSERT_TRUE(done) << done.error().message;
+    }
     CheckNextDaemon(host, done.has_value());
   }
   std::printf("[   INFO   ] %llu runs\n", static_cast<unsigned long long>(n));
