@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "blocklayer/base/abort_switch.h"
 #include "ctl/control/control_plane.h"
 #include "ctl/qmp/server.h"
 #include "fusefs/fuse_ops.h"
@@ -154,7 +155,7 @@ class Daemon {
     mount_.invalidator.Quiesce();
     mount_.fence.Quiesce();
     session_->Unmount();
-    AbortConnection(abort_switch_);
+    (void)AbortConnection(abort_switch_);
     mount_.loops.Stop();
   }
 

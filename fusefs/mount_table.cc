@@ -152,19 +152,6 @@ void RaiseReadAhead(const std::string& device, unsigned kibibytes) {
   WriteKnob(fmt::format("/sys/class/bdi/{}/read_ahead_kb", device), fmt::format("{}", kibibytes));
 }
 
-UniqueFd OpenAbortSwitch(const std::string& device) {
-  const size_t colon = device.find(':');
-  if (colon == std::string::npos) return UniqueFd();
-  const std::string path =
-      fmt::format("/sys/fs/fuse/connections/{}/abort", device.substr(colon + 1));
-  return UniqueFd(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-}
-
-void AbortConnection(const UniqueFd& abort_switch) {
-  // Fails when the connection is gone already.
-  if (abort_switch.valid() && ::write(abort_switch.get(), "1", 1) < 0) return;
-}
-
 void SyncMount(const std::string& mountpoint) {
   int error = 0;
   RunWithoutFiles([&] {

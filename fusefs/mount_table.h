@@ -39,11 +39,6 @@ std::optional<std::string> MountDevice(const std::string& mountpoint);
 dev_t DeviceNumber(const std::string& device);
 // The kernel offers 128 KiB in the FUSE handshake; root may have more. Failure does not matter.
 void RaiseReadAhead(const std::string& device, unsigned kibibytes);
-// A switch by which everything that waits for the session fails (ENOTCONN) instead of waiting for
-// ever. Opened while the connection is known to be ours: numbers of devices are used again. Invalid
-// where /sys/fs/fuse/connections is not there.
-UniqueFd OpenAbortSwitch(const std::string& device);
-void AbortConnection(const UniqueFd& abort_switch);
 // Asks the kernel to write back what it holds of the mount's files.
 void SyncMount(const std::string& mountpoint);
 

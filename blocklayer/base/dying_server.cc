@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blocklayer/base/dying_server.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/mount.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -18,7 +16,7 @@
 #include <thread>
 #include <vector>
 
-#include "blocklayer/base/unique_fd.h"
+#include "blocklayer/base/abort_switch.h"
 
 namespace chainfs {
 namespace {
@@ -51,18 +49,13 @@ bool HasKillPending(const std::string& task) {
   return false;
 }
 
-std::string AbortFile(std::string_view connection) {
-  return fmt::format("/sys/fs/fuse/connections/{}/abort", connection);
-}
-
-bool Serves(const std::string& task, std::string_view connection) {
-  const std::string switch_path = AbortFile(connection);
+bool Serves(const std::string& task, std::string_view device) {
+  const std::string_view connection = device.substr(2);
   for (const std::string& fd : NumbersIn(fmt::format("{}/fd", task))) {
+    const std::string entry = fmt::format("{}/fd/{}", task, fd);
+    if (IsAbortSwitch(entry, device)) return true;
     std::error_code gone;
-    const std::string link =
-        std::filesystem::read_symlink(fmt::format("{}/fd/{}", task, fd), gone).string();
-    if (link == switch_path) return true;
-    if (link != "/dev/fuse") continue;
+    if (std::filesystem::read_symlink(entry, gone) != "/dev/fuse") continue;
     std::ifstream facts(fmt::format("{}/fdinfo/{}", task, fd));
     for (std::string key, value; facts >> key >> value;) {
       if (key == "fuse_connection:" && value == connection) return true;
@@ -75,7 +68,6 @@ bool Serves(const std::string& task, std::string_view connection) {
 
 int DyingServerOf(const std::string& device, const std::string& proc) {
   if (!device.starts_with("0:")) return 0;
-  const std::string connection = device.substr(2);
   for (const std::string& process : NumbersIn(proc)) {
     // The first thread may have ended, and then shows no files.
     const std::string tasks = fmt::format("{}/{}/task", proc, process);
@@ -85,7 +77,7 @@ int DyingServerOf(const std::string& device, const std::string& proc) {
           all, [&](const std::string& task) { return holds(fmt::format("{}/{}", tasks, task)); });
     };
     if (!any(HasKillPending)) continue;
-    if (!any([&](const std::string& task) { return Serves(task, connection); })) continue;
+    if (!any([&](const std::string& task) { return Serves(task, device); })) continue;
     int pid = 0;
     std::from_chars(process.data(), process.data() + process.size(), pid);
     return pid;
@@ -96,9 +88,8 @@ int DyingServerOf(const std::string& device, const std::string& proc) {
 int EndDyingServer(const std::string& mount, const std::string& device) {
   const int pid = DyingServerOf(device);
   if (pid == 0) return 0;
-  const UniqueFd file(::open(AbortFile(device.substr(2)).c_str(), O_WRONLY | O_CLOEXEC));
-  // Without fusectl, for root: it aborts the connection whether or not the mount can go.
-  if (!file.valid() || ::write(file.get(), "1", 1) != 1) {
+  // Without a switch, for root: it aborts the connection whether or not the mount can go.
+  if (!AbortConnection(OpenAbortSwitch(device))) {
     static_cast<void>(::umount2(mount.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW));
   }
   const auto until = std::chrono::steady_clock::now() + kEndsWithin;

@@ -24,6 +24,7 @@
 #include <string>
 #include <thread>
 
+#include "blocklayer/base/abort_switch.h"
 #include "tests/support/temp_dir.h"
 
 namespace chainfs {
@@ -106,8 +107,7 @@ class DeafServer {
       ::_exit(1);
     }
     // As chainfs does; it tells which connection is ours.
-    const std::string number = DeviceOf(path()).substr(2);
-    ::open(("/sys/fs/fuse/connections/" + number + "/abort").c_str(), O_WRONLY | O_CLOEXEC);
+    const UniqueFd abort_switch = OpenAbortSwitch(DeviceOf(path()));
     std::thread([this, &use] { use(path()); }).detach();
     alignas(fuse_in_header) std::array<std::byte, 1 << 17> request = {};
     for (;;) {
