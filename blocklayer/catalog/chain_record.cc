@@ -126,7 +126,7 @@ RecordFields FieldsOf(const ChainRecord& record, std::string_view source) {
   for (const auto* const left : {&record.drops, &record.stale, &record.merged}) {
     for (const ChainRecord::Dropped& file : *left) {
       if (file.file.born == 0) continue;
-      add("born", fmt::format("{} {}", file.file.born, StoredPath(file.path, source)));
+      add("file-born", fmt::format("{} {}", file.file.born, StoredPath(file.path, source)));
     }
   }
   for (const std::string& root : record.roots) add("root", root);
@@ -142,7 +142,7 @@ Result<ChainRecord> ChainRecordOf(const RecordFields& fields, std::string_view s
     }
   }
   for (const RecordField& field : fields) {
-    if (field.key == "born") SetBirth(record, field.value, source);
+    if (field.key == "file-born") SetBirth(record, field.value, source);
   }
   for (const std::string_view key : {"name", "active", "format"}) {
     if (std::ranges::find(fields, key, &RecordField::key) == fields.end()) {

@@ -19,6 +19,23 @@ bool SameInstant(const timespec& a, const timespec& b) {
   return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
+// Null: there is nothing to refuse.
+Status RefuseMixture(const LeftOutMarks::Mark* mark, std::string_view subject,
+                     std::string_view otherwise) {
+  if (mark == nullptr) return {};
+  const LeftOut& contents = mark->contents;
+  if (!mark->unread.empty()) {
+    return Fail(ErrorKind::kIo,
+                EscapeText(fmt::format("{}: whether a job changes {} is unknown: {}", subject,
+                                       contents.path, mark->unread)));
+  }
+  return Fail(
+      ErrorKind::kBusy,
+      EscapeText(fmt::format("{}: {} writes to {}, or has not finished doing so, and only "
+                             "{} and what is built on it are whole; finish that commit, {}",
+                             subject, contents.job, contents.path, contents.into, otherwise)));
+}
+
 }  // namespace
 
 std::string LeftOutMarks::Mark::Reason() const {
@@ -239,34 +256,18 @@ const LeftOutMarks::Mark* LeftOutMarks::Uncovered(const std::vector<LayerFile>& 
   return FirstUncovered(places);
 }
 
-Status LeftOutMarks::Refuse(const Mark* mark, std::string_view subject,
-                            std::string_view otherwise) {
-  if (mark == nullptr) return {};
-  const LeftOut& contents = mark->contents;
-  if (!mark->unread.empty()) {
-    return Fail(ErrorKind::kIo,
-                EscapeText(fmt::format("{}: whether a job changes {} is unknown: {}", subject,
-                                       contents.path, mark->unread)));
-  }
-  return Fail(
-      ErrorKind::kBusy,
-      EscapeText(fmt::format("{}: {} writes to {}, or has not finished doing so, and only "
-                             "{} and what is built on it are whole; finish that commit, {}",
-                             subject, contents.job, contents.path, contents.into, otherwise)));
-}
-
 Status LeftOutMarks::CheckWhole(const Layers& chain, std::string_view subject,
                                 std::string_view otherwise) const {
   std::vector<Place> places;
   for (const LayerPtr& layer : chain) places.push_back({layer->id, layer->path});
-  return Refuse(FirstUncovered(places), subject, otherwise);
+  return RefuseMixture(FirstUncovered(places), subject, otherwise);
 }
 
 Status LeftOutMarks::CheckWhole(std::span<const LayerFile> chain, std::string_view subject,
                                 std::string_view otherwise) const {
   std::vector<Place> places;
   for (const LayerFile& file : chain) places.push_back({file.stat.id, file.location.path});
-  return Refuse(FirstUncovered(places), subject, otherwise);
+  return RefuseMixture(FirstUncovered(places), subject, otherwise);
 }
 
 const LeftOutMarks::Mark* LeftOutMarks::Find(const FileId& id) const {

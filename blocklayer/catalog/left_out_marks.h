@@ -92,7 +92,6 @@ class LeftOutMarks {
   };
   // The mark of the first that is changing and that none before it covers, or null.
   const Mark* FirstUncovered(const std::vector<Place>& chain) const;
-  static Status Refuse(const Mark* mark, std::string_view subject, std::string_view otherwise);
   // Which file of that name there is; kNotFound when there is none.
   Result<FileId> At(const std::string& path);
   Status FollowWhole(const std::vector<std::string>& from, const std::string& into, Before& before);

@@ -24,7 +24,7 @@ constexpr std::string_view kVersionKey = "version";
 
 // Whether a key may have any number of values.
 bool IsListKey(std::string_view key) {
-  return key == "root" || key == "drop" || key == "stale" || key == "merged" || key == "born";
+  return key == "root" || key == "drop" || key == "stale" || key == "merged" || key == "file-born";
 }
 
 std::unexpected<Error> MakesNoSense(std::string_view where, std::string_view why) {
