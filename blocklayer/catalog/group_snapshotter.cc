@@ -17,6 +17,7 @@ namespace chainfs {
 Result<RecordDirectory*> GroupSnapshotter::CommonStore(const GroupRequest& request,
                                                        const std::vector<PlannedSnapshot>& plans) {
   std::vector<std::pair<std::string, RecordDirectory*>> stores;  // of which disk
+  stores.reserve(plans.size() + request.named_beside.size());
   for (const PlannedSnapshot& plan : plans) {
     stores.emplace_back(plan.entry->name, &sources_.records(plan.entry->candidate.source));
   }

@@ -252,6 +252,7 @@ const LeftOutMarks::Mark* LeftOutMarks::Uncovered(const std::vector<LayerFile>& 
   const Mark* const own = chain.empty() ? nullptr : Find(chain.front().stat.id);
   if (own != nullptr && own->contents.kind == MarkKind::kChanging) return nullptr;
   std::vector<Place> places;
+  places.reserve(chain.size());
   for (const LayerFile& file : chain) places.push_back({file.stat.id, file.location.path});
   return FirstUncovered(places);
 }
@@ -259,6 +260,7 @@ const LeftOutMarks::Mark* LeftOutMarks::Uncovered(const std::vector<LayerFile>& 
 Status LeftOutMarks::CheckWhole(const Layers& chain, std::string_view subject,
                                 std::string_view otherwise) const {
   std::vector<Place> places;
+  places.reserve(chain.size());
   for (const LayerPtr& layer : chain) places.push_back({layer->id, layer->path});
   return RefuseMixture(FirstUncovered(places), subject, otherwise);
 }
@@ -266,6 +268,7 @@ Status LeftOutMarks::CheckWhole(const Layers& chain, std::string_view subject,
 Status LeftOutMarks::CheckWhole(std::span<const LayerFile> chain, std::string_view subject,
                                 std::string_view otherwise) const {
   std::vector<Place> places;
+  places.reserve(chain.size());
   for (const LayerFile& file : chain) places.push_back({file.stat.id, file.location.path});
   return RefuseMixture(FirstUncovered(places), subject, otherwise);
 }
