@@ -4,8 +4,6 @@
 #include <memory>
 #include <utility>
 
-#include "blocklayer/base/timestamp.h"
-
 namespace chainfs {
 namespace {
 
@@ -31,8 +29,7 @@ Result<DroppedFile> FindDropped(Roots& roots, const ChainRecord::Dropped& droppe
 }
 
 ChainRecord::Dropped DroppedOf(const Layer& layer) {
-  return {.path = layer.path,
-          .file = {.inode = layer.id.inode, .born = NanosecondsOf(layer.image->file().Born())}};
+  return {.path = layer.path, .file = RecordedFileOf(layer.id, layer.image->file())};
 }
 
 }  // namespace chainfs

@@ -7,7 +7,11 @@ namespace chainfs {
 
 Result<RecordedFile> RecordedFileOf(File& file) {
   CHAINFS_ASSIGN(const FileStat stat, file.Stat());
-  return RecordedFile{.inode = stat.id.inode, .born = NanosecondsOf(file.Born())};
+  return RecordedFileOf(stat.id, file);
+}
+
+RecordedFile RecordedFileOf(const FileId& id, File& file) {
+  return {.inode = id.inode, .born = NanosecondsOf(file.Born())};
 }
 
 }  // namespace chainfs

@@ -25,5 +25,7 @@ struct RecordedFile {
 
 // What a record would say of it.
 Result<RecordedFile> RecordedFileOf(File& file);
+// The same where it is known already which file it is.
+RecordedFile RecordedFileOf(const FileId& id, File& file);
 
 }  // namespace chainfs

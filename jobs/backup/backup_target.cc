@@ -6,7 +6,6 @@
 #include <optional>
 #include <utility>
 
-#include "blocklayer/base/timestamp.h"
 #include "blocklayer/catalog/name_rules.h"
 
 namespace chainfs::jobs {
@@ -84,7 +83,7 @@ Result<bool> BackupTarget::GoOn(MetadataCache& cache, uint64_t size) {
   if (!image || !(*image)->writable() || !CheckOpened(**image, size)) return false;
   image_ = *std::move(image);
   id_ = stat.id;
-  file_ = {.inode = stat.id.inode, .born = NanosecondsOf(image_->file().Born())};
+  file_ = RecordedFileOf(stat.id, image_->file());
   return true;
 }
 
@@ -134,7 +133,7 @@ Status BackupTarget::Make(MetadataCache& cache, uint64_t size) {
     return std::unexpected(stat.error());
   }
   id_ = stat->id;
-  file_ = {.inode = stat->id.inode, .born = NanosecondsOf(file->Born())};
+  file_ = RecordedFileOf(stat->id, *file);
   const Status made = [&]() -> Status {
     CHAINFS_TRY(file->SetImageLocks(kActiveLayerLocks));
     CHAINFS_ASSIGN(image_, OpenImage(cache, std::move(file)));

@@ -6,8 +6,6 @@
 
 #include "blocklayer/base/sync_point.h"
 #include "blocklayer/chain/chain_switch.h"
-#include "blocklayer/chain/layer_stack.h"
-#include "blocklayer/chain/stack_registry.h"
 #include "blocklayer/image/writable_image.h"
 
 namespace chainfs::jobs {
@@ -17,8 +15,6 @@ namespace {
 constexpr uint64_t kMovedAtOnce = 64 << 20;
 // Guests' writes wait while the metadata of so much changes.
 constexpr uint64_t kHeldAtOnce = 16 << 20;
-// A dereference durable, the clusters free, that durable too.
-constexpr int kFlushesOfTop = 4;
 
 Layers Between(const CommitPlan& plan) { return {plan.merged.begin() + 1, plan.merged.end()}; }
 
@@ -130,11 +126,7 @@ Status ActiveReclaimer::ReclaimNow(const std::vector<ChunkRange>& ranges) {
   CHAINFS_TRY(below_.Reclaim(ranges));
   // They may remember what base had there before. Base does not change there any more, as long as
   // the range is settling.
-  for (const auto& stack : context_.stacks().StacksOf(*base_)) {
-    for (const ChunkRange& range : ranges) {
-      stack->DropRegions(GuestOffset(range.offset), range.length);
-    }
-  }
+  ForgetInStacks(context_, *base_, ranges);
   CHAINFS_SYNC_POINT("ActiveReclaimer.ReclaimNow.forgotten");
   const uint64_t step = std::max(RoundDown(kHeldAtOnce, region_), region_);
   for (const ChunkRange& range : ranges) {
@@ -142,11 +134,7 @@ Status ActiveReclaimer::ReclaimNow(const std::vector<ChunkRange>& ranges) {
       CHAINFS_TRY(ReclaimInTop({range.offset + at, std::min(step, range.length - at)}));
     }
   }
-  WritableImage& image = *top_->image->writer();
-  for (int i = 0; i < kFlushesOfTop && (i == 0 || image.HasPending()); ++i) {
-    CHAINFS_TRY(image.Flush());
-  }
-  return {};
+  return FlushUntilGivenBack(*top_->image->writer());
 }
 
 Status ActiveReclaimer::ReclaimInTop(const ChunkRange& range) {

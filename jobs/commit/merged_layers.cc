@@ -4,15 +4,9 @@
 #include <algorithm>
 
 #include "blocklayer/chain/stack_registry.h"
+#include "jobs/commit/reclaimer.h"
 
 namespace chainfs::jobs {
-namespace {
-
-// A dereference durable, the clusters free, that durable too.
-constexpr int kFlushesToGiveBack = 4;
-
-}  // namespace
-
 LeftOutLayers MergedLayers::Meet(MergedFate fate, const Layer& above) {
   const bool removes = fate == MergedFate::kRemoveInSources || fate == MergedFate::kRemoveAnywhere;
   if (removes) {
@@ -45,10 +39,7 @@ Status MergedLayers::EmptyOne(const LayerPtr& layer) {
       stack->DropRegions(GuestOffset(0), UINT64_MAX);
     }
   }
-  for (int i = 0; i < kFlushesToGiveBack && (i == 0 || image.HasPending()); ++i) {
-    CHAINFS_TRY(image.Flush());
-  }
-  return {};
+  return FlushUntilGivenBack(image);
 }
 
 }  // namespace chainfs::jobs

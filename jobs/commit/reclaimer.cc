@@ -14,7 +14,7 @@ namespace {
 // So much, of the disk, is there twice at most, for a few flushes.
 constexpr uint64_t kReclaimedAtOnce = 64 << 20;
 // A dereference durable, the clusters free, that durable too.
-constexpr int kReclaimFlushes = 4;
+constexpr int kFlushesToGiveBack = 4;
 
 }  // namespace
 
@@ -42,7 +42,7 @@ Status Reclaimer::ReclaimAll() {
   CHAINFS_TRY(Reclaim(ranges));
   for (const LayerPtr& layer : merged_) {
     WritableImage& image = *layer->image->writer();
-    for (int i = 0; i < kReclaimFlushes && image.HasPending(); ++i) CHAINFS_TRY(image.Flush());
+    if (image.HasPending()) CHAINFS_TRY(FlushUntilGivenBack(image));
   }
   return {};
 }
@@ -72,13 +72,25 @@ Status Reclaimer::ReclaimIn(const Layer& layer, const std::vector<ChunkRange>& r
     for (const ChunkRange& range : ranges) {
       CHAINFS_TRY(UnpopulateBefore(image, range, end));
     }
-    for (const auto& stack : context_.stacks().StacksOf(layer)) {
-      for (const ChunkRange& range : ranges) {
-        stack->DropRegions(GuestOffset(range.offset), range.length);
-      }
-    }
+    ForgetInStacks(context_, layer, ranges);
   }
   return image.Flush();
+}
+
+Status FlushUntilGivenBack(WritableImage& image) {
+  for (int i = 0; i < kFlushesToGiveBack && (i == 0 || image.HasPending()); ++i) {
+    CHAINFS_TRY(image.Flush());
+  }
+  return {};
+}
+
+void ForgetInStacks(BlockContext& context, const Layer& layer,
+                    const std::vector<ChunkRange>& ranges) {
+  for (const auto& stack : context.stacks().StacksOf(layer)) {
+    for (const ChunkRange& range : ranges) {
+      stack->DropRegions(GuestOffset(range.offset), range.length);
+    }
+  }
 }
 
 Status UnpopulateBefore(WritableImage& image, const ChunkRange& range, uint64_t end) {

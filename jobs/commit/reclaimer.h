@@ -52,6 +52,14 @@ class Reclaimer {
   uint64_t bytes_ GUARDED_BY(mu_) = 0;
 };
 
+// Flushes until what the image has freed is given back to the host, as far as a few flushes do
+// that.
+Status FlushUntilGivenBack(WritableImage& image);
+
+// Stacks with this layer forget where their bytes of these ranges lie (CHN-4).
+void ForgetInStacks(BlockContext& context, const Layer& layer,
+                    const std::vector<ChunkRange>& ranges);
+
 // Makes the part of `range` before `end` unallocated, as far as that is whole clusters of `image`.
 Status UnpopulateBefore(WritableImage& image, const ChunkRange& range, uint64_t end);
 

@@ -96,6 +96,7 @@ Status GroupStarter::Decide(const Members& members, const std::vector<GroupMembe
 }
 
 void GroupStarter::Begin(Members members) {
+  const DiskPtr disk = members.empty() ? nullptr : members.front().job.disk;
   for (Member& member : members) {
     StartingJob& job = member.job;
     const bool begins = job.freeze || !member.begun;
@@ -107,11 +108,10 @@ void GroupStarter::Begin(Members members) {
       continue;
     }
     job.record->LeaveGroup();
-    const DiskPtr disk = job.disk;
     starter_.Accept(std::move(job));
-    // It does no harm where it stays.
-    (void)catalog_.records().ForgetGroups(*disk);
   }
+  // All of it lies in one place. It does no harm where it stays.
+  if (disk != nullptr) (void)catalog_.records().ForgetGroups(*disk);
   starter_.StartQueued();
 }
 

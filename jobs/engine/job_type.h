@@ -29,8 +29,8 @@ struct JobCommand {
   std::string type;
   DiskPtr disk;  // never null
   verbs::Arguments arguments = {};
-  bool privileged =
-      false;  // its giver may have files outside the sources written or removed (root)
+  // Its giver may have files outside the sources written or removed (root).
+  bool privileged = false;
   // The id of the job that a record is about, which is planned again: what is there already may be
   // its own. Empty for a new command.
   std::string taken_up = {};

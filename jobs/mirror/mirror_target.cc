@@ -5,7 +5,6 @@
 
 #include <utility>
 
-#include "blocklayer/base/timestamp.h"
 #include "blocklayer/base/types.h"
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/image/holds_nothing.h"
@@ -105,8 +104,9 @@ Result<TargetImagePtr> OpenTarget(Catalog& catalog, const MirrorPlan& plan, cons
 
 void NoteTarget(const TargetImage& target, IntentHeader& header) {
   const Layer& image = *target.image();
-  header.inode = image.id.inode;
-  header.born = NanosecondsOf(image.image->file().Born());
+  const RecordedFile file = RecordedFileOf(image.id, image.image->file());
+  header.inode = file.inode;
+  header.born = file.born;
 }
 
 }  // namespace chainfs::jobs

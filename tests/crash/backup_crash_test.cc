@@ -38,10 +38,7 @@ class BackupCrash : public JobCrash<Case> {
  protected:
   void SetUp() override {
     JobCrash::SetUp();
-    for (const LayerSpec& layer : GetParam().layers) {
-      files_.push_back(layer.file);
-      if (layer.file != "vm.qcow2") unchanged_.push_back(layer.file);
-    }
+    NoteFiles(GetParam().layers);
   }
 
   static verbs::Arguments Command() {
@@ -53,7 +50,7 @@ class BackupCrash : public JobCrash<Case> {
   void Build() override {
     MakeChain(GetParam().layers, GetParam().max_size);
     if (HasFatalFailure()) return;
-    unchanged_flats_ = FlatsByHand(host_, unchanged_);
+    frozen_flats_ = FlatsByHand(host_, frozen_);
     OpenDisk();
     if (HasFatalFailure()) return;
     begun_ = completed_ = cancelled_ = UINT64_MAX;
@@ -155,7 +152,7 @@ class BackupCrash : public JobCrash<Case> {
     const auto flat = FlatByHand(*root, active, ImageFormat::kQcow2);
     ASSERT_TRUE(flat) << flat.error().message;
     ASSERT_EQ(guest_->CheckCrash(point, *flat), "");
-    ASSERT_EQ(ChangedFlat(*root, unchanged_flats_), "");
+    ASSERT_EQ(ChangedFlat(*root, frozen_flats_), "");
     if (active == kOverlay && !AnyMark(host)) {
       const auto frozen = FlatByHand(*root, "vm.qcow2", ImageFormat::kQcow2);
       ASSERT_TRUE(frozen) << frozen.error().message;
@@ -222,7 +219,7 @@ class BackupCrash : public JobCrash<Case> {
     jobs.Shutdown();
     ASSERT_TRUE((*catalog)->Close());
     ASSERT_EQ(CorruptionOf(*host->OpenRoot(), files_), "");
-    ASSERT_EQ(ChangedFlat(*host->OpenRoot(), unchanged_flats_), "");
+    ASSERT_EQ(ChangedFlat(*host->OpenRoot(), frozen_flats_), "");
   }
 
   void CheckState(const CrashState& state) override {
@@ -230,8 +227,7 @@ class BackupCrash : public JobCrash<Case> {
     if (!HasFailure() && random_.OneIn(25)) CheckByDaemon(state.MakeHost(), state.point);
   }
 
-  std::vector<std::string> unchanged_;
-  std::map<std::string, Bytes> unchanged_flats_;
+  std::map<std::string, Bytes> frozen_flats_;
   Bytes point_;                  // what the disk showed when it was frozen
   uint64_t begun_ = UINT64_MAX;  // indices of the marks
   uint64_t completed_ = UINT64_MAX;

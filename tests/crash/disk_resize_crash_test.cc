@@ -31,10 +31,7 @@ class DiskResizeCrash : public JobCrash<ResizeCase> {
  protected:
   void SetUp() override {
     JobCrash::SetUp();
-    for (const LayerSpec& layer : GetParam().layers) {
-      files_.push_back(layer.file);
-      if (StemOfLayer(layer.file) != "vm") frozen_.push_back(layer.file);
-    }
+    NoteFiles(GetParam().layers);
   }
 
   const std::string& active() const { return files_.back(); }
@@ -194,7 +191,6 @@ class DiskResizeCrash : public JobCrash<ResizeCase> {
     int64_t completed = 0;
   };
 
-  std::vector<std::string> frozen_;
   std::map<std::string, Bytes> frozen_flats_;
   std::vector<Size> sizes_;      // in the order of the steps; the first is what it had
   std::map<size_t, int> found_;  // states, by step

@@ -85,6 +85,13 @@ class JobCrash : public ::testing::TestWithParam<Case> {
     for (std::thread& thread : threads) thread.join();
   }
 
+  // Of a chain; the guest's disk is the one called "vm".
+  void NoteFiles(const std::vector<LayerSpec>& layers) {
+    for (const LayerSpec& layer : layers) {
+      files_.push_back(layer.file);
+      if (StemOfLayer(layer.file) != "vm") frozen_.push_back(layer.file);
+    }
+  }
   // Of the chain, those that have not been deleted.
   std::vector<std::string> FilesThere(const std::shared_ptr<MemHost>& host) const {
     std::vector<std::string> there;
@@ -142,7 +149,8 @@ class JobCrash : public ::testing::TestWithParam<Case> {
   }
 
   Random random_;
-  std::vector<std::string> files_;  // of the chain
+  std::vector<std::string> files_;   // of the chain
+  std::vector<std::string> frozen_;  // of them, those that must not change
   std::shared_ptr<MemHost> host_;
   std::unique_ptr<Guest> guest_;
   std::unique_ptr<Catalog> catalog_;

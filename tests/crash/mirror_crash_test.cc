@@ -37,10 +37,7 @@ class MirrorCrash : public JobCrash<MirrorCase> {
  protected:
   void SetUp() override {
     JobCrash::SetUp();
-    for (const LayerSpec& layer : GetParam().layers) {
-      files_.push_back(layer.file);
-      if (StemOfLayer(layer.file) != "vm") frozen_.push_back(layer.file);
-    }
+    NoteFiles(GetParam().layers);
   }
 
   bool pivots() const { return GetParam().then == "pivot"; }
@@ -197,7 +194,6 @@ class MirrorCrash : public JobCrash<MirrorCase> {
     if (random_.OneIn(10)) CheckByDaemon(state.MakeHost(), state.point);
   }
 
-  std::vector<std::string> frozen_;
   std::map<std::string, Bytes> frozen_flats_;
   uint64_t completed_ = UINT64_MAX;  // index of the mark
 };

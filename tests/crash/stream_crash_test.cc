@@ -242,7 +242,6 @@ class StreamCrash : public JobCrash<Case> {
     if (random_.OneIn(500)) CheckByQemu(state);
   }
 
-  std::vector<std::string> frozen_;
   std::map<std::string, Bytes> frozen_flats_;
   std::optional<BackingReference> old_backing_;
   std::optional<BackingReference> new_backing_;

@@ -10,11 +10,7 @@ namespace {
 using ActiveReclaimRaceTest = ActiveReclaimerFixture;
 
 TEST_F(ActiveReclaimRaceTest, WhatIsWrittenMeanwhileStays) {
-  MakeFive();
-  OpenAll();
-  expected_ = Contents("e");
-  const auto work = Begun("a.qcow2");
-  CopyAll(*work);
+  const auto work = CopiedOfFive("a.qcow2");
   {
     const SyncPointHook hook("ActiveReclaimer.ReclaimNow.forgotten", [&] {
       Write(4 * kMiB, 4096, 0xbb);

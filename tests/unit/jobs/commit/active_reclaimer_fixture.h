@@ -31,6 +31,15 @@ class ActiveReclaimerFixture : public CommitFixture {
     EXPECT_TRUE(begun) << begun.error().message;
     return work;
   }
+  // The same for a chain of five, when everything is copied; `expected_` is what is shown.
+  std::unique_ptr<ChunkWork> CopiedOfFive(const std::string& base) {
+    MakeFive();
+    OpenAll();
+    expected_ = Contents("e");
+    std::unique_ptr<ChunkWork> work = Begun(base);
+    CopyAll(*work);
+    return work;
+  }
   static void CopyAll(ChunkWork& work) {
     while (const std::optional<ChunkRange> chunk = work.source().Take(work.unit() * 8)) {
       const ChunkResult copied = work.Process(chunk->offset, chunk->length);

@@ -11,11 +11,7 @@ namespace {
 using ActiveReclaimerTest = ActiveReclaimerFixture;
 
 TEST_F(ActiveReclaimerTest, WhatBaseHasIsHeldOnce) {
-  MakeFive();
-  OpenAll();
-  expected_ = Contents("e");
-  const auto work = Begun("b.qcow2");
-  CopyAll(*work);
+  const auto work = CopiedOfFive("b.qcow2");
   ASSERT_TRUE(work->Settle());
   for (const char* const layer : {"c.qcow2", "d.qcow2", "e.qcow2"}) EXPECT_EQ(Held(layer), 0u);
   ExpectShown();
