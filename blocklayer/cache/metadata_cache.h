@@ -10,8 +10,8 @@
 //
 // Threads: all methods, any thread. A slice that is absent is loaded by one thread while the others
 // wait for that one (never two loads of one slice). Loading does I/O with no lock held. The bytes
-// of a slice are read and written as 64-bit words with atomic_ref by whoever holds a SlicePtr; the
-// owner image orders writers.
+// of a slice are read and written as 64-bit words with atomic_ref by whoever holds a SlicePtr, or
+// as pairs of them; the owner image orders writers.
 #pragma once
 
 #include <atomic>
@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <thread>
 #include <vector>
 
 #include "blocklayer/base/endian.h"
@@ -47,8 +48,30 @@ class MetadataSlice {
     word.store(BigEndian(value), std::memory_order_release);
   }
 
+  // Two neighbours that mean something only together: readers see both of one StorePair.
+  struct Pair {
+    uint64_t first = 0;
+    uint64_t second = 0;
+  };
+  Pair LoadPair(uint64_t index) const {
+    for (;;) {
+      const uint32_t before = pairs_stored_.load(std::memory_order_acquire);
+      const Pair pair{LoadWord(index), LoadWord(index + 1)};
+      if (before % 2 == 0 && pairs_stored_.load(std::memory_order_relaxed) == before) return pair;
+      std::this_thread::yield();
+    }
+  }
+  // One caller at a time.
+  void StorePair(uint64_t index, Pair pair) {
+    pairs_stored_.fetch_add(1, std::memory_order_acq_rel);
+    StoreWord(index, pair.first);
+    StoreWord(index + 1, pair.second);
+    pairs_stored_.fetch_add(1, std::memory_order_release);
+  }
+
  private:
   std::vector<uint64_t> words_;
+  std::atomic<uint32_t> pairs_stored_ = 0;  // twice their number; odd: one is being stored
 };
 using SlicePtr = std::shared_ptr<MetadataSlice>;
 

@@ -83,6 +83,8 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
     const uint64_t cluster =
         1ull << LoadBigEndian<uint32_t>(bytes.data() + qcow2::kOffsetClusterBits);
     const uint64_t block = get(get(qcow2::kOffsetRefcountTable));
+    const uint64_t entry_bytes =
+        (get(qcow2::kOffsetIncompatible) & qcow2::kIncompatibleExtendedL2) != 0 ? 16 : 8;
     const auto share = [&](uint64_t at) {
       const uint64_t host_offset = get(at) & ~qcow2::kEntryCopied;
       if (host_offset == 0) return host_offset;
@@ -92,7 +94,7 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
     };
     for (uint64_t i = 0; i < l1_entries; ++i) {
       const uint64_t table = share(get(qcow2::kOffsetL1Table) + i * 8);
-      for (uint64_t j = 0; table != 0 && j < cluster / 8; ++j) share(table + j * 8);
+      for (uint64_t j = 0; table != 0 && j < cluster; j += entry_bytes) share(table + j);
     }
     host->PutFile("a.qcow2", bytes);
   }
@@ -235,6 +237,11 @@ TEST_P(Qcow2WriteCrash, EveryStateIsOldOrNew) {
       ASSERT_TRUE(image->Flush());
     }
     if (GetParam().shared) {
+      // With something below, only parts of it are the image's own.
+      for (uint64_t at = 0; below_ != nullptr && at < initial.size(); at += 24 * 512) {
+        ASSERT_TRUE(
+            image->Write(GuestOffset(at), std::span(initial).subspan(at, 5 * 512), below_.get()));
+      }
       ASSERT_TRUE(image->Close());
       image.reset();
       Share(host);
@@ -264,20 +271,26 @@ TEST_P(Qcow2WriteCrash, EveryStateIsOldOrNew) {
 
 INSTANTIATE_TEST_SUITE_P(
     Options, Qcow2WriteCrash,
-    ::testing::Values(Case{"c512", "cluster_size=512", 64 << 10, false},
-                      Case{"c512_backing", "cluster_size=512", 64 << 10, true},
-                      Case{"c512_refcount64", "cluster_size=512,refcount_bits=64", 64 << 10, true},
-                      Case{"c512_refcount1", "cluster_size=512,refcount_bits=1", 96 << 10, true},
-                      Case{"c1k", "cluster_size=1k", 128 << 10, true},
-                      Case{"c4k", "cluster_size=4k", 64 << 10, false},
-                      Case{"c4k_backing", "cluster_size=4k", 64 << 10, true},
-                      Case{"c4k_lazy", "cluster_size=4k,lazy_refcounts=on", 64 << 10, true},
-                      Case{"c4k_v2", "cluster_size=4k,compat=0.10", 64 << 10, false},
-                      Case{"c512_v2_backing", "cluster_size=512,compat=0.10", 64 << 10, true},
-                      Case{"c64k_backing", "cluster_size=64k", 512 << 10, true},
-                      Case{"c4k_zstd", "cluster_size=4k,compression_type=zstd", 64 << 10, true},
-                      Case{"c4k_shared", "cluster_size=4k", 64 << 10, false, true},
-                      Case{"c1k_shared", "cluster_size=1k", 64 << 10, false, true}),
+    ::testing::Values(
+        Case{"c512", "cluster_size=512", 64 << 10, false},
+        Case{"c512_backing", "cluster_size=512", 64 << 10, true},
+        Case{"c512_refcount64", "cluster_size=512,refcount_bits=64", 64 << 10, true},
+        Case{"c512_refcount1", "cluster_size=512,refcount_bits=1", 96 << 10, true},
+        Case{"c1k", "cluster_size=1k", 128 << 10, true},
+        Case{"c4k", "cluster_size=4k", 64 << 10, false},
+        Case{"c4k_backing", "cluster_size=4k", 64 << 10, true},
+        Case{"c4k_lazy", "cluster_size=4k,lazy_refcounts=on", 64 << 10, true},
+        Case{"c4k_v2", "cluster_size=4k,compat=0.10", 64 << 10, false},
+        Case{"c512_v2_backing", "cluster_size=512,compat=0.10", 64 << 10, true},
+        Case{"c64k_backing", "cluster_size=64k", 512 << 10, true},
+        Case{"c4k_zstd", "cluster_size=4k,compression_type=zstd", 64 << 10, true},
+        Case{"c4k_shared", "cluster_size=4k", 64 << 10, false, true},
+        Case{"c1k_shared", "cluster_size=1k", 64 << 10, false, true},
+        Case{"x16k", "cluster_size=16k,extended_l2=on", 128 << 10, false},
+        Case{"x16k_backing", "cluster_size=16k,extended_l2=on", 128 << 10, true},
+        Case{"x64k_backing", "cluster_size=64k,extended_l2=on", 512 << 10, true},
+        Case{"x16k_zstd", "cluster_size=16k,extended_l2=on,compression_type=zstd", 128 << 10, true},
+        Case{"x16k_shared", "cluster_size=16k,extended_l2=on", 120 << 10, true, true}),
     [](const auto& param) { return param.param.name; });
 
 }  // namespace

@@ -190,7 +190,15 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"zlib_2M", "cluster_size=1M", true}, Case{"zstd", "compression_type=zstd", true},
         Case{"zstd_4k", "compression_type=zstd,cluster_size=4k", true, true},
         Case{"prealloc_metadata", "preallocation=metadata"},
-        Case{"prealloc_falloc", "preallocation=falloc,cluster_size=16k"}),
+        Case{"prealloc_falloc", "preallocation=falloc,cluster_size=16k"},
+        Case{"extended", "extended_l2=on"}, Case{"extended_16K", "extended_l2=on,cluster_size=16k"},
+        Case{"extended_backing", "extended_l2=on", false, true},
+        Case{"extended_16K_backing", "extended_l2=on,cluster_size=16k", false, true},
+        Case{"extended_2M_backing", "extended_l2=on,cluster_size=2M", false, true},
+        Case{"extended_zlib", "extended_l2=on,cluster_size=32k", true},
+        Case{"extended_zstd", "extended_l2=on,compression_type=zstd,cluster_size=16k", true, true},
+        Case{"extended_metadata", "extended_l2=on,preallocation=metadata,cluster_size=32k"},
+        Case{"extended_falloc", "extended_l2=on,preallocation=falloc"}),
     [](const auto& param) { return param.param.name; });
 
 }  // namespace

@@ -15,10 +15,11 @@ namespace {
 // Table entries that one Map looks at: a longer extent comes in parts.
 constexpr uint32_t kMaxMapSteps = 16384;
 
-Extent ExtentOf(const ClusterMapping& mapping, uint64_t within, uint64_t length) {
+// `kind`: of the part, where not all of the cluster is alike.
+Extent ExtentOf(const ClusterMapping& mapping, ClusterKind kind, uint64_t within, uint64_t length) {
   Extent extent;
   extent.length = length;
-  switch (mapping.kind) {
+  switch (kind) {
     case ClusterKind::kNormal:
       extent.kind = ExtentKind::kData;
       extent.host = mapping.host + within;
@@ -69,15 +70,16 @@ Result<Extent> ClusterReader::Map(GuestOffset offset, uint64_t length) const {
       }
     }
     const uint64_t within = position.Within(geometry.cluster_size());
-    const uint64_t piece = std::min(
-        length, slice == nullptr ? slice_end - position.value : geometry.cluster_size() - within);
     const ClusterMapping mapping = tables_.l2().Decode(slice, position);
+    const Part part = PartAt(mapping, within);
+    const uint64_t piece =
+        std::min(length, slice == nullptr ? slice_end - position.value : part.length);
     if (mapping.kind == ClusterKind::kInvalid) {
       if (found) break;  // what comes before is sound
       CHAINFS_TRY(tables_.l2().Lookup(position));
       return Fail(ErrorKind::kCorrupt, fmt::format("{}: bad L2 entry", file_.path()));
     }
-    const Extent next = ExtentOf(mapping, within, piece);
+    const Extent next = ExtentOf(mapping, part.kind, within, piece);
     if (!found) {
       found = next;
       if (next.kind == ExtentKind::kCompressed) break;
@@ -109,6 +111,16 @@ Status ClusterReader::ReadCompressed(HostOffset host, uint32_t compressed_bytes,
   return {};
 }
 
+ClusterReader::Part ClusterReader::PartAt(const ClusterMapping& mapping, uint64_t within) const {
+  const Geometry& geometry = tables_.geometry();
+  if (mapping.kind != ClusterKind::kMixed) {
+    return {.kind = mapping.kind, .length = geometry.cluster_size() - within};
+  }
+  const auto subcluster = static_cast<uint32_t>(within / geometry.subcluster_size());
+  const uint64_t end = subcluster + mapping.AlikeFrom(subcluster);
+  return {.kind = mapping.KindOf(subcluster), .length = end * geometry.subcluster_size() - within};
+}
+
 Status ClusterReader::ReadBefore(const ClusterMapping& mapping, GuestOffset offset,
                                  std::span<std::byte> out, const BackingReader* below) const {
   // Nothing shows past the end of this layer, even where the backing is longer.
@@ -117,9 +129,20 @@ Status ClusterReader::ReadBefore(const ClusterMapping& mapping, GuestOffset offs
       offset.value >= size ? 0 : std::min<uint64_t>(out.size(), size - offset.value);
   std::ranges::fill(out.subspan(shown), std::byte{0});
   out = out.first(shown);
-  if (out.empty()) return {};
+  while (!out.empty()) {
+    const Part part = PartAt(mapping, offset.Within(tables_.geometry().cluster_size()));
+    const uint64_t length = std::min<uint64_t>(part.length, out.size());
+    CHAINFS_TRY(ReadPart(mapping, part.kind, offset, out.first(length), below));
+    offset += length;
+    out = out.subspan(length);
+  }
+  return {};
+}
+
+Status ClusterReader::ReadPart(const ClusterMapping& mapping, ClusterKind kind, GuestOffset offset,
+                               std::span<std::byte> out, const BackingReader* below) const {
   const uint64_t within = offset.Within(tables_.geometry().cluster_size());
-  switch (mapping.kind) {
+  switch (kind) {
     case ClusterKind::kNormal:
       return file_.ReadZeroFilled(mapping.host + within, out);
     case ClusterKind::kCompressed: {

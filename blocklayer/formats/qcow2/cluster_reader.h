@@ -31,6 +31,15 @@ class ClusterReader {
                     const BackingReader* below) const;
 
  private:
+  // From some byte of a cluster on, what is alike.
+  struct Part {
+    ClusterKind kind;
+    uint64_t length;  // bytes, within the cluster
+  };
+  Part PartAt(const ClusterMapping& mapping, uint64_t within) const;
+  Status ReadPart(const ClusterMapping& mapping, ClusterKind kind, GuestOffset offset,
+                  std::span<std::byte> out, const BackingReader* below) const;
+
   File& file_;
   const ImageTables& tables_;
   const uint8_t compression_type_;

@@ -2,6 +2,7 @@
 #include "blocklayer/formats/qcow2/cluster_writer.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace chainfs::qcow2 {
 namespace {
@@ -17,6 +18,18 @@ bool AllZero(std::span<const std::byte> bytes) {
 bool NeedsNewCluster(const ClusterMapping& mapping) {
   return mapping.kind == ClusterKind::kUnallocated || mapping.kind == ClusterKind::kZeroPlain ||
          mapping.kind == ClusterKind::kCompressed || !mapping.copied;
+}
+
+// From an offset on, within its cluster.
+uint64_t InPlaceBytes(const Geometry& geometry, const ClusterMapping& mapping, GuestOffset offset) {
+  if (!mapping.copied) return 0;
+  const uint64_t within = offset.Within(geometry.cluster_size());
+  if (mapping.kind == ClusterKind::kNormal) return geometry.cluster_size() - within;
+  if (mapping.kind != ClusterKind::kMixed) return 0;
+  const uint32_t subcluster = geometry.SubclusterOf(offset);
+  if (mapping.KindOf(subcluster) != ClusterKind::kNormal) return 0;
+  const uint64_t end = subcluster + mapping.AlikeFrom(subcluster);
+  return end * geometry.subcluster_size() - within;
 }
 
 }  // namespace
@@ -36,16 +49,17 @@ Result<ClusterWriter::InPlaceRun> ClusterWriter::FindInPlace(GuestOffset offset,
   while (run.length < length) {
     const GuestOffset position = offset + run.length;
     CHAINFS_ASSIGN(const ClusterMapping mapping, tables_.l2().Lookup(position));
-    if (mapping.kind != ClusterKind::kNormal || !mapping.copied) break;
-    const HostOffset host = mapping.host + position.Within(geometry.cluster_size());
+    const uint64_t within = position.Within(geometry.cluster_size());
+    const uint64_t in_place = InPlaceBytes(geometry, mapping, position);
+    if (in_place == 0) break;
+    const HostOffset host = mapping.host + within;
     if (run.length == 0) {
       run.host = host;
     } else if (host != run.host + run.length) {
       break;
     }
     CHAINFS_TRY(tables_.clusters().Check(position, geometry.ClusterOf(mapping.host), 1));
-    run.length += std::min(length - run.length,
-                           geometry.cluster_size() - position.Within(geometry.cluster_size()));
+    run.length += std::min(length - run.length, in_place);
   }
   return run;
 }
@@ -82,10 +96,11 @@ Result<std::vector<ClusterMapping>> ClusterWriter::FindAlike(GuestOffset first, 
   before.reserve(wanted);
   CHAINFS_ASSIGN(before.emplace_back(), tables_.l2().Lookup(first));
   const bool fresh = NeedsNewCluster(before[0]);
+  if (!fresh && before[0].kind == ClusterKind::kMixed) return before;
   while (before.size() < wanted) {
     const uint64_t next_bytes = before.size() << geometry.cluster_bits;
     CHAINFS_ASSIGN(const ClusterMapping next, tables_.l2().Lookup(first + next_bytes));
-    if (NeedsNewCluster(next) != fresh) break;
+    if (NeedsNewCluster(next) != fresh || ClusterUnsharer::IsNeeded(next)) break;
     if (!fresh &&
         (next.kind != ClusterKind::kZeroAllocated || next.host != before[0].host + next_bytes)) {
       break;
@@ -93,6 +108,46 @@ Result<std::vector<ClusterMapping>> ClusterWriter::FindAlike(GuestOffset first, 
     before.push_back(next);
   }
   return before;
+}
+
+uint64_t ClusterWriter::FillUnit(const ClusterMapping& before) const {
+  const bool data_moves =
+      before.kind == ClusterKind::kCompressed || (before.has_cluster() && !before.copied);
+  return data_moves ? tables_.geometry().cluster_size() : tables_.geometry().subcluster_size();
+}
+
+uint64_t ClusterWriter::LinkableBytes(const ClusterMapping& before, GuestOffset offset,
+                                      uint64_t length) const {
+  if (NeedsNewCluster(before) || before.kind != ClusterKind::kMixed) return length;
+  const Geometry& geometry = tables_.geometry();
+  const uint32_t subcluster = geometry.SubclusterOf(offset);
+  const auto others = static_cast<uint32_t>(std::countr_zero(before.allocated >> subcluster));
+  const uint64_t end = std::min(subcluster + others, kSubclusters) * geometry.subcluster_size();
+  return std::min(length, end - offset.Within(geometry.cluster_size()));
+}
+
+std::vector<L2Entry> ClusterWriter::LinkingEntries(std::span<const ClusterMapping> before,
+                                                   GuestOffset offset, uint64_t bytes,
+                                                   const LinkedPart& part) const {
+  const Geometry& geometry = tables_.geometry();
+  std::vector<L2Entry> entries = NormalEntries(geometry, part.run);
+  if (!geometry.extended_l2) return entries;
+  // Those between are filled as a whole.
+  const auto link = [&](uint64_t i, uint32_t first, uint32_t last) {
+    ClusterMapping now = before[i];
+    const uint32_t filled = SubclusterSet(first, last);
+    now.host = geometry.HostOf(part.run.first + i);
+    now.copied = true;
+    now.allocated |= filled;
+    now.zeroes &= ~filled;
+    entries[i] = geometry.l2().WithSubclusters(now);
+  };
+  const uint32_t first = geometry.SubclusterOf(offset - part.head);
+  const uint32_t last = geometry.SubclusterOf(offset + (bytes + part.tail - 1));
+  const bool single = part.run.count == 1;
+  link(0, first, single ? last : kSubclusters - 1);
+  if (!single) link(part.run.count - 1, 0, last);
+  return entries;
 }
 
 Result<uint64_t> ClusterWriter::WriteLinking(GuestOffset offset, uint64_t length, uint64_t skip,
@@ -110,6 +165,10 @@ Result<uint64_t> ClusterWriter::WriteLinking(GuestOffset offset, uint64_t length
   const uint64_t wanted =
       DivRoundUp(offset.Within(geometry.cluster_size()) + length, geometry.cluster_size());
   CHAINFS_ASSIGN(const std::vector<ClusterMapping> before, FindAlike(first, wanted));
+  if (ClusterUnsharer::IsNeeded(before[0])) {
+    CHAINFS_TRY(unsharer_.Unshare(first, before[0]));
+    return WriteLinking(offset, length, skip, contents);
+  }
   const bool fresh = NeedsNewCluster(before[0]);
   ClusterRun run{
       .first = geometry.ClusterOf(before[0].host), .count = before.size(), .beyond_file = false};
@@ -118,13 +177,20 @@ Result<uint64_t> ClusterWriter::WriteLinking(GuestOffset offset, uint64_t length
   } else {
     CHAINFS_TRY(tables_.clusters().Check(first, run.first, run.count));
   }
-  const uint64_t bytes = std::min<uint64_t>(
-      length, (run.count << geometry.cluster_bits) - offset.Within(geometry.cluster_size()));
-  Status status =
-      contents.Fill(skip, bytes, offset,
-                    {.run = run, .first_before = before[0], .last_before = before[run.count - 1]});
+  const uint64_t bytes =
+      LinkableBytes(before[0], offset,
+                    std::min<uint64_t>(length, (run.count << geometry.cluster_bits) -
+                                                   offset.Within(geometry.cluster_size())));
+  const ClusterMapping& last_before = before[run.count - 1];
+  const uint64_t end = offset.value + bytes;
+  const LinkedPart part{.run = run,
+                        .head = offset.Within(FillUnit(before[0])),
+                        .tail = RoundUp(end, FillUnit(last_before)) - end,
+                        .first_before = before[0],
+                        .last_before = last_before};
+  Status status = contents.Fill(skip, bytes, offset, part);
   if (status) {
-    status = tables_.l2().SetEntries(first, NormalEntries(geometry, run));
+    status = tables_.l2().SetEntries(first, LinkingEntries(before, offset, bytes, part));
   }
   if (!status) {
     if (fresh) tables_.clusters().ReleaseUnlinked(run);
@@ -152,35 +218,38 @@ Status ClusterWriter::GuestContents::Fill(uint64_t skip, uint64_t bytes, GuestOf
                                           const LinkedPart& part) {
   File& file = writer_.file_;
   const std::span<const std::byte> data = data_.subspan(skip, bytes);
-  const uint64_t cluster_size = writer_.tables_.geometry().cluster_size();
-  const HostOffset host = writer_.tables_.geometry().HostOf(part.run.first);
-  const uint64_t head = offset.Within(cluster_size);
-  const uint64_t total = part.run.count * cluster_size;
-  const uint64_t tail = total - head - bytes;
+  const Geometry& geometry = writer_.tables_.geometry();
+  const auto [run, head, tail, first_before, last_before] = part;
+  // Where what is filled begins, and within it what is written.
+  const HostOffset begin =
+      geometry.HostOf(run.first) + (offset.Within(geometry.cluster_size()) - head);
+  const HostOffset host = begin + head;
   if (head == 0 && tail == 0) return file.WriteAt(host, data);
 
   thread_local std::vector<std::byte> buffer;
-  // One cluster is put together and written at once; of several, only head and tail are copied.
-  const bool single = part.run.count == 1;
-  buffer.resize(single ? cluster_size : head + tail);
+  // Within one cluster all is put together and written at once; of several, only head and tail are
+  // copied.
+  const bool single = run.count == 1;
+  buffer.resize(single ? head + bytes + tail : head + tail);
   const std::span<std::byte> head_bytes = std::span(buffer).first(head);
   const std::span<std::byte> tail_bytes = std::span(buffer).last(tail);
   const ClusterReader& reader = writer_.reader_;
   if (head > 0) {
-    CHAINFS_TRY(reader.ReadBefore(part.first_before, offset - head, head_bytes, below_));
+    CHAINFS_TRY(reader.ReadBefore(first_before, offset - head, head_bytes, below_));
   }
-  if (tail > 0)
-    CHAINFS_TRY(reader.ReadBefore(part.last_before, offset + bytes, tail_bytes, below_));
+  if (tail > 0) {
+    CHAINFS_TRY(reader.ReadBefore(last_before, offset + bytes, tail_bytes, below_));
+  }
   // Where the file was never written it reads as zeros already.
-  const bool write_head = head > 0 && !(part.run.beyond_file && AllZero(head_bytes));
-  const bool write_tail = tail > 0 && !(part.run.beyond_file && AllZero(tail_bytes));
+  const bool write_head = head > 0 && !(run.beyond_file && AllZero(head_bytes));
+  const bool write_tail = tail > 0 && !(run.beyond_file && AllZero(tail_bytes));
   if (single && (write_head || write_tail)) {
     std::ranges::copy(data, std::span(buffer).subspan(head).begin());
-    return file.WriteAt(host, buffer);
+    return file.WriteAt(begin, buffer);
   }
-  if (write_head) CHAINFS_TRY(file.WriteAt(host, head_bytes));
-  CHAINFS_TRY(file.WriteAt(host + head, data));
-  if (write_tail) CHAINFS_TRY(file.WriteAt(host + (head + bytes), tail_bytes));
+  if (write_head) CHAINFS_TRY(file.WriteAt(begin, head_bytes));
+  CHAINFS_TRY(file.WriteAt(host, data));
+  if (write_tail) CHAINFS_TRY(file.WriteAt(host + bytes, tail_bytes));
   return {};
 }
 
@@ -191,15 +260,14 @@ class ClusterWriter::FileContents final : public Contents {
   Status Overwrite(uint64_t skip, uint64_t bytes, HostOffset host) override {
     return writer_.file_.CopyRangeFrom(source_, offset_ + skip, host, bytes);
   }
-  Status Fill(uint64_t skip, uint64_t bytes, GuestOffset /*offset*/,
-              const LinkedPart& part) override {
+  // Nothing is to be filled before it, and only the end of the disk leaves something behind it.
+  Status Fill(uint64_t skip, uint64_t bytes, GuestOffset offset, const LinkedPart& part) override {
     const Geometry& geometry = writer_.tables_.geometry();
-    const HostOffset host = geometry.HostOf(part.run.first);
+    const HostOffset host =
+        geometry.HostOf(part.run.first) + offset.Within(geometry.cluster_size());
     CHAINFS_TRY(Overwrite(skip, bytes, host));
-    // Only the end of the disk leaves the rest of a cluster.
-    const uint64_t padding = (part.run.count << geometry.cluster_bits) - bytes;
-    if (padding == 0 || part.run.beyond_file) return {};
-    return writer_.file_.ZeroRange(host + bytes, padding);
+    if (part.tail == 0 || part.run.beyond_file) return {};
+    return writer_.file_.ZeroRange(host + bytes, part.tail);
   }
 
  private:

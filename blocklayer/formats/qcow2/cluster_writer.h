@@ -9,6 +9,10 @@
 //   allocate    anything else: a new cluster is filled completely (what is not written comes from
 //               what the cluster showed before), then linked; the old one is dereferenced
 //
+// With extended L2 entries the first two go by subclusters, and so does the third unless all data
+// of the old cluster has to move to the new one: what is filled are the subclusters that are
+// touched; the others stay what they were.
+//
 // Filling comes before linking (Q2-8), and a link reaches the disk only after a sync (Q2-2).
 //
 // Threads: any. What links holds the image's range lock across its I/O; all I/O at mapped host
@@ -20,6 +24,7 @@
 #include <vector>
 
 #include "blocklayer/formats/qcow2/cluster_reader.h"
+#include "blocklayer/formats/qcow2/cluster_unsharer.h"
 #include "blocklayer/formats/qcow2/image_tables.h"
 #include "blocklayer/image/io_epoch.h"
 #include "blocklayer/image/range_lock.h"
@@ -36,7 +41,12 @@ class ClusterWriter {
   // All must outlive this.
   ClusterWriter(File& file, ImageTables& tables, const ClusterReader& reader, RangeLock& range_lock,
                 IoEpoch& epoch)
-      : file_(file), tables_(tables), reader_(reader), range_lock_(range_lock), epoch_(epoch) {}
+      : file_(file),
+        tables_(tables),
+        reader_(reader),
+        unsharer_(file, tables),
+        range_lock_(range_lock),
+        epoch_(epoch) {}
 
   // The range lies within the disk. kCorrupt: a table of this image is broken.
   Status Write(GuestOffset offset, std::span<const std::byte> data, const BackingReader* below);
@@ -45,9 +55,12 @@ class ClusterWriter {
   Status WriteFromFile(GuestOffset offset, uint64_t length, File& source, HostOffset source_offset);
 
  private:
-  // Where a write lies in fresh or reused clusters, and what the first and the last one showed.
+  // Where a write lies in fresh or reused clusters, how many bytes before and behind it have to be
+  // filled, and what the first and the last cluster showed.
   struct LinkedPart {
     const ClusterRun& run;
+    uint64_t head;
+    uint64_t tail;
     const ClusterMapping& first_before;
     const ClusterMapping& last_before;
   };
@@ -73,6 +86,14 @@ class ClusterWriter {
   // Clusters from the one of `offset` on, at most `wanted`, that are written alike: all fresh, or
   // all reused where they lie.
   Result<std::vector<ClusterMapping>> FindAlike(GuestOffset first, uint64_t wanted);
+  // What is filled as a whole when a part of this cluster is written: bytes, a power of two.
+  uint64_t FillUnit(const ClusterMapping& before) const;
+  // How much of the write may be linked at once, at most `length` bytes: in a cluster that has a
+  // place, up to what can be written in place.
+  uint64_t LinkableBytes(const ClusterMapping& before, GuestOffset offset, uint64_t length) const;
+  // That link the run, when the `bytes` bytes at `offset` and what surrounds them are filled.
+  std::vector<L2Entry> LinkingEntries(std::span<const ClusterMapping> before, GuestOffset offset,
+                                      uint64_t bytes, const LinkedPart& part) const;
   Status WriteAll(GuestOffset offset, uint64_t length, Contents& contents);
   // Everything that links: the `length` bytes at `offset`, number `skip` of the contents, lie in
   // clusters under the range lock. Writes at least one cluster's share and returns the bytes done.
@@ -82,6 +103,7 @@ class ClusterWriter {
   File& file_;
   ImageTables& tables_;
   const ClusterReader& reader_;
+  ClusterUnsharer unsharer_;
   RangeLock& range_lock_;
   IoEpoch& epoch_;
 };

@@ -4,7 +4,8 @@
 //
 // A discarded cluster gets the zero flag (version 3), never "unallocated" where a backing file
 // would shine through. Version 2 has no such flag: without a backing file the entry becomes empty;
-// with one, discard changes nothing and write-zeroes writes zeros.
+// with one, discard changes nothing and write-zeroes writes zeros. With extended L2 entries whole
+// subclusters are zeroed like clusters, but keep their place until all of the cluster is zero.
 //
 // Threads: any. Whole clusters are changed under the image's range lock, a batch at a time.
 #pragma once
@@ -59,8 +60,13 @@ class ClusterZeroer {
   }
   Status ZeroClusters(GuestOffset first, uint64_t clusters, ZeroWish wish);
   Status ZeroWholeClusters(GuestOffset first, uint64_t clusters, ZeroWish wish);
+  // The subclusters `first` to `last` of a cluster. False: they are compressed, and not changed.
+  Result<bool> ZeroSubclusters(GuestOffset cluster, uint32_t first, uint32_t last, ZeroWish wish);
   // Within one cluster.
-  Status ZeroPartial(GuestOffset offset, uint64_t length, const BackingReader* below);
+  Status ZeroPartial(GuestOffset offset, uint64_t length, ZeroWish wish,
+                     const BackingReader* below);
+  // Within one subcluster, or in a cluster that is alike throughout.
+  Status ZeroAlike(GuestOffset offset, uint64_t length, const BackingReader* below);
   Status WriteZeroBytes(GuestOffset offset, uint64_t length, const BackingReader* below);
   Status ZeroRange(GuestOffset offset, uint64_t length, ZeroWish wish, const BackingReader* below);
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "blocklayer/formats/qcow2/compressed_packing.h"
+#include "blocklayer/formats/qcow2/decompress.h"
 
 namespace chainfs::qcow2 {
 namespace {
@@ -18,13 +19,29 @@ constexpr uint64_t kStoredSector = 512;  // an entry states the length in these
 Status CompressedPopulator::Populate(std::span<const CompressedCluster> clusters) {
   if (clusters.empty()) return {};
   CHAINFS_TRY(Check(clusters));
-  const uint64_t end = clusters.back().offset.value + tables_.geometry().cluster_size();
-  const RangeLock::Holder holder(range_lock_, clusters.front().offset,
-                                 end - clusters.front().offset.value);
-  CHAINFS_ASSIGN(const Clusters missing, Missing(clusters));
-  for (std::span<const CompressedCluster> rest = missing; !rest.empty();) {
-    CHAINFS_ASSIGN(const uint64_t stored, Store(rest));
-    rest = rest.subspan(stored);
+  Clusters mixed;
+  {
+    const uint64_t end = clusters.back().offset.value + tables_.geometry().cluster_size();
+    const RangeLock::Holder holder(range_lock_, clusters.front().offset,
+                                   end - clusters.front().offset.value);
+    CHAINFS_ASSIGN(const Clusters missing, OfKind(ClusterKind::kUnallocated, clusters));
+    CHAINFS_ASSIGN(mixed, OfKind(ClusterKind::kMixed, clusters));
+    for (std::span<const CompressedCluster> rest = missing; !rest.empty();) {
+      CHAINFS_ASSIGN(const uint64_t stored, Store(rest));
+      rest = rest.subspan(stored);
+    }
+  }
+  return PopulatePlain(mixed);
+}
+
+Status CompressedPopulator::PopulatePlain(std::span<const CompressedCluster> mixed) {
+  if (mixed.empty()) return {};
+  std::vector<std::byte> data(tables_.geometry().cluster_size());
+  for (const CompressedCluster& cluster : mixed) {
+    CHAINFS_TRY(DecompressCluster(compression_type_, cluster.bytes, data));
+    const uint64_t shown =
+        std::min<uint64_t>(data.size(), tables_.header().virtual_size() - cluster.offset.value);
+    CHAINFS_TRY(plain_.Populate(cluster.offset, std::span(data).first(shown)));
   }
   return {};
 }
@@ -46,15 +63,15 @@ Status CompressedPopulator::Check(std::span<const CompressedCluster> clusters) c
   return {};
 }
 
-Result<CompressedPopulator::Clusters> CompressedPopulator::Missing(
-    std::span<const CompressedCluster> clusters) const {
-  Clusters missing;
-  missing.reserve(clusters.size());
+Result<CompressedPopulator::Clusters> CompressedPopulator::OfKind(
+    ClusterKind kind, std::span<const CompressedCluster> clusters) const {
+  Clusters alike;
+  alike.reserve(clusters.size());
   for (const CompressedCluster& cluster : clusters) {
     CHAINFS_ASSIGN(const ClusterMapping mapping, tables_.l2().Lookup(cluster.offset));
-    if (mapping.kind == ClusterKind::kUnallocated) missing.push_back(cluster);
+    if (mapping.kind == kind) alike.push_back(cluster);
   }
-  return missing;
+  return alike;
 }
 
 Result<uint64_t> CompressedPopulator::Store(std::span<const CompressedCluster> clusters) {

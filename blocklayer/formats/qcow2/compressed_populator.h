@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "blocklayer/formats/qcow2/cluster_populator.h"
 #include "blocklayer/formats/qcow2/image_tables.h"
 #include "blocklayer/image/compression.h"
 #include "blocklayer/image/range_lock.h"
@@ -24,8 +25,13 @@ namespace chainfs::qcow2 {
 class CompressedPopulator {
  public:
   // All must outlive this.
-  CompressedPopulator(File& file, ImageTables& tables, RangeLock& range_lock)
-      : file_(file), tables_(tables), range_lock_(range_lock) {}
+  CompressedPopulator(File& file, ImageTables& tables, ClusterPopulator& plain,
+                      RangeLock& range_lock, uint8_t compression_type)
+      : file_(file),
+        tables_(tables),
+        plain_(plain),
+        range_lock_(range_lock),
+        compression_type_(compression_type) {}
 
   // As WritableImage::PopulateCompressed. kCorrupt: a table of this image is broken.
   Status Populate(std::span<const CompressedCluster> clusters);
@@ -34,8 +40,11 @@ class CompressedPopulator {
   using Clusters = std::vector<CompressedCluster>;
 
   Status Check(std::span<const CompressedCluster> clusters) const;
-  // Those that are unallocated.
-  Result<Clusters> Missing(std::span<const CompressedCluster> clusters) const;
+  // Those that are of this kind.
+  Result<Clusters> OfKind(ClusterKind kind, std::span<const CompressedCluster> clusters) const;
+  // What is unallocated of the others, some of which is not: an entry of a compressed cluster has
+  // no subclusters.
+  Status PopulatePlain(std::span<const CompressedCluster> mixed);
   // Stores and links the first of them, at least one, and returns how many.
   Result<uint64_t> Store(std::span<const CompressedCluster> clusters);
   // Links each of them to its place.
@@ -45,7 +54,9 @@ class CompressedPopulator {
 
   File& file_;
   ImageTables& tables_;
+  ClusterPopulator& plain_;
   RangeLock& range_lock_;
+  const uint8_t compression_type_;  // of the header
 };
 
 }  // namespace chainfs::qcow2

@@ -57,6 +57,11 @@ Status CheckOptions(const std::string& path, const Qcow2CreateOptions& options) 
     if (options.refcount_order != 4) return Refuse(path, "qcow2 version 2 has 16-bit refcounts");
     if (options.lazy_refcounts) return Refuse(path, "lazy refcounts need qcow2 version 3");
     if (options.zstd) return Refuse(path, "zstd compression needs qcow2 version 3");
+    if (options.extended_l2) return Refuse(path, "extended L2 entries need qcow2 version 3");
+  }
+  if (options.extended_l2 && options.cluster_bits < kExtendedL2ClusterBits) {
+    return Refuse(path, fmt::format("extended L2 entries need clusters of at least {} bytes",
+                                    1u << kExtendedL2ClusterBits));
   }
   if (options.backing) {
     if (!options.backing->format) {
@@ -71,7 +76,8 @@ Result<Layout> PlanLayout(const std::string& path, const Qcow2CreateOptions& opt
   Layout layout;
   layout.geometry = Geometry{.version = options.version,
                              .cluster_bits = options.cluster_bits,
-                             .refcount_order = options.refcount_order};
+                             .refcount_order = options.refcount_order,
+                             .extended_l2 = options.extended_l2};
   const Geometry& geometry = layout.geometry;
   const uint64_t entries = geometry.L1EntriesFor(options.virtual_size);
   if (entries * 8 > kMaxHeaderL1Bytes) {
@@ -115,7 +121,8 @@ Result<std::vector<std::byte>> MakeHeader(const std::string& path,
   fields.l1_offset = geometry.HostOf(layout.l1_cluster());
   fields.refcount_table_offset = geometry.HostOf(1);
   fields.refcount_table_clusters = static_cast<uint32_t>(layout.table_clusters);
-  fields.incompatible = options.zstd ? kIncompatibleCompressionType : 0;
+  fields.incompatible = (options.zstd ? kIncompatibleCompressionType : 0) |
+                        (options.extended_l2 ? kIncompatibleExtendedL2 : 0);
   fields.compatible = options.lazy_refcounts ? kCompatibleLazyRefcounts : 0;
   fields.refcount_order = options.refcount_order;
   fields.header_length = length;

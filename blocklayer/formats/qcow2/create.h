@@ -21,6 +21,7 @@ struct Qcow2CreateOptions {
   uint32_t refcount_order = 4;  // 0..6; version 2: only 4
   bool lazy_refcounts = false;  // version 3 only
   bool zstd = false;            // compression type of compressed clusters; version 3 only
+  bool extended_l2 = false;     // subclusters; version 3 and cluster_bits from 14 on
   std::optional<BackingReference> backing = {};  // format is required
   uint32_t permissions = 0644;
 };

@@ -19,9 +19,18 @@ struct Geometry {
   uint32_t version = 3;
   uint32_t cluster_bits = 16;
   uint32_t refcount_order = 4;
+  bool extended_l2 = false;
 
-  L2Codec l2() const { return {version, cluster_bits}; }
+  L2Codec l2() const { return {version, cluster_bits, extended_l2}; }
   uint64_t cluster_size() const { return 1ull << cluster_bits; }
+  // The least that can be allocated by itself within a cluster.
+  uint64_t subcluster_size() const {
+    return extended_l2 ? cluster_size() / kSubclusters : cluster_size();
+  }
+  // Extended L2 entries: which subcluster of its cluster an offset lies in.
+  uint32_t SubclusterOf(GuestOffset guest) const {
+    return static_cast<uint32_t>(guest.Within(cluster_size()) / subcluster_size());
+  }
   uint32_t l2_bits() const { return l2().table_bits(); }
   uint64_t l2_entries() const { return 1ull << l2_bits(); }  // of one table
   // Guest bytes that one L2 table maps.

@@ -98,12 +98,10 @@ Status CheckFeatures(HeaderBytes& bytes, const Qcow2Header& header) {
   if ((header.autoclear & kAutoclearRawDataFile) != 0) {
     return Invalid(bytes, "it is marked to have a raw external data file, but has no data file");
   }
-  if ((header.incompatible & kIncompatibleExtendedL2) != 0) {
-    if (header.cluster_bits < 14) {
-      return Invalid(bytes, fmt::format("extended L2 entries with cluster_bits {}, less than 14",
-                                        header.cluster_bits));
-    }
-    return Unsupported(bytes, "extended L2 entries (subclusters)");
+  if ((header.incompatible & kIncompatibleExtendedL2) != 0 &&
+      header.cluster_bits < kExtendedL2ClusterBits) {
+    return Invalid(bytes, fmt::format("extended L2 entries with cluster_bits {}, less than {}",
+                                      header.cluster_bits, kExtendedL2ClusterBits));
   }
   if (header.refcount_order > 6) {
     return Invalid(bytes, fmt::format("refcount_order is {}, not 0 to 6", header.refcount_order));

@@ -83,7 +83,10 @@ struct HeaderFields {
   bool dirty() const { return (incompatible & kIncompatibleDirty) != 0; }
   bool corrupt() const { return (incompatible & kIncompatibleCorrupt) != 0; }
   Geometry geometry() const {
-    return {.version = version, .cluster_bits = cluster_bits, .refcount_order = refcount_order};
+    return {.version = version,
+            .cluster_bits = cluster_bits,
+            .refcount_order = refcount_order,
+            .extended_l2 = (incompatible & kIncompatibleExtendedL2) != 0};
   }
   uint64_t cluster_size() const { return 1ull << cluster_bits; }
   uint64_t refcount_table_bytes() const {

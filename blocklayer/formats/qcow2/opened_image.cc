@@ -18,6 +18,7 @@ OpenedImage::OpenedImage(std::unique_ptr<File> file, MetadataCache& cache,
       opened_read_only_(options.read_only || !file_->writable()),
       tables_(*file_, cache, options.owner, io_epoch_, header),
       reader_(*file_, tables_, header.compression_type),
+      compressed_populator_(*file_, tables_, populator_, range_lock_, header.compression_type),
       zeroer_(tables_, writer_, range_lock_, header.backing.has_value()) {}
 
 OpenedImage::~OpenedImage() { cache_.DropOwner(owner_); }

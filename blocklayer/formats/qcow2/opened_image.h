@@ -106,7 +106,7 @@ class OpenedImage final : public WritableImage {
   ClusterReader reader_;
   ClusterWriter writer_{*file_, tables_, reader_, range_lock_, io_epoch_};
   ClusterPopulator populator_{*file_, tables_, range_lock_, io_epoch_};
-  CompressedPopulator compressed_populator_{*file_, tables_, range_lock_};
+  CompressedPopulator compressed_populator_;
   ClusterZeroer zeroer_;
   SizeChanger size_changer_{tables_, populator_, zeroer_};
 };

@@ -60,14 +60,11 @@ Status References::CountL2(File& file, uint64_t l1_index, HostOffset host,
         Problem(
             fmt::format("L2 entry {} of table {} is bad: {:#x}", i, l1_index, table[i].descriptor));
         break;
-      case ClusterKind::kNormal:
-      case ClusterKind::kZeroAllocated:
-        Add("data cluster", mapping.host.value, 1);
-        break;
       case ClusterKind::kCompressed:
         AddCompressed(mapping);
         break;
       default:
+        if (mapping.has_cluster()) Add("data cluster", mapping.host.value, 1);
         break;
     }
   }

@@ -97,5 +97,25 @@ TEST(MetadataCacheTest, ThreadsShareOneLoadAndSeeTheRightBytes) {
   }
 }
 
+TEST(MetadataSliceTest, APairIsReadAsItWasStored) {
+  MetadataSlice slice(4096);
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 2; ++i) {
+    readers.emplace_back([&] {
+      while (!stop) {
+        const MetadataSlice::Pair pair = slice.LoadPair(10);
+        ASSERT_EQ(pair.first, ~pair.second + 1);
+      }
+    });
+  }
+  for (uint64_t value = 1; value < 100'000; ++value) {
+    slice.StorePair(10, {.first = value, .second = ~value + 1});
+  }
+  stop = true;
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(slice.LoadWord(10), 99'999u);
+}
+
 }  // namespace
 }  // namespace chainfs

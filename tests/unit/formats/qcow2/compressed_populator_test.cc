@@ -12,7 +12,8 @@ class CompressedPopulatorTest : public ClusterFixture {
  protected:
   void MakePopulator(uint32_t refcount_order = 4) {
     MakeAll(3, false, refcount_order);
-    populator_ = std::make_unique<CompressedPopulator>(*file_, *all_, range_lock_);
+    populator_ = std::make_unique<CompressedPopulator>(*file_, *all_, *ClusterFixture::populator_,
+                                                       range_lock_, kCompressionZlib);
   }
   // Compresses to more than half a cluster.
   static Bytes Contents(uint64_t number) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <utility>
 
 namespace chainfs::qcow2 {
 namespace {
@@ -97,6 +98,71 @@ TEST(L2CodecTest, CompressedEntriesCountWholeSectors) {
       }
     }
   }
+}
+
+const L2Codec kExtended(3, 16, true);
+
+L2Entry Entry(uint64_t descriptor, uint32_t allocated, uint32_t zeroes) {
+  return {.descriptor = descriptor, .bitmap = uint64_t{zeroes} << 32 | allocated};
+}
+
+TEST(L2CodecTest, ExtendedEntriesHaveSixteenBytes) {
+  EXPECT_EQ(kExtended.table_bits(), 12u);
+  EXPECT_EQ(kExtended.entries_in(4096), 256u);
+  const L2Entry entry = Entry(kHost | kEntryCopied, 0x0f, 0x30);
+  MetadataSlice slice(512);
+  kExtended.Store(slice, 5, entry);
+  EXPECT_EQ(kExtended.Load(slice, 5), entry);
+  EXPECT_EQ(kExtended.Load(slice, 4), kExtended.Unallocated());
+  EXPECT_EQ(kExtended.Load(slice.bytes().data(), 5), entry);
+  std::array<std::byte, 64> table = {};
+  kExtended.Store(table.data(), 1, entry);
+  EXPECT_EQ(table[31], std::byte{0x0f});
+  EXPECT_EQ(table[27], std::byte{0x30}) << "the zeros in the upper half";
+}
+
+TEST(L2CodecTest, AClusterIsNamedByItsSubclustersWhereTheyAreAlike) {
+  const auto kind = [](L2Entry entry) { return kExtended.Decode(entry).kind; };
+  EXPECT_EQ(kind(kExtended.Unallocated()), ClusterKind::kUnallocated);
+  EXPECT_EQ(kind(kExtended.Zero()), ClusterKind::kZeroPlain);
+  EXPECT_EQ(kind(kExtended.Normal(HostOffset(kHost))), ClusterKind::kNormal);
+  EXPECT_EQ(kind(kExtended.ZeroAllocated(HostOffset(kHost))), ClusterKind::kZeroAllocated);
+  EXPECT_EQ(kind(kExtended.Compressed(HostOffset(kHost), 100)), ClusterKind::kCompressed);
+  const ClusterMapping placed = kExtended.Decode(Entry(kHost, 0, 0));
+  EXPECT_EQ(placed.kind, ClusterKind::kMixed) << "a place, and nothing in it";
+  EXPECT_TRUE(placed.has_cluster());
+  EXPECT_EQ(placed.AlikeFrom(0), 32u);
+  const ClusterMapping zeros = kExtended.Decode(Entry(0, 0, 1));
+  EXPECT_EQ(zeros.kind, ClusterKind::kMixed);
+  EXPECT_FALSE(zeros.has_cluster());
+}
+
+TEST(L2CodecTest, SubclustersComeInRuns) {
+  const ClusterMapping mapping = kExtended.Decode(Entry(kHost | kEntryCopied, 0x8000000f, 0x30));
+  ASSERT_EQ(mapping.kind, ClusterKind::kMixed);
+  const std::array<std::pair<uint32_t, ClusterKind>, 4> runs = {{{4, ClusterKind::kNormal},
+                                                                 {2, ClusterKind::kZeroPlain},
+                                                                 {25, ClusterKind::kUnallocated},
+                                                                 {1, ClusterKind::kNormal}}};
+  uint32_t at = 0;
+  for (const auto& [count, kind] : runs) {
+    EXPECT_EQ(mapping.KindOf(at), kind);
+    EXPECT_EQ(mapping.AlikeFrom(at), count);
+    at += count;
+  }
+  EXPECT_EQ(at, kSubclusters);
+  EXPECT_EQ(kExtended.WithSubclusters(mapping), Entry(kHost | kEntryCopied, 0x8000000f, 0x30));
+  EXPECT_EQ(SubclusterSet(0, 31), kAllSubclusters);
+  EXPECT_EQ(SubclusterSet(4, 5), 0x30u);
+}
+
+TEST(L2CodecTest, ContradictionsOfSubclustersAreInvalid) {
+  const auto kind = [](L2Entry entry) { return kExtended.Decode(entry).kind; };
+  EXPECT_EQ(kind(Entry(kHost, 3, 2)), ClusterKind::kInvalid) << "data and zeros at once";
+  EXPECT_EQ(kind(Entry(0, 1, 0)), ClusterKind::kInvalid) << "data nowhere";
+  EXPECT_EQ(kind(Entry(kEntryCompressed | kHost, 1, 0)), ClusterKind::kInvalid);
+  EXPECT_EQ(kind(Entry(kHost | kEntryZero, 1, 0)), ClusterKind::kInvalid);
+  EXPECT_EQ(kind(Entry(kEntryCopied, 0, 1)), ClusterKind::kInvalid);
 }
 
 }  // namespace
