@@ -138,6 +138,20 @@ TEST_F(NamedTests, OfOperations) {
   }
 }
 
+TEST_F(NamedTests, OfFeatures) {
+  const SourceFile& document = DocumentOf("blocklayer/formats/qcow2/FORMAT.md");
+  const auto rows = RowsNamingTests(document, "tests");
+  ExpectThere(document, rows);
+  for (const auto& [line, cells] : rows) {
+    for (const std::string& name : NamesIn(cells.back())) {
+      const auto files = FilesOf(name);
+      const bool compared = std::ranges::any_of(
+          files, [](const SourceFile* const file) { return Says(*file, "qemu-"); });
+      if (!compared) ReportLine(document, line, name + " does not compare with QEMU");
+    }
+  }
+}
+
 TEST_F(NamedTests, OfScenarios) {
   const SourceFile& document = DocumentOf("tests/README.md");
   ExpectThere(document, RowsNamingTests(document, "ours"));
