@@ -74,6 +74,7 @@ struct SnapshotRequest {
   uint32_t cluster_bits = 16;
   bool lazy_refcounts = false;
   std::optional<ImageCompression> compression = {};  // as in ImageCreateOptions
+  std::optional<bool> subclusters = {};              // nothing: as the layer that is frozen
 };
 
 // One of several disks whose snapshots are taken together.

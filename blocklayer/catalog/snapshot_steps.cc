@@ -100,6 +100,9 @@ Result<LayerPtr> SnapshotSteps::MakeOverlay(const PlannedSnapshot& plan,
                              ImageCreateOptions{.virtual_size = plan.entry->disk->size(),
                                                 .cluster_bits = request.cluster_bits,
                                                 .lazy_refcounts = request.lazy_refcounts,
+                                                .subclusters = GetsSubclusters(
+                                                    request.subclusters, active->image.get(),
+                                                    request.cluster_bits),
                                                 .compression = request.compression,
                                                 .backing = plan.backing,
                                                 .permissions = owner.permissions & 0600}));

@@ -31,6 +31,7 @@ struct TargetRequest {
     uint32_t cluster_bits = 16;
     bool lazy_refcounts = false;
     std::optional<ImageCompression> compression = {};  // as in ImageCreateOptions
+    std::optional<bool> subclusters = {};              // nothing: as `backing`
     LayerPtr backing = {};                             // what its header names; null: nothing
   };
   std::optional<Create> create = {};

@@ -25,6 +25,9 @@ Result<FileId> TargetImages::Make(const CatalogEntry& entry, const FileLocation&
   options.cluster_bits = create.cluster_bits;
   options.lazy_refcounts = create.lazy_refcounts;
   options.compression = create.compression;
+  options.subclusters =
+      GetsSubclusters(create.subclusters, create.backing ? create.backing->image.get() : nullptr,
+                      create.cluster_bits);
   // Whoever may read the disk's images may read this; nobody else.
   CHAINFS_ASSIGN(const FileStat owner, entry.disk->chain()->active->image->file().StatAccess());
   options.permissions = owner.permissions & 0600;

@@ -80,6 +80,9 @@ class Image {
   virtual uint64_t virtual_size() const = 0;
   // Bytes, a power of two: the unit of allocation (raw: 4096).
   virtual uint32_t cluster_size() const = 0;
+  // Whether parts of a cluster can be allocated each for itself, so that a first write of one does
+  // not copy the rest from below.
+  virtual bool has_subclusters() const { return false; }
   virtual std::optional<BackingReference> backing() const = 0;
   // How what it holds compressed is compressed; nothing where it holds nothing so.
   virtual std::optional<ImageCompression> compression() const { return std::nullopt; }

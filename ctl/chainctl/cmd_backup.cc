@@ -9,16 +9,17 @@
 namespace chainfs::chainctl {
 
 VerbRow BackupVerb() {
-  return {
-      .name = "backup",
-      .help = CommandOf("backup").help,
-      .examples =
-          "chainctl backup vm1.raw --target /backup/vm1.qcow2 --compress zstd\n"
-          "chainctl backup vm1.raw --target /backup/monday.qcow2 --since vm1.qcow2\n"
-          "chainctl backup vm1.raw --then hold -b\n",
-      .sends = true,
-      .remarks = true,
-      .declare = [](CLI::App& verb) { return DeclareJobVerb(verb, "backup", {"cluster_size"}); }};
+  return {.name = "backup",
+          .help = CommandOf("backup").help,
+          .examples =
+              "chainctl backup vm1.raw --target /backup/vm1.qcow2 --compress zstd\n"
+              "chainctl backup vm1.raw --target /backup/monday.qcow2 --since vm1.qcow2\n"
+              "chainctl backup vm1.raw --then hold -b\n",
+          .sends = true,
+          .remarks = true,
+          .declare = [](CLI::App& verb) {
+            return DeclareJobVerb(verb, "backup", {"cluster_size", "extended_l2"});
+          }};
 }
 
 }  // namespace chainfs::chainctl

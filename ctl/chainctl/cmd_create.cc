@@ -17,6 +17,7 @@
 #include "blocklayer/base/endian.h"
 #include "blocklayer/formats/qcow2/create.h"
 #include "blocklayer/formats/registry/format_registry.h"
+#include "blocklayer/image/create_options.h"
 #include "blocklayer/io/posix.h"
 #include "ctl/chainctl/json_access.h"
 #include "ctl/chainctl/key_options.h"
@@ -58,6 +59,9 @@ Status ApplyFormat(const std::vector<std::string>& lists, Qcow2CreateOptions& cr
   const std::string compat = arguments.Text("compat").value_or("1.1");
   create.version = compat == "0.10" || compat == "v2" ? 2 : 3;
   create.zstd = arguments.Text("compression_type") == "zstd";
+  const bool possible = create.version >= 3 && create.cluster_bits >= kLeastSubclusterBits;
+  CHAINFS_ASSIGN(create.extended_l2,
+                 arguments.Switch("extended_l2", create.extended_l2 && possible));
   return {};
 }
 
@@ -75,8 +79,8 @@ Result<Place> PlaceOf(const std::string& image) {
   return Place{.directory = directory.empty() ? "." : directory, .name = path.filename().string()};
 }
 
-// The bytes that the backing image shows. Its format is what the user said; nothing is probed.
-Result<uint64_t> BackingSize(const std::string& path, ImageFormat format) {
+// Of the backing image. Its format is what the user said; nothing is probed.
+Result<Qcow2Shape> BackingShape(const std::string& path, ImageFormat format) {
   std::error_code failed;
   const std::filesystem::path real = std::filesystem::canonical(path, failed);
   if (failed) {
@@ -84,14 +88,17 @@ Result<uint64_t> BackingSize(const std::string& path, ImageFormat format) {
   }
   CHAINFS_ASSIGN(const auto directory, OpenPosixDirectory(real.parent_path().string()));
   CHAINFS_ASSIGN(const auto file, directory->Open(real.filename().string(), OpenMode::kReadOnly));
-  if (format == ImageFormat::kRaw) return file->Size();
-  CHAINFS_ASSIGN(const std::optional<uint64_t> size, ReadQcow2VirtualSize(*file));
-  if (!size) {
+  if (format == ImageFormat::kRaw) {
+    CHAINFS_ASSIGN(const uint64_t size, file->Size());
+    return Qcow2Shape{.virtual_size = size};
+  }
+  CHAINFS_ASSIGN(const std::optional<Qcow2Shape> shape, ReadQcow2Shape(*file));
+  if (!shape) {
     return FailMounted(EIO, fmt::format("backing file {}: is not a qcow2 image; give the format it "
                                         "has with --backing-format",
                                         path));
   }
-  return *size;
+  return *shape;
 }
 
 Status ApplyBacking(const CreateOptions& options, const Place& place, Qcow2CreateOptions& create) {
@@ -112,8 +119,10 @@ Status ApplyBacking(const CreateOptions& options, const Place& place, Qcow2Creat
                                ? *options.backing
                                : place.directory + "/" + *options.backing;
   // Also with --size: an image whose backing is missing cannot be opened.
-  CHAINFS_ASSIGN(const uint64_t size, BackingSize(path, *format));
-  if (!options.size) create.virtual_size = size;
+  CHAINFS_ASSIGN(const Qcow2Shape below, BackingShape(path, *format));
+  if (!options.size) create.virtual_size = below.virtual_size;
+  // Unless the options say so.
+  create.extended_l2 = below.extended_l2;
   return {};
 }
 
@@ -128,12 +137,12 @@ void RemarkOnName(const Place& place, const CommonOptions& common) {
 
 Result<ExitCode> Create(const CreateOptions& options, const CommonOptions& common) {
   Qcow2CreateOptions create;
-  CHAINFS_TRY(ApplyFormat(options.format_options, create));
   CHAINFS_ASSIGN(const Place place, PlaceOf(options.image));
   if (options.size) {
     CHAINFS_ASSIGN(create.virtual_size, ParseTypedSize(*options.size));
   }
   CHAINFS_TRY(ApplyBacking(options, place, create));
+  CHAINFS_TRY(ApplyFormat(options.format_options, create));
   constexpr uint64_t kSector = 512;
   create.virtual_size = RoundUp(create.virtual_size, kSector);
   const mode_t mask = umask(0);

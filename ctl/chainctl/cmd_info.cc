@@ -44,7 +44,11 @@ Result<ExitCode> Info(const std::string& disk, const CommonOptions& common) {
   text += line("layers", std::to_string(NumberOf(info, "depth")));
   text += line("active layer", TextOf(info, "active"));
   text += line("format", TextOf(info, "format"));
-  text += line("cluster size", FormatSize(NumberOf(info, "cluster-size")));
+  const uint64_t cluster_size = NumberOf(info, "cluster-size");
+  text += line("cluster size",
+               FlagOf(info, "extended-l2")
+                   ? fmt::format("{}, in 32 parts (extended L2)", FormatSize(cluster_size))
+                   : FormatSize(cluster_size));
   text += line("generation", std::to_string(NumberOf(info, "generation")));
   if (const Result<std::vector<JobReport>> jobs = ReadJobs(path)) {
     for (const JobReport& job : *jobs) {

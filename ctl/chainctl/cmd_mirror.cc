@@ -18,7 +18,8 @@ VerbRow MirrorVerb() {
           .sends = true,
           .remarks = true,
           .declare = [](CLI::App& verb) {
-            return DeclareJobVerb(verb, "mirror", {"cluster_size", "lazy_refcounts"});
+            return DeclareJobVerb(verb, "mirror",
+                                  {"cluster_size", "lazy_refcounts", "extended_l2"});
           }};
 }
 

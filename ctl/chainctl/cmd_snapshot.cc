@@ -105,9 +105,10 @@ VerbRow SnapshotVerb() {
           .declare = [](CLI::App& verb) -> Action {
             auto options = std::make_shared<SnapshotOptions>();
             AddDisk(verb, options->disk);
-            AddKeyOptions(verb, CommandOf("snapshot"),
-                          {"cluster_size", "lazy_refcounts", "compression_type", "disks"},
-                          options->arguments);
+            AddKeyOptions(
+                verb, CommandOf("snapshot"),
+                {"cluster_size", "lazy_refcounts", "extended_l2", "compression_type", "disks"},
+                options->arguments);
             AddFormatOptions(verb, FormatKeysOfSnapshot(), options->format_options);
             return [options](const CommonOptions& common) { return Snapshot(*options, common); };
           }};

@@ -52,8 +52,10 @@ Result<EmptyOverlay> EmptyOverlay::Open(Catalog& catalog, const DiskPtr& disk,
   const Layers& layers = overlay.image_->layers();
   CHAINFS_TRY(CheckEmpty(*disk, layers));
   overlay.request_.target = layers.front()->path;
+  const Image& image_there = *layers.front()->image;
   overlay.request_.cluster_bits =
-      static_cast<uint32_t>(std::countr_zero(uint64_t{layers.front()->image->cluster_size()}));
+      static_cast<uint32_t>(std::countr_zero(uint64_t{image_there.cluster_size()}));
+  overlay.request_.subclusters = image_there.has_subclusters();
   return overlay;
 }
 

@@ -3,12 +3,12 @@
 
 #include <fmt/format.h>
 
-#include <bit>
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
 #include "ctl/control/empty_overlay.h"
 #include "ctl/control/name_list.h"
+#include "jobs/copy/cluster_keys.h"
 #include "jobs/engine/chain_generation.h"
 
 namespace chainfs::control {
@@ -16,15 +16,6 @@ namespace {
 
 std::unexpected<Error> BadSnapshot(std::string message) {
   return Fail(ErrorKind::kInvalidArgument, std::move(message));
-}
-
-Result<uint32_t> ParseClusterBits(const verbs::Arguments& arguments) {
-  CHAINFS_ASSIGN(const std::optional<uint64_t> size, arguments.Size("cluster_size"));
-  if (!size) return 16;
-  if (!std::has_single_bit(*size) || *size < 512 || *size > (2u << 20)) {
-    return BadSnapshot("cluster_size must be a power of two from 512 to 2M");
-  }
-  return static_cast<uint32_t>(std::countr_zero(*size));
 }
 
 Result<std::optional<ImageCompression>> ParseCompressionType(const verbs::Arguments& arguments) {
@@ -43,7 +34,9 @@ Result<SnapshotRequest> SnapshotCommand::RequestOf(const verbs::Arguments& argum
   SnapshotRequest request;
   request.target = arguments.Text("target").value_or("");
   request.anywhere = privileged;
-  CHAINFS_ASSIGN(request.cluster_bits, ParseClusterBits(arguments));
+  CHAINFS_ASSIGN(const jobs::ClusterKeys clusters, jobs::ClustersWanted(arguments));
+  request.cluster_bits = clusters.bits;
+  request.subclusters = clusters.subclusters;
   CHAINFS_ASSIGN(request.lazy_refcounts, arguments.Switch("lazy_refcounts", false));
   CHAINFS_ASSIGN(request.compression, ParseCompressionType(arguments));
   return request;

@@ -43,6 +43,7 @@ Json LayerJson(const Layer& layer) {
                {"format", std::string(layer.image->format().name())},
                {"virtual-size", layer.image->virtual_size()}};
   AddActualSize(&json, layer.image->AllocatedBytes());
+  if (layer.image->has_subclusters()) json["extended-l2"] = true;
   if (const std::optional<BackingReference> backing = layer.image->backing()) {
     json["backing-filename"] = backing->name;
     if (backing->format) json["backing-filename-format"] = *backing->format;
@@ -56,6 +57,7 @@ Json DiskJson(const Disk& disk, const Chain& chain) {
                {"virtual-size", disk.size()}};
   AddActualSize(&json, disk.chain()->AllocatedBytes());
   json["cluster-size"] = chain.active->image->cluster_size();
+  json["extended-l2"] = chain.active->image->has_subclusters();
   json["read-only"] = disk.read_only();
   if (std::string why = disk.ReadOnlyReason(); !why.empty()) {
     json["read-only-reason"] = std::move(why);

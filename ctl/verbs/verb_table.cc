@@ -41,6 +41,12 @@ constexpr Key kLazyRefcounts = {"lazy_refcounts",
                                 {},
                                 false};
 
+constexpr Key kExtendedL2 = {"extended_l2",
+                             kSwitch,
+                             "Allocate 32nd parts of clusters: a first write of one copies nothing",
+                             "as what it stands on",
+                             {},
+                             false};
 constexpr Key kCompressionType = {
     "compression_type", kWord, "How compressed clusters are to be written", "zlib",
     kCompression,       false};
@@ -107,6 +113,7 @@ constexpr std::array kBackupKeys = {
     Key{"then", kWord, "Drop the point in time when the target is complete, or hold it", "drop",
         kBackupThen, false},
     kClusterSize,
+    kExtendedL2,
     Key{"overlay",
         kFile,
         "Temporary overlay that guests write meanwhile",
@@ -136,6 +143,7 @@ constexpr std::array kMirrorKeys = {
     Key{"existing", kSwitch, "Write over an image that is there already", "no", {}, false},
     kClusterSize,
     kLazyRefcounts,
+    kExtendedL2,
     Key{"compress", kWord,
         "How to compress what is copied at first, in a qcow2 target that is made", "none",
         kCompressWords, false},
@@ -152,6 +160,7 @@ constexpr std::array kSnapshotKeys = {
     Key{"existing", kSwitch, "Take the place of an image that holds nothing", "no", {}, false},
     kClusterSize,
     kLazyRefcounts,
+    kExtendedL2,
     kCompressionType,
     kNewJob,
     Key{"disks", kDisk, "On the mount point: the disks that are meant, as a;b", "", {}, false},
@@ -249,6 +258,7 @@ constexpr std::array kFormatKeys = {
     Key{"compat", kWord, "Version of the format: 3 (1.1) or 2 (0.10)", "1.1", kCompat, false},
     kLazyRefcounts,
     Key{"refcount_bits", kNumber, "Width of a reference count: 1, 2, 4 ... 64", "16", {}, false},
+    kExtendedL2,
     kCompressionType,
 };
 

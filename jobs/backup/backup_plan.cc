@@ -5,11 +5,12 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/formats/registry/format_registry.h"
+#include "blocklayer/image/create_options.h"
+#include "jobs/copy/cluster_keys.h"
 #include "jobs/copy/compress_key.h"
 
 namespace chainfs::jobs {
@@ -17,7 +18,6 @@ namespace {
 
 constexpr std::array<std::pair<BackupSync, std::string_view>, 3> kSyncWords = {
     {{BackupSync::kFull, "full"}, {BackupSync::kTop, "top"}, {BackupSync::kSince, "since"}}};
-constexpr uint32_t kDefaultClusterBits = 16;
 
 std::unexpected<Error> RefuseBackup(const std::string& message) {
   return Fail(ErrorKind::kInvalidArgument, EscapeText(message));
@@ -66,15 +66,18 @@ Result<uint32_t> LayersAbove(Catalog& catalog, const Disk& disk, const Layers& p
   return static_cast<uint32_t>(at - point.begin());
 }
 
-Result<uint32_t> ClusterBitsOf(const verbs::Arguments& arguments, ImageFormat format) {
-  CHAINFS_ASSIGN(const std::optional<uint64_t> size, arguments.Size("cluster_size"));
-  if (!size) return kDefaultClusterBits;
-  if (format == ImageFormat::kRaw)
-    return RefuseBackup("a raw image has no clusters; leave cluster_size out");
-  if (!std::has_single_bit(*size) || *size < 512 || *size > (2U << 20)) {
-    return RefuseBackup("cluster_size must be a power of two from 512 to 2M");
+// `target` has its format.
+Status ParseClusters(const verbs::Arguments& arguments, const LayerPtr& backing,
+                     BackupTargetPlan& target) {
+  for (const std::string_view key : {"cluster_size", "extended_l2"}) {
+    if (target.format != ImageFormat::kRaw || !arguments.Has(key)) continue;
+    return RefuseBackup(fmt::format("a raw image has no clusters; leave {} out", key));
   }
-  return static_cast<uint32_t>(std::countr_zero(*size));
+  CHAINFS_ASSIGN(const ClusterKeys wanted, ClustersWanted(arguments));
+  target.cluster_bits = wanted.bits;
+  target.subclusters =
+      GetsSubclusters(wanted.subclusters, backing ? backing->image.get() : nullptr, wanted.bits);
+  return {};
 }
 
 Result<ImageFormat> FormatOf(const verbs::Arguments& arguments, const std::string& name) {
@@ -98,7 +101,7 @@ Result<BackupTargetPlan> PlanTarget(Catalog& catalog, const DiskPtr& disk,
                     "format=qcow2 or sync=full",
                     BackupSyncName(plan.sync)));
   }
-  CHAINFS_ASSIGN(target.cluster_bits, ClusterBitsOf(arguments, target.format));
+  CHAINFS_TRY(ParseClusters(arguments, plan.backing, target));
   CHAINFS_ASSIGN(target.compression, CompressionWanted(arguments));
   if (target.compression && target.format == ImageFormat::kRaw) {
     return RefuseBackup("compress=: a raw image cannot be compressed; take format=qcow2");
@@ -117,7 +120,8 @@ Status CheckWithoutTarget(const verbs::Arguments& arguments, bool hold) {
         "target= is missing: the image to make; then=hold without one only holds "
         "the point in time");
   }
-  for (const std::string_view key : {"format", "sync", "since", "cluster_size", "compress"}) {
+  for (const std::string_view key :
+       {"format", "sync", "since", "cluster_size", "extended_l2", "compress"}) {
     if (arguments.Has(key)) return RefuseBackup(fmt::format("{}= needs target=", key));
   }
   return {};
@@ -197,7 +201,8 @@ verbs::Arguments CommandOf(const BackupPlan& plan) {
     command.Set("compress", CompressionName(*plan.target->compression));
   }
   if (plan.target->format != ImageFormat::kRaw) {
-    command.Set("cluster_size", std::to_string(uint64_t{1} << plan.target->cluster_bits));
+    command.Set("cluster_size", std::to_string(uint64_t{1} << plan.target->cluster_bits))
+        .Set("extended_l2", plan.target->subclusters ? "yes" : "no");
   }
   return command;
 }

@@ -28,6 +28,7 @@ struct BackupTargetPlan {
   NewImagePlan place;
   ImageFormat format = ImageFormat::kQcow2;
   uint32_t cluster_bits = 16;
+  bool subclusters = false;
   std::optional<ImageCompression> compression = {};  // of what is copied
 };
 

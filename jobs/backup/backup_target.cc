@@ -123,6 +123,7 @@ Status BackupTarget::Make(MetadataCache& cache, uint64_t size) {
                                 ImageCreateOptions{.virtual_size = size,
                                                    .cluster_bits = plan_.cluster_bits,
                                                    .lazy_refcounts = false,
+                                                   .subclusters = plan_.subclusters,
                                                    .compression = plan_.compression,
                                                    .backing = plan_.place.backing,
                                                    .permissions = kTargetPermissions}));

@@ -19,7 +19,7 @@ MirrorEstimate::MirrorEstimate(Catalog& catalog, MirrorPlan plan)
     : plan_(std::move(plan)),
       source_(plan_.sync == MirrorSync::kNone ? 0 : plan_.disk->size()),
       disk_(plan_.disk, catalog.context()),
-      sink_(uint64_t{1} << plan_.cluster_bits),
+      sink_(uint64_t{1} << plan_.clusters.bits),
       probe_(disk_, sink_, SelectionOf(plan_),
              // What compression would take is not measured.
              plan_.compression ? std::nullopt : ProbeDirectory(catalog, plan_.target)) {}

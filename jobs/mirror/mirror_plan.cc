@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
@@ -60,7 +59,7 @@ Result<ImageFormat> TargetFormat(const verbs::Arguments& arguments, const std::s
 }
 
 Status ParseTargetOptions(const verbs::Arguments& arguments, MirrorPlan& plan) {
-  for (const std::string_view key : {"cluster_size", "lazy_refcounts", "compress"}) {
+  for (const std::string_view key : {"cluster_size", "lazy_refcounts", "extended_l2", "compress"}) {
     if (!arguments.Has(key)) continue;
     if (plan.existing) {
       return RefuseMirror(fmt::format("{}= is for a target that is made; leave it out", key));
@@ -72,12 +71,7 @@ Status ParseTargetOptions(const verbs::Arguments& arguments, MirrorPlan& plan) {
   }
   CHAINFS_ASSIGN(plan.lazy_refcounts, arguments.Switch("lazy_refcounts", false));
   CHAINFS_ASSIGN(plan.compression, CompressionWanted(arguments));
-  CHAINFS_ASSIGN(const std::optional<uint64_t> cluster, arguments.Size("cluster_size"));
-  if (!cluster) return {};
-  if (!std::has_single_bit(*cluster) || *cluster < 512 || *cluster > (2u << 20)) {
-    return RefuseMirror("cluster_size must be a power of two from 512 to 2M");
-  }
-  plan.cluster_bits = static_cast<uint32_t>(std::countr_zero(*cluster));
+  CHAINFS_ASSIGN(plan.clusters, ClustersWanted(arguments));
   return {};
 }
 
@@ -204,8 +198,11 @@ verbs::Arguments CommandOf(const MirrorPlan& plan) {
       .Set("then", MirrorEndName(plan.end))
       .Set("existing", plan.existing ? "yes" : "no");
   if (plan.existing || plan.format == ImageFormat::kRaw) return command;
-  command.Set("cluster_size", std::to_string(uint64_t{1} << plan.cluster_bits))
+  command.Set("cluster_size", std::to_string(uint64_t{1} << plan.clusters.bits))
       .Set("lazy_refcounts", plan.lazy_refcounts ? "yes" : "no");
+  if (plan.clusters.subclusters) {
+    command.Set("extended_l2", *plan.clusters.subclusters ? "yes" : "no");
+  }
   if (plan.compression) command.Set("compress", CompressionName(*plan.compression));
   return command;
 }

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "blocklayer/catalog/catalog.h"
+#include "jobs/copy/cluster_keys.h"
 #include "jobs/engine/job_type.h"
 #include "jobs/engine/layer_claims.h"
 #include "jobs/mirror/intent_file.h"
@@ -49,7 +50,7 @@ struct MirrorPlan {
   MirrorEnd end = MirrorEnd::kHold;
   bool existing = false;  // the target is an image that is there, and is written over
   bool anywhere = false;  // the target may lie outside the sources (root)
-  uint32_t cluster_bits = 16;
+  ClusterKeys clusters = {};
   bool lazy_refcounts = false;
   std::optional<ImageCompression> compression = {};  // of what is copied at first
   bool taken_up = false;

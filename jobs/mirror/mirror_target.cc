@@ -69,9 +69,10 @@ Result<TargetImagePtr> MakeTarget(Catalog& catalog, const MirrorPlan& plan,
   }
   TargetRequest request = RequestOf(plan, job);
   request.create = TargetRequest::Create{.virtual_size = RoundUp(plan.disk->size(), kSizeUnit),
-                                         .cluster_bits = plan.cluster_bits,
+                                         .cluster_bits = plan.clusters.bits,
                                          .lazy_refcounts = plan.lazy_refcounts,
                                          .compression = plan.compression,
+                                         .subclusters = plan.clusters.subclusters,
                                          .backing = plan.backing};
   CHAINFS_ASSIGN(TargetImagePtr target, catalog.moves().OpenTarget(plan.disk, request));
   Status fits = CheckFits(plan, target->layers());

@@ -101,7 +101,7 @@ _chainctl() {
             return
             ;;
         -o)
-            local keys='cluster_size='
+            local keys='cluster_size= extended_l2='
             [[ $verb != backup ]] && keys+=' lazy_refcounts='
             [[ $verb == create || $verb == snapshot ]] && keys+=' compression_type='
             [[ $verb == create ]] && keys+=' compat= refcount_bits='

@@ -206,6 +206,35 @@ TEST(ChainctlCreateTest, MakesWhatQemuImgReads) {
   }
 }
 
+TEST(ChainctlCreateTest, AnOverlayHasSubclustersLikeItsBacking) {
+  const TempDir dir;
+  const auto has = [&](const std::vector<std::string>& options) {
+    std::vector<std::string> command = {"create", dir / "top.qcow2"};
+    command.insert(command.end(), options.begin(), options.end());
+    const CommandResult made = Chainctl(command);
+    EXPECT_EQ(made.exit_code, 0) << made.Describe();
+    const CommandResult info = RunCommand({"qemu-img", "info", "--output=json", dir / "top.qcow2"});
+    EXPECT_EQ(RunCommand({"rm", dir / "top.qcow2"}).exit_code, 0);
+    return info.out.contains("\"extended-l2\": true");
+  };
+  EXPECT_FALSE(has({"--size", "1M"}));
+  EXPECT_TRUE(has({"--size", "1M", "-o", "extended_l2=on"}));
+  const std::string divided = dir / "divided.qcow2";
+  ASSERT_EQ(RunCommand({"qemu-img", "create", "-f", "qcow2", "-o", "extended_l2=on", divided, "1M"})
+                .exit_code,
+            0);
+  const std::vector<std::string> backed = {"--backing", divided, "--backing-format", "qcow2"};
+  const auto with = [&](const std::string& format) {
+    std::vector<std::string> options = backed;
+    options.insert(options.end(), {"-o", format});
+    return options;
+  };
+  EXPECT_TRUE(has(backed));
+  EXPECT_FALSE(has(with("extended_l2=off")));
+  EXPECT_FALSE(has(with("cluster_size=4k"))) << "such clusters cannot be divided";
+  EXPECT_FALSE(has(with("compat=0.10")));
+}
+
 TEST(ChainctlCreateTest, RawBackingGivesItsSize) {
   const TempDir dir;
   WriteTextFile(dir / "base.raw", std::string(65536, 'x'));
@@ -222,6 +251,8 @@ TEST(ChainctlCreateTest, Refusals) {
   ExpectOneLineError(Chainctl({"create", image, "--size", "1Q"}), 2);
   ExpectOneLineError(Chainctl({"create", image, "--size", "1M", "-o", "colour=red"}), 2);
   ExpectOneLineError(Chainctl({"create", image, "--size", "1M", "-o", "cluster_size=65000"}), 2);
+  ExpectOneLineError(
+      Chainctl({"create", image, "--size", "1M", "-o", "extended_l2=on,cluster_size=8k"}), 2);
   ExpectOneLineError(Chainctl({"create", image, "--size", "1M", "--backing", "b"}), 2);
   ExpectOneLineError(Chainctl({"create", image, "--size", "1M", "--backing-format", "raw"}), 2);
   ExpectOneLineError(

@@ -65,6 +65,7 @@ class ChainModel : public ::testing::Test {
     if (random_.OneIn(4)) return options + ",compat=0.10";
     options += fmt::format(",refcount_bits={}", 1u << random_.Below(7));
     if (random_.OneIn(4)) options += ",lazy_refcounts=on";
+    if (cluster_bits >= 14 && random_.OneIn(2)) options += ",extended_l2=on";
     return options;
   }
 

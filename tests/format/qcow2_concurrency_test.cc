@@ -171,7 +171,8 @@ TEST_P(Qcow2Concurrency, ReusedClustersNeverShowThroughOldMappings) {
 
 INSTANTIATE_TEST_SUITE_P(Options, Qcow2Concurrency,
                          ::testing::Values("cluster_size=512", "cluster_size=4k",
-                                           "cluster_size=64k", "refcount_bits=1,cluster_size=8k"));
+                                           "cluster_size=64k", "refcount_bits=1,cluster_size=8k",
+                                           "extended_l2=on", "extended_l2=on,cluster_size=16k"));
 
 }  // namespace
 }  // namespace chainfs

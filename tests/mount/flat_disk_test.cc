@@ -80,7 +80,8 @@ TEST(FlatDiskTest, EveryKindOfImage) {
        {"compat=0.10", "compat=0.10,cluster_size=512", "compat=1.1",
         "compat=1.1,cluster_size=512,refcount_bits=1", "compat=1.1,cluster_size=4k,refcount_bits=8",
         "compat=1.1,cluster_size=2M,refcount_bits=64", "compat=1.1,lazy_refcounts=on",
-        "compat=1.1,compression_type=zstd"}) {
+        "compat=1.1,compression_type=zstd", "extended_l2=on",
+        "extended_l2=on,cluster_size=16k,compression_type=zstd"}) {
     const std::string name = "kind" + std::to_string(number++) + ".qcow2";
     const uint64_t size = 512 * (4000 + random.Below(4000));
     CreateQcow2(images / name, {.size = std::to_string(size), .options = options});
@@ -122,8 +123,9 @@ TEST(FlatDiskTest, CompressedImages) {
 TEST(FlatDiskTest, ChainsOfOneToEightLayers) {
   Random random;
   Collection images;
-  const std::array<const char*, 4> kinds = {"cluster_size=64k", "cluster_size=4k",
-                                            "cluster_size=512", "compat=0.10,cluster_size=128k"};
+  const std::array<const char*, 5> kinds = {"cluster_size=64k", "cluster_size=4k",
+                                            "extended_l2=on,cluster_size=32k", "cluster_size=512",
+                                            "compat=0.10,cluster_size=128k"};
   for (int depth = 1; depth <= 8; ++depth) {
     std::string below;
     for (int layer = 0; layer < depth; ++layer) {

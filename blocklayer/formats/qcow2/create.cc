@@ -18,6 +18,7 @@
 #include "blocklayer/formats/qcow2/geometry.h"
 #include "blocklayer/formats/qcow2/header.h"
 #include "blocklayer/formats/qcow2/header_layout.h"
+#include "blocklayer/image/create_options.h"
 
 namespace chainfs {
 namespace qcow2 {
@@ -59,9 +60,9 @@ Status CheckOptions(const std::string& path, const Qcow2CreateOptions& options) 
     if (options.zstd) return Refuse(path, "zstd compression needs qcow2 version 3");
     if (options.extended_l2) return Refuse(path, "extended L2 entries need qcow2 version 3");
   }
-  if (options.extended_l2 && options.cluster_bits < kExtendedL2ClusterBits) {
+  if (options.extended_l2 && options.cluster_bits < kLeastSubclusterBits) {
     return Refuse(path, fmt::format("extended L2 entries need clusters of at least {} bytes",
-                                    1u << kExtendedL2ClusterBits));
+                                    1u << kLeastSubclusterBits));
   }
   if (options.backing) {
     if (!options.backing->format) {
@@ -188,11 +189,13 @@ Status SyncHolder(Directory& directory, const std::string& name) {
 }  // namespace
 }  // namespace qcow2
 
-Result<std::optional<uint64_t>> ReadQcow2VirtualSize(File& file) {
+Result<std::optional<Qcow2Shape>> ReadQcow2Shape(File& file) {
   std::array<std::byte, qcow2::kHeaderBytesWritten> bytes = {};
   CHAINFS_ASSIGN(const size_t read, file.ReadAt(HostOffset(0), bytes));
   if (read < qcow2::kHeaderBytesV2 || !qcow2::HasQcow2Magic(bytes)) return std::nullopt;
-  return qcow2::DecodeHeaderFields(bytes).size;
+  const qcow2::HeaderFields fields = qcow2::DecodeHeaderFields(bytes);
+  return Qcow2Shape{.virtual_size = fields.size,
+                    .extended_l2 = (fields.incompatible & qcow2::kIncompatibleExtendedL2) != 0};
 }
 
 Result<std::unique_ptr<File>> CreateQcow2(Directory& directory, const std::string& name,

@@ -33,8 +33,12 @@ struct Qcow2CreateOptions {
 Result<std::unique_ptr<File>> CreateQcow2(Directory& directory, const std::string& name,
                                           const Qcow2CreateOptions& options);
 
-// The size in bytes that an image states, as a new overlay would take it; none if it is no qcow2
-// image. Nothing else is looked at: opening says what is wrong with it.
-Result<std::optional<uint64_t>> ReadQcow2VirtualSize(File& file);
+// What a new overlay takes over from the image that it stands on.
+struct Qcow2Shape {
+  uint64_t virtual_size = 0;  // bytes, as stated
+  bool extended_l2 = false;
+};
+// Nothing if it is no qcow2 image. Nothing else is looked at: opening says what is wrong with it.
+Result<std::optional<Qcow2Shape>> ReadQcow2Shape(File& file);
 
 }  // namespace chainfs

@@ -11,6 +11,7 @@
 
 #include "blocklayer/base/endian.h"
 #include "blocklayer/formats/qcow2/header_extensions.h"
+#include "blocklayer/image/create_options.h"
 
 namespace chainfs::qcow2 {
 namespace {
@@ -99,9 +100,9 @@ Status CheckFeatures(HeaderBytes& bytes, const Qcow2Header& header) {
     return Invalid(bytes, "it is marked to have a raw external data file, but has no data file");
   }
   if ((header.incompatible & kIncompatibleExtendedL2) != 0 &&
-      header.cluster_bits < kExtendedL2ClusterBits) {
+      header.cluster_bits < kLeastSubclusterBits) {
     return Invalid(bytes, fmt::format("extended L2 entries with cluster_bits {}, less than {}",
-                                      header.cluster_bits, kExtendedL2ClusterBits));
+                                      header.cluster_bits, kLeastSubclusterBits));
   }
   if (header.refcount_order > 6) {
     return Invalid(bytes, fmt::format("refcount_order is {}, not 0 to 6", header.refcount_order));

@@ -28,7 +28,6 @@ inline constexpr uint32_t kMaxBackingFormatBytes = 15;
 inline constexpr uint64_t kMaxHeaderL1Bytes = 32ull << 20;
 inline constexpr uint64_t kMaxHeaderRefcountTableBytes = 8ull << 20;
 inline constexpr uint32_t kMaxSnapshots = 65536;
-inline constexpr uint32_t kExtendedL2ClusterBits = 14;  // the least: subclusters of 512 bytes
 
 // The types of header extensions.
 inline constexpr uint32_t kExtensionEnd = 0;

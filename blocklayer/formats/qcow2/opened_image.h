@@ -44,6 +44,7 @@ class OpenedImage final : public WritableImage {
   Status MakeWritable() override;
   std::optional<BackingReference> backing() const override { return tables_.header().backing(); }
   std::optional<ImageCompression> compression() const override { return compression_; }
+  bool has_subclusters() const override { return tables_.geometry().extended_l2; }
   Result<uint64_t> AllocatedBytes() override;
 
   Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail detail) override;

@@ -32,6 +32,7 @@ FormatRow Qcow2Row() {
                                    .cluster_bits = options.cluster_bits,
                                    .lazy_refcounts = options.lazy_refcounts,
                                    .zstd = options.compression == ImageCompression::kZstd,
+                                   .extended_l2 = options.subclusters,
                                    .backing = options.backing,
                                    .permissions = options.permissions});
           },

@@ -140,6 +140,25 @@ TEST_F(CommandsTest, AnOverlayIsMadeForWhatIsToBeCompressedInIt) {
   EXPECT_EQ(Find("other")->chain()->active->image->compression(), ImageCompression::kZstd);
 }
 
+TEST_F(CommandsTest, AnOverlayHasSubclustersAsSaidOrLikeTheLayerThatItStandsOn) {
+  const auto has = [&] { return Find("vm")->chain()->active->image->has_subclusters(); };
+  EXPECT_EQ(Refused("vm", "snapshot", "extended_l2=on,cluster_size=8k,dry-run=yes"),
+            ErrorKind::kInvalidArgument);
+  ASSERT_TRUE(Order("vm", "snapshot"));
+  EXPECT_FALSE(has());
+  ASSERT_TRUE(Order("vm", "snapshot", "extended_l2=on"));
+  EXPECT_TRUE(has());
+  ASSERT_TRUE(Order("", "snapshot", "disks=vm;other"));
+  EXPECT_TRUE(has()) << "as the one before";
+  EXPECT_FALSE(Find("other")->chain()->active->image->has_subclusters());
+  ASSERT_TRUE(Order("vm", "snapshot", "cluster_size=8k"));
+  EXPECT_FALSE(has()) << "such clusters have none";
+  ASSERT_TRUE(Order("vm", "snapshot", "extended_l2=on,cluster_size=16k"));
+  EXPECT_TRUE(has());
+  ASSERT_TRUE(Order("vm", "snapshot", "extended_l2=off"));
+  EXPECT_FALSE(has());
+}
+
 TEST_F(CommandsTest, ASnapshotIsTakenOnTheDiskOrByNameOnTheMount) {
   ASSERT_TRUE(Order("vm", "snapshot", "target=new.qcow2,cluster_size=4k,lazy_refcounts=on"));
   EXPECT_EQ(Layers("vm").front(), "new.qcow2");

@@ -37,7 +37,10 @@ class EmptyOverlayTest : public jobs::StreamFixture {
 TEST_F(EmptyOverlayTest, TheNewLayerTakesItsPlace) {
   for (const char* const backing : {"", "e.qcow2"}) {
     SCOPED_TRACE(backing);
-    Create("f.qcow2", 8 * kMiB, backing, "cluster_size=4k");
+    // Of either kind, whatever the layer below is.
+    const bool divided = *backing != '\0';
+    Create("f.qcow2", 8 * kMiB, backing,
+           divided ? "cluster_size=16k,extended_l2=on" : "cluster_size=4k");
     OpenAll();
     ASSERT_TRUE(Command("existing=yes,target=f.qcow2,dry-run=yes"));
     EXPECT_EQ(ChainOf("e").size(), 5u);
@@ -45,7 +48,8 @@ TEST_F(EmptyOverlayTest, TheNewLayerTakesItsPlace) {
     ASSERT_TRUE(taken) << taken.error().message;
     EXPECT_EQ(ChainOf("e"),
               (Words{"f.qcow2", "e.qcow2", "d.qcow2", "c.qcow2", "b.qcow2", "a.qcow2"}));
-    EXPECT_EQ(Disk("e")->chain()->active->image->cluster_size(), 4096u);
+    EXPECT_EQ(Disk("e")->chain()->active->image->cluster_size(), divided ? 16384u : 4096u);
+    EXPECT_EQ(Disk("e")->chain()->active->image->has_subclusters(), divided);
     const std::vector<std::byte> data(512, std::byte{9});
     ASSERT_TRUE(Disk("e")->Write(GuestOffset(0), data));
     CloseAll();

@@ -57,6 +57,7 @@ TEST_F(StatusJsonTest, InfoHasTheDocumentedKeys) {
   EXPECT_EQ(info["active"], dir_ / "vm1.raw");
   EXPECT_TRUE(info["actual-size"].is_number_unsigned());
   EXPECT_TRUE(info["cluster-size"].is_number_unsigned());
+  EXPECT_EQ(info["extended-l2"], false);
   EXPECT_TRUE(info["generation"].is_number_unsigned());
 }
 

@@ -19,7 +19,7 @@ namespace {
 
 bool IsWord(std::string_view text) {
   return !text.empty() && std::ranges::all_of(text, [](unsigned char c) {
-    return std::islower(c) != 0 || c == '-' || c == '_';
+    return std::islower(c) != 0 || std::isdigit(c) != 0 || c == '-' || c == '_';
   });
 }
 

@@ -58,6 +58,7 @@ class CreateMatrixTest : public testing::TestWithParam<uint32_t> {
       says("\"refcount-bits\": " + std::to_string(1u << options.refcount_order));
       says(options.lazy_refcounts ? "\"lazy-refcounts\": true" : "\"lazy-refcounts\": false");
       says(options.zstd ? "\"compression-type\": \"zstd\"" : "\"compression-type\": \"zlib\"");
+      says(options.extended_l2 ? "\"extended-l2\": true" : "\"extended-l2\": false");
     }
     if (options.backing) {
       says("\"backing-filename\": \"" + options.backing->name + "\"");
@@ -98,13 +99,14 @@ TEST_P(CreateMatrixTest, QemuImgFindsNothingWrong) {
                    .refcount_order = order,
                    .lazy_refcounts = order % 2 == 0,
                    .zstd = order > 2,
+                   .extended_l2 = bits >= 14 && order % 2 != 0,
                    .backing = BackingReference{"base.raw", "raw"}});
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(ClusterBits, CreateMatrixTest,
-                         testing::Values(9u, 10u, 11u, 12u, 13u, 16u, 21u));
+                         testing::Values(9u, 10u, 11u, 12u, 13u, 14u, 16u, 21u));
 
 TEST(CreateTest, LargestL1Table) {
   // 512-byte clusters: 32 MiB of L1 table map 128 GiB; then it ends.
@@ -144,6 +146,8 @@ TEST(CreateTest, OptionsOutOfRangeAreNamed) {
   refused({.version = 2, .refcount_order = 3}, "16-bit refcounts");
   refused({.version = 2, .lazy_refcounts = true}, "lazy refcounts");
   refused({.version = 2, .zstd = true}, "zstd");
+  refused({.version = 2, .extended_l2 = true}, "extended L2 entries need qcow2 version 3");
+  refused({.cluster_bits = 13, .extended_l2 = true}, "at least 16384 bytes");
   refused({.virtual_size = UINT64_MAX}, "too large");
   refused({.virtual_size = 1ull << 63, .cluster_bits = 21}, "too large");
   refused({.backing = BackingReference{"b", std::nullopt}}, "format of the backing");

@@ -103,8 +103,9 @@ TEST(FormatRegistry, CreatesOverlaysOfTheFormatsThatHaveThem) {
   const FileLocation top = roots.Find(dir / "top.qcow2").value();
   ASSERT_TRUE(qcow2.create(*top.directory, top.name,
                            {.virtual_size = 3 << 20,
-                            .cluster_bits = 12,
+                            .cluster_bits = 14,
                             .lazy_refcounts = true,
+                            .subclusters = true,
                             .compression = ImageCompression::kZstd,
                             .backing = BackingReference{.name = "base.raw", .format = "raw"},
                             .permissions = 0600}));
@@ -115,7 +116,8 @@ TEST(FormatRegistry, CreatesOverlaysOfTheFormatsThatHaveThem) {
       qcow2.open(std::move(file), cache, {.read_only = true, .owner = cache.NewOwner()});
   ASSERT_TRUE(image) << image.error().message;
   EXPECT_EQ((*image)->virtual_size(), 3U << 20);
-  EXPECT_EQ((*image)->cluster_size(), 4096U);
+  EXPECT_EQ((*image)->cluster_size(), 16384U);
+  EXPECT_TRUE((*image)->has_subclusters());
   EXPECT_EQ((*image)->compression(), ImageCompression::kZstd);
   EXPECT_EQ((*image)->backing()->name, "base.raw");
   EXPECT_EQ(qcow2.create(*top.directory, top.name, {.virtual_size = 512}).error().kind,

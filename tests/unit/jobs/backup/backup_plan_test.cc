@@ -70,7 +70,8 @@ TEST_F(BackupPlanTest, IsPlannedTheSameAgain) {
   for (const Items& items :
        {Items{{"target", "t.qcow2"},
               {"since", "a.qcow2"},
-              {"cluster_size", "4k"},
+              {"cluster_size", "16k"},
+              {"extended_l2", "on"},
               {"compress", "zstd"}},
         Items{{"target", "t.raw"}, {"then", "hold"}}, Items{{"then", "hold"}, {"overlay", "o"}}}) {
     const auto plan = Plan(items);

@@ -94,6 +94,26 @@ TEST_F(BackupTest, CopiesThePointWhileGuestsWrite) {
   ExpectAsRemembered("vm.qcow2");
 }
 
+TEST_F(BackupTest, TheTargetMayHaveSubclusters) {
+  for (const std::string sync : {"full", "top"}) {
+    for (const std::string compress : {"none", "zstd"}) {
+      SCOPED_TRACE(sync + " " + compress);
+      MakeTwo();
+      Io("vm.qcow2", {"write -P 4 7M 4k"});
+      OpenAll();
+      EndsWell(Started(
+          {{"target", "t.qcow2"}, {"sync", sync}, {"extended_l2", "on"}, {"compress", compress}}));
+      CloseAll();
+      const std::string info = Run({"qemu-img", "info", "--output=json", At("t.qcow2")});
+      EXPECT_TRUE(info.contains("\"extended-l2\": true")) << info;
+      Run({"qemu-img", "compare", At("t.qcow2"), At("vm.qcow2")});
+      ExpectSound("t.qcow2");
+      Run({"rm", "-rf", At(".chainfs"), At("t.qcow2")});
+      if (HasFailure()) return;
+    }
+  }
+}
+
 TEST_F(BackupTest, WhatGuestsWriteMeanwhileIsMergedBack) {
   MakeTwo();
   Remember("vm.qcow2");

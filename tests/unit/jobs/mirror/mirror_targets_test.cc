@@ -103,6 +103,46 @@ TEST_F(MirrorTargetsTest, LargeAndSmallClusters) {
   }
 }
 
+TEST_F(MirrorTargetsTest, WithSubclusters) {
+  struct Case {
+    const char* sync;
+    const char* mode;
+    const char* wanted;
+    bool has;
+  };
+  for (const Case& c :
+       {Case{"full", "background", "on", true}, Case{"top", "write-blocking", "on", true},
+        Case{"none", "background", "on", true}, Case{"top", "background", "", true},
+        Case{"none", "write-blocking", "", true}, Case{"full", "background", "", false},
+        Case{"none", "background", "off", false}}) {
+    SCOPED_TRACE(testing::Message() << c.sync << " " << c.mode << " " << c.wanted);
+    Create("base.qcow2", 8 * kMiB, "", "extended_l2=on");
+    Io("base.qcow2", {"write -P 1 0 3M", "write -P 2 5M 4k"});
+    Create("vm.qcow2", 8 * kMiB, "base.qcow2", "extended_l2=on,cluster_size=128k");
+    Io("vm.qcow2", {"write -P 3 1M 12k", "write -z 2M 4k", "discard 5M 64k"});
+    OpenAll();
+    BeginGuest("vm");
+    Random random;
+    Pairs words = {{"target", "copy.qcow2"}, {"sync", c.sync}, {"copy-mode", c.mode}};
+    if (*c.wanted != '\0') words.emplace_back("extended_l2", c.wanted);
+    const std::string id = Mirror("vm", words);
+    WriteAnywhere(random, 10);
+    WaitStatus("vm", id, JobStatus::kReady);
+    WriteAnywhere(random, 10);
+    Write(3 * kMiB + 512, 512, 91);
+    Complete("vm", id, "pivot");
+    EXPECT_EQ(Disk("vm")->chain()->active->image->has_subclusters(), c.has);
+    WriteAnywhere(random, 10);
+    ExpectGuestSees("vm");
+    EndAll();
+    ExpectOnDisk("copy.qcow2");
+    const std::string info = Run({"qemu-img", "info", "--output=json", At("copy.qcow2")});
+    EXPECT_EQ(info.contains("\"extended-l2\": true"), c.has) << info;
+    Run({"rm", "-rf", At(".chainfs"), At("copy.qcow2")});
+    if (HasFailure()) return;
+  }
+}
+
 TEST_F(MirrorTargetsTest, AnExistingOneOfTheRightBaseIsFilled) {
   MakeFive();
   Create("right.qcow2", 8 * kMiB, "d.qcow2", "cluster_size=4k");
