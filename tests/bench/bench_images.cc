@@ -104,10 +104,11 @@ void CopyDirectory(const std::string& from, const std::string& to) {
   RunOrFail({"cp", "-r", "--reflink=auto", from, to});
 }
 
-std::string MakeOverlay(const std::string& base, const std::string& name) {
+std::string MakeOverlay(const std::string& base, const std::string& name,
+                        const std::string& options) {
   std::string path = std::filesystem::path(base).replace_filename(name);
   std::filesystem::remove(path);
-  RunOrFail({"qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b",
+  RunOrFail({"qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "-F", "qcow2", "-b",
              std::filesystem::path(base).filename(), path});
   return path;
 }

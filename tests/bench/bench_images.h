@@ -30,8 +30,9 @@ std::string CopyBeside(const std::string& image, const std::string& name);
 // there is replaced.
 void CopyDirectory(const std::string& from, const std::string& to);
 
-// A new empty overlay beside `base`, replacing one of that name.
-std::string MakeOverlay(const std::string& base, const std::string& name);
+// A new empty overlay beside `base`, replacing one of that name. `options`: of -o.
+std::string MakeOverlay(const std::string& base, const std::string& name,
+                        const std::string& options = "compat=1.1");
 
 // A fully allocated image that holds only metadata: its data are holes in the file.
 void MakeAllocatedSparse(const std::string& path, uint64_t size);

@@ -26,7 +26,7 @@ struct Phase {
 
 const std::vector<Phase>& Phases() {
   static const std::vector<Phase> phases = {
-      {"io", RunIoRows},        {"depth", RunDepthRows},     {"first-write", RunFirstWriteRow},
+      {"io", RunIoRows},        {"depth", RunDepthRows},     {"first-write", RunFirstWriteRows},
       {"stream", RunStreamRow}, {"commit", RunCommitRow},    {"mirror", RunMirrorRow},
       {"backup", RunBackupRow}, {"stream-xfs", RunXfsRows},  {"latency", RunLatencyRows},
       {"pauses", RunPauseRows}, {"memory", RunAllocatedRow}, {"mount", RunMountRow}};

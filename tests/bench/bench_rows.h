@@ -35,17 +35,17 @@ struct Settings {
   std::vector<std::string_view> Turn(std::vector<std::string_view> names, int round) const;
 };
 
-void RunIoRows(const Settings& settings, Report& report);         // "io"
-void RunDepthRows(const Settings& settings, Report& report);      // "depth"
-void RunFirstWriteRow(const Settings& settings, Report& report);  // "first-write"
-void RunStreamRow(const Settings& settings, Report& report);      // "stream"
-void RunCommitRow(const Settings& settings, Report& report);      // "commit"
-void RunMirrorRow(const Settings& settings, Report& report);      // "mirror"
-void RunBackupRow(const Settings& settings, Report& report);      // "backup"
-void RunXfsRows(const Settings& settings, Report& report);        // "stream-xfs"
-void RunLatencyRows(const Settings& settings, Report& report);    // "latency"
-void RunPauseRows(const Settings& settings, Report& report);      // "pauses"
-void RunAllocatedRow(const Settings& settings, Report& report);   // "memory"
-void RunMountRow(const Settings& settings, Report& report);       // "mount"
+void RunIoRows(const Settings& settings, Report& report);          // "io"
+void RunDepthRows(const Settings& settings, Report& report);       // "depth"
+void RunFirstWriteRows(const Settings& settings, Report& report);  // "first-write"
+void RunStreamRow(const Settings& settings, Report& report);       // "stream"
+void RunCommitRow(const Settings& settings, Report& report);       // "commit"
+void RunMirrorRow(const Settings& settings, Report& report);       // "mirror"
+void RunBackupRow(const Settings& settings, Report& report);       // "backup"
+void RunXfsRows(const Settings& settings, Report& report);         // "stream-xfs"
+void RunLatencyRows(const Settings& settings, Report& report);     // "latency"
+void RunPauseRows(const Settings& settings, Report& report);       // "pauses"
+void RunAllocatedRow(const Settings& settings, Report& report);    // "memory"
+void RunMountRow(const Settings& settings, Report& report);        // "mount"
 
 }  // namespace chainfs::bench

@@ -172,18 +172,35 @@ void RunDepthRows(const Settings& settings, Report& report) {
   }
 }
 
-void RunFirstWriteRow(const Settings& settings, Report& report) {
+void RunFirstWriteRows(const Settings& settings, Report& report) {
+  const Comparison to_allocated = {.label = "x writes to allocated clusters",
+                                   .contestant = std::string(kChainfs),
+                                   .to_row = "second-write",
+                                   .to_contestant = std::string(kChainfs),
+                                   .goal = 0.6};
   report.Declare({"first-write",
                   "4 KiB first writes into an empty overlay, 4 threads",
                   "k IOPS",
                   {Against(kRival, "first-write", 2)}});
+  report.Declare({"first-write-extended",
+                  "the same with extended L2 entries",
+                  "k IOPS",
+                  {Against(kRival, "first-write-extended", 2), to_allocated}});
+  report.Declare({"second-write", "the same once more, to allocated clusters", "k IOPS", {}});
   const std::string dir = settings.work + "/first-write";
   const std::string base = MakeChain(dir, 1, settings.size);
   for (int round = 0; round < settings.rounds; ++round) {
     for (const std::string_view name : settings.Turn({kChainfs, kRival}, round)) {
-      const std::string image = MakeOverlay(base, fmt::format("{}.qcow2", name));
+      const std::string file = fmt::format("{}.qcow2", name);
+      {
+        const std::string image = MakeOverlay(base, file);
+        const auto contestant = StartContestant(settings.programs, name, image);
+        report.Add("first-write", name, FirstWrites(contestant->file(), 4) / 1e3);
+      }
+      const std::string image = MakeOverlay(base, file, "extended_l2=on");
       const auto contestant = StartContestant(settings.programs, name, image);
-      report.Add("first-write", name, FirstWrites(contestant->file(), 4) / 1e3);
+      report.Add("first-write-extended", name, FirstWrites(contestant->file(), 4) / 1e3);
+      report.Add("second-write", name, FirstWrites(contestant->file(), 4) / 1e3);
     }
   }
   std::filesystem::remove_all(dir);
