@@ -7,6 +7,16 @@ namespace chainfs {
 
 std::string Image::read_only_reason() const { return "chainfs only reads this format"; }
 
+const ImageSnapshots& Image::snapshots() const {
+  static const ImageSnapshots kNone;
+  return kNone;
+}
+
+Result<std::unique_ptr<Image>> Image::OpenSnapshot(size_t /*index*/, uint64_t /*owner*/) {
+  return Fail(ErrorKind::kUnsupported, fmt::format("{}: {} images have no internal snapshots here",
+                                                   file().path(), format().name()));
+}
+
 Status Image::ReadCompressed(const Extent& /*extent*/, std::span<std::byte> /*out*/) {
   return Fail(ErrorKind::kUnsupported, fmt::format("{}: {} images have no compressed clusters",
                                                    file().path(), format().name()));

@@ -21,6 +21,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,6 +31,7 @@
 #include "blocklayer/image/compression.h"
 #include "blocklayer/image/cut_count.h"
 #include "blocklayer/image/image_format.h"
+#include "blocklayer/image/image_snapshots.h"
 #include "blocklayer/image/io_epoch.h"
 #include "blocklayer/io/file.h"
 
@@ -86,6 +88,11 @@ class Image {
   virtual std::optional<BackingReference> backing() const = 0;
   // How what it holds compressed is compressed; nothing where it holds nothing so.
   virtual std::optional<ImageCompression> compression() const { return std::nullopt; }
+  // Snapshots within the image file. Fixed while it is open.
+  virtual const ImageSnapshots& snapshots() const;
+  // One of them, as an image that is only read; it uses the file of this one, which must outlive
+  // it. `owner` as in ImageOpenOptions. kCorrupt where it is broken.
+  virtual Result<std::unique_ptr<Image>> OpenSnapshot(size_t index, uint64_t owner);
   // Bytes that the image file occupies on the host.
   virtual Result<uint64_t> AllocatedBytes() = 0;
   IoEpoch& io_epoch() { return io_epoch_; }

@@ -335,7 +335,7 @@ INSTANTIATE_TEST_SUITE_P(
     CaseName);
 
 // Where qemu-img can make them, the images are real.
-TEST(BadHeaderQemuTest, InternalSnapshotsAndBitmapsAreReadOnly) {
+TEST(BadHeaderQemuTest, BitmapsAreReadOnly) {
   const TempDir temp;
   const auto directory = OpenPosixDirectory(temp.path());
   ASSERT_TRUE(directory.has_value());
@@ -343,18 +343,13 @@ TEST(BadHeaderQemuTest, InternalSnapshotsAndBitmapsAreReadOnly) {
     const CommandResult result = RunCommand(command);
     ASSERT_TRUE(result.ok()) << result.Describe();
   };
-  run({"qemu-img", "create", "-f", "qcow2", temp / "s.qcow2", "1M"});
-  run({"qemu-img", "snapshot", "-c", "one", temp / "s.qcow2"});
   run({"qemu-img", "create", "-f", "qcow2", temp / "b.qcow2", "1M"});
   run({"qemu-img", "bitmap", "--add", temp / "b.qcow2", "b0"});
-  for (const auto& [name, word] :
-       {std::pair("s.qcow2", "internal snapshots"), std::pair("b.qcow2", "persistent bitmaps")}) {
-    const auto file = (*directory)->Open(name, OpenMode::kReadOnly);
-    ASSERT_TRUE(file.has_value());
-    const Result<qcow2::Qcow2Header> header = qcow2::ReadQcow2Header(**file);
-    ASSERT_TRUE(header.has_value()) << header.error().message;
-    EXPECT_TRUE(header->read_only_reason.value_or("").contains(word)) << name;
-  }
+  const auto file = (*directory)->Open("b.qcow2", OpenMode::kReadOnly);
+  ASSERT_TRUE(file.has_value());
+  const Result<qcow2::Qcow2Header> header = qcow2::ReadQcow2Header(**file);
+  ASSERT_TRUE(header.has_value()) << header.error().message;
+  EXPECT_TRUE(header->read_only_reason.value_or("").contains("persistent bitmaps"));
 }
 
 TEST(BadHeaderQemuTest, UnsupportedFeaturesAreNamed) {

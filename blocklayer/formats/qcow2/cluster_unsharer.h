@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // ClusterUnsharer: with extended L2 entries, a cluster of which only a part is allocated, and that
-// others refer to as well (a `qemu-img snapshot` that was killed leaves such), gets a place of its
-// own before any more of it is written. What is not allocated stays so.
+// others refer to as well (internal snapshots), gets a place of its own before any more of it is
+// written. What is not allocated stays so.
 //
 // Threads: any. The caller holds the image's range lock over the cluster and a guard of its epoch.
 #pragma once

@@ -179,7 +179,7 @@ Status CheckTables(HeaderBytes& bytes, const Qcow2Header& header, uint64_t file_
     return Invalid(bytes, fmt::format("nb_snapshots is {}, more than {}", header.snapshot_count,
                                       kMaxSnapshots));
   }
-  // Entries have at least 40 bytes. They are not read: such images are read-only here.
+  // Entries have at least 40 bytes; snapshot_table reads them.
   return CheckTablePlace(bytes, header, "snapshots", header.snapshots_offset,
                          uint64_t{header.snapshot_count} * 40);
 }
@@ -256,10 +256,6 @@ Status ReadBitmaps(HeaderBytes& bytes, const ExtensionArea& area, Qcow2Header& h
 std::optional<std::string> ReadOnlyReason(const Qcow2Header& header) {
   if (header.corrupt()) {
     return "it is marked corrupt; look at it with qemu-img check, repair it with -r all";
-  }
-  if (header.snapshot_count > 0) {
-    return fmt::format("it has {} internal snapshots, which chainfs does not maintain",
-                       header.snapshot_count);
   }
   if (header.has_bitmaps) {
     return "it has persistent bitmaps, which chainfs does not maintain; remove them with "

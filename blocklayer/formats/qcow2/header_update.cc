@@ -17,6 +17,7 @@
 #include "blocklayer/base/endian.h"
 #include "blocklayer/formats/qcow2/header_extensions.h"
 #include "blocklayer/formats/qcow2/header_layout.h"
+#include "blocklayer/formats/qcow2/snapshot_list.h"
 
 namespace chainfs::qcow2 {
 namespace {
@@ -199,6 +200,16 @@ Status Rehearse(HeaderBytes& bytes, const Current& current,
   return {};
 }
 
+// What they leave unallocated, the backing file shows, and nobody looks at them when it is changed.
+Status CheckSnapshots(File& file, const Qcow2Header& header) {
+  if (header.snapshot_count == 0) return {};
+  CHAINFS_ASSIGN(const SnapshotList list, SnapshotList::Read(file, header));
+  return Fail(ErrorKind::kUnsupported,
+              fmt::format("{}: its backing file cannot change: {} may need it; delete them with "
+                          "qemu-img snapshot -d while it is not mounted",
+                          file.path(), list.shown().Describe()));
+}
+
 Result<Plan> PlanBacking(File& file, const std::optional<BackingReference>& backing) {
   if (backing) CHAINFS_TRY(CheckBackingReference(*backing, file.path()));
   HeaderBytes bytes(file);
@@ -210,6 +221,7 @@ Result<Plan> PlanBacking(File& file, const std::optional<BackingReference>& back
     plan.nothing_to_do = true;
     return plan;
   }
+  CHAINFS_TRY(CheckSnapshots(file, current.header));
   CHAINFS_ASSIGN(const std::span<const std::byte> raw, bytes.Get(0, kHeaderSector));
   std::ranges::copy(raw, plan.sector.begin());
   if (backing) {

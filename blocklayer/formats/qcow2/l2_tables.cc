@@ -50,8 +50,9 @@ Result<HostOffset> L2Tables::EnsureTable(uint64_t l1_index) {
   return host;
 }
 
-// The L2 table behind an L1 entry without COPIED, which somebody else may refer to: a `qemu-img
-// snapshot` that was killed leaves such tables. It is left as it is, and a copy takes its place.
+// The L2 table behind an L1 entry without COPIED, which an internal snapshot may refer to, also one
+// that is in no table because its `qemu-img snapshot` was killed. It is left as it is, and a copy
+// takes its place.
 // The refcounts of what both name stay: whoever shared the table counted its clusters too.
 Result<HostOffset> L2Tables::UnshareTable(uint64_t l1_index, uint64_t entry) {
   const HostOffset shared(entry & kEntryOffsetMask);

@@ -8,13 +8,15 @@
 namespace chainfs::qcow2 {
 
 OpenedImage::OpenedImage(std::unique_ptr<File> file, MetadataCache& cache,
-                         const ImageOpenOptions& options, const Qcow2Header& header)
+                         const ImageOpenOptions& options, const Qcow2Header& header,
+                         SnapshotList snapshots)
     : file_(std::move(file)),
       cache_(cache),
       owner_(options.owner),
       feature_reason_(header.read_only_reason.value_or(options.unrepaired.value_or(""))),
       compression_(header.compression_type == kCompressionZstd ? ImageCompression::kZstd
                                                                : ImageCompression::kZlib),
+      snapshots_(std::move(snapshots)),
       opened_read_only_(options.read_only || !file_->writable()),
       tables_(*file_, cache, options.owner, io_epoch_, header),
       reader_(*file_, tables_, header.compression_type),
@@ -185,12 +187,14 @@ Status OpenedImage::SetBacking(const std::optional<BackingReference>& backing) {
 
 Status OpenedImage::Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) {
   CHAINFS_TRY(CheckNewSize(new_size, virtual_size(), UINT64_MAX));
+  CHAINFS_TRY(snapshots_.CheckResizable(file_->path()));
   CHAINFS_TRY(PrepareToChange());
   return Finish(size_changer_.Grow(new_size, below, backing_size));
 }
 
 Status OpenedImage::Shrink(uint64_t new_size) {
   CHAINFS_TRY(CheckNewSize(new_size, 0, virtual_size()));
+  CHAINFS_TRY(snapshots_.CheckResizable(file_->path()));
   CHAINFS_TRY(PrepareToChange());
   return Finish(size_changer_.Shrink(new_size));
 }

@@ -20,6 +20,8 @@
 #include "blocklayer/formats/qcow2/image_tables.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "blocklayer/formats/qcow2/size_changer.h"
+#include "blocklayer/formats/qcow2/snapshot_image.h"
+#include "blocklayer/formats/qcow2/snapshot_list.h"
 #include "blocklayer/image/range_lock.h"
 #include "blocklayer/image/writable_image.h"
 
@@ -28,7 +30,7 @@ namespace chainfs::qcow2 {
 class OpenedImage final : public WritableImage {
  public:
   OpenedImage(std::unique_ptr<File> file, MetadataCache& cache, const ImageOpenOptions& options,
-              const Qcow2Header& header);
+              const Qcow2Header& header, SnapshotList snapshots);
   ~OpenedImage() override;
   // Before anything else.
   Status Load() { return writable() ? tables_.inventory().LearnEarly() : Status(); }
@@ -45,6 +47,10 @@ class OpenedImage final : public WritableImage {
   std::optional<BackingReference> backing() const override { return tables_.header().backing(); }
   std::optional<ImageCompression> compression() const override { return compression_; }
   bool has_subclusters() const override { return tables_.geometry().extended_l2; }
+  const ImageSnapshots& snapshots() const override { return snapshots_.shown(); }
+  Result<std::unique_ptr<Image>> OpenSnapshot(size_t index, uint64_t owner) override {
+    return qcow2::OpenSnapshot(*file_, cache_, owner, snapshots_, index);
+  }
   Result<uint64_t> AllocatedBytes() override;
 
   Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail detail) override;
@@ -98,6 +104,7 @@ class OpenedImage final : public WritableImage {
   const uint64_t owner_;
   const std::string feature_reason_;  // a feature that permits reading only
   const ImageCompression compression_;
+  const SnapshotList snapshots_;
 
   // Own synchronization.
   std::atomic<bool> opened_read_only_;

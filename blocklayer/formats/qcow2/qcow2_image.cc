@@ -19,7 +19,15 @@ Result<std::unique_ptr<WritableImage>> OpenQcow2Image(std::unique_ptr<File> file
     CHAINFS_TRY(qcow2::RebuildRefcounts(*file));
     CHAINFS_ASSIGN(header, qcow2::ReadQcow2Header(*file));
   }
-  auto image = std::make_unique<qcow2::OpenedImage>(std::move(file), cache, options, header);
+  Result<qcow2::SnapshotList> snapshots = qcow2::SnapshotList::Read(*file, header);
+  if (!snapshots && snapshots.error().kind == ErrorKind::kCorrupt) {
+    // The disk itself can be read; nobody can tell which clusters the snapshots need.
+    if (!header.read_only_reason) header.read_only_reason = snapshots.error().message;
+    snapshots = qcow2::SnapshotList();
+  }
+  CHAINFS_ASSIGN(qcow2::SnapshotList known, std::move(snapshots));
+  auto image = std::make_unique<qcow2::OpenedImage>(std::move(file), cache, options, header,
+                                                    std::move(known));
   CHAINFS_TRY(image->Load());
   return image;
 }

@@ -25,7 +25,7 @@ uint32_t ReferenceCounts::Get(uint64_t cluster) const {
   return static_cast<uint32_t>((page->seen[index / 64] >> (index % 64)) & 1);
 }
 
-bool ReferenceCounts::Add(uint64_t cluster) {
+bool ReferenceCounts::Add(uint64_t cluster, uint32_t times) {
   const uint64_t number = cluster / kPageClusters;
   const uint64_t index = cluster % kPageClusters;
   if (number != last_number_) {
@@ -39,18 +39,19 @@ bool ReferenceCounts::Add(uint64_t cluster) {
   }
   uint64_t& word = last_->seen[index / 64];
   const uint64_t bit = uint64_t{1} << (index % 64);
-  if ((word & bit) != 0 && last_->counts == nullptr) {
+  if (((word & bit) != 0 || times > 1) && last_->counts == nullptr) {
     if (!Pay(sizeof *last_->counts)) return false;
     last_->counts = std::make_unique<std::array<uint16_t, kPageClusters>>();
     for (uint64_t i = 0; i < kPageClusters; ++i) {
       (*last_->counts)[i] = static_cast<uint16_t>((last_->seen[i / 64] >> (i % 64)) & 1);
     }
   }
+  if (last_->counts != nullptr) {
+    uint16_t& count = (*last_->counts)[index];
+    if (times > kMaxCount - count) return false;
+    count = static_cast<uint16_t>(count + times);
+  }
   word |= bit;
-  if (last_->counts == nullptr) return true;
-  uint16_t& count = (*last_->counts)[index];
-  if (count == kMaxCount) return false;
-  ++count;
   return true;
 }
 

@@ -26,8 +26,9 @@ class ReferenceCounts {
   uint64_t clusters() const { return clusters_; }
   // `cluster` < clusters().
   uint32_t Get(uint64_t cluster) const;
-  // False, and nothing is counted, when the memory is used up or the count is kMaxCount already.
-  bool Add(uint64_t cluster);
+  // `times` > 0. False, and nothing is counted, when the memory is used up or the count would pass
+  // kMaxCount.
+  bool Add(uint64_t cluster, uint32_t times = 1);
   // The counted clusters divided by `divisor`, each quotient once, ascending.
   std::vector<uint64_t> Quotients(uint64_t divisor) const;
 

@@ -133,9 +133,7 @@ Status RebuildRefcounts(File& file, const ImageRepairControl& control) {
                     .max_counter_bytes = kCounterBytes,
                     .stop = control.stop};
   if (control.percent) {
-    limits.progress = [&](uint64_t index) {
-      control.percent(static_cast<uint32_t>(index * 50 / header.l1_entries));
-    };
+    limits.percent = [&](uint32_t percent) { control.percent(percent / 2); };
   }
   CHAINFS_ASSIGN(const References references, References::Count(file, header, limits));
   const auto unrepairable = [&](std::string_view why) {

@@ -3,10 +3,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "blocklayer/formats/qcow2/corruption.h"
+#include "blocklayer/formats/qcow2/metadata_extents.h"
 #include "blocklayer/formats/qcow2/table_reader.h"
 
 namespace chainfs::qcow2 {
@@ -15,6 +17,7 @@ namespace {
 // An image with no more than this is looked through when it is opened.
 constexpr uint64_t kSmallL1Entries = 1024;
 constexpr uint64_t kSmallRefcountTableBytes = 128 << 10;
+constexpr uint32_t kSmallSnapshots = 16;
 // And what was learnt is kept if it has no more bytes than this.
 constexpr uint64_t kSmallMemory = 16 << 10;
 
@@ -28,7 +31,8 @@ TableInventory::~TableInventory() {
 Status TableInventory::LearnEarly() {
   const Qcow2Header header = tables_.header.header();
   if (header.l1_entries > kSmallL1Entries ||
-      header.refcount_table_bytes() > kSmallRefcountTableBytes) {
+      header.refcount_table_bytes() > kSmallRefcountTableBytes ||
+      header.snapshot_count > kSmallSnapshots) {
     return {};
   }
   MutexLock lock(tables_.mu);
@@ -51,11 +55,10 @@ Status TableInventory::PrepareForWriting() {
   return {};
 }
 
-Status TableInventory::ForEachL2Table(const std::function<Status(uint64_t host)>& visit) {
+Status TableInventory::ForEachL2Table(const std::function<Status(uint64_t entry)>& visit) {
   return ForEachL1Entry(tables_.file, tables_.l1.offset(), tables_.l1.entries(),
                         [&](uint64_t, uint64_t entry) {
-                          const uint64_t host = entry & kEntryOffsetMask;
-                          return host == 0 ? Status() : visit(host);
+                          return (entry & kEntryOffsetMask) == 0 ? Status() : visit(entry);
                         });
 }
 
@@ -106,11 +109,20 @@ Status TableInventory::Learn() {
 
 Result<std::vector<ClusterSet::Run>> TableInventory::ListTables() {
   const Geometry& geometry = tables_.geometry;
+  const Qcow2Header header = tables_.header.header();
   const RefcountTable& reftable = tables_.refcounts.table();
   const auto clusters = [&](uint64_t bytes) { return DivRoundUp(bytes, geometry.cluster_size()); };
+  uint64_t list_bytes = 0;
+  const auto charge = [&](uint64_t bytes) REQUIRES(tables_.mu) -> Status {
+    CHAINFS_TRY(Charge(bytes - list_bytes));
+    list_bytes = bytes;
+    return {};
+  };
+  CHAINFS_ASSIGN(const std::vector<uint64_t> inactive,
+                 FindInactiveL2Tables(tables_.file, header, charge));
   // Counted first: nothing is allocated that is not charged.
-  uint64_t count = 4;
-  CHAINFS_TRY(ForEachL2Table([&](uint64_t /*host*/) -> Status {
+  uint64_t count = 5 + header.snapshot_count + inactive.size();
+  CHAINFS_TRY(ForEachL2Table([&](uint64_t /*entry*/) -> Status {
     ++count;
     return {};
   }));
@@ -135,7 +147,19 @@ Result<std::vector<ClusterSet::Run>> TableInventory::ListTables() {
     const uint64_t host = entry & kRefcountOffsetMask;
     if (host != 0) CHAINFS_TRY(note("refcount table entry", host, 1));
   }
-  CHAINFS_TRY(ForEachL2Table([&](uint64_t host) { return note("L1 entry", host, 1); }));
+  CHAINFS_TRY(
+      ForEachMetadataExtent(tables_.file, header, [&](const MetadataExtent& extent) -> Status {
+        return note(extent.what, extent.host.value, clusters(extent.bytes));
+      }));
+  for (const uint64_t host : inactive) CHAINFS_TRY(note("L1 entry of a snapshot", host, 1));
+  CHAINFS_TRY(ForEachL2Table([&](uint64_t entry) -> Status {
+    const uint64_t host = entry & kEntryOffsetMask;
+    if (!std::ranges::binary_search(inactive, host)) return note("L1 entry", host, 1);
+    if ((entry & kEntryCopied) == 0) return {};
+    return CorruptEntry(tables_.file.path(), "L1 entry: a snapshot has its table, too:", entry);
+  }));
+  cache_.Discharge(list_bytes);
+  charged_ -= list_bytes;
   return runs;
 }
 

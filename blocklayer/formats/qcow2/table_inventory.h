@@ -43,8 +43,8 @@ class TableInventory {
   Status Learn() REQUIRES(tables_.mu);
   Status FindMetadata() REQUIRES(tables_.mu);
   Result<std::vector<ClusterSet::Run>> ListTables() REQUIRES(tables_.mu);
-  // Calls `visit` with the place of every L2 table.
-  Status ForEachL2Table(const std::function<Status(uint64_t host)>& visit) REQUIRES(tables_.mu);
+  // Calls `visit` with every L1 entry that names an L2 table.
+  Status ForEachL2Table(const std::function<Status(uint64_t entry)>& visit) REQUIRES(tables_.mu);
   Status Charge(uint64_t bytes) REQUIRES(tables_.mu);
   void Forget() REQUIRES(tables_.mu);
 
