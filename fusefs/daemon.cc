@@ -15,9 +15,12 @@
 #include <vector>
 
 #include "blocklayer/base/abort_switch.h"
+#include "blocklayer/catalog/recorded_roots.h"
 #include "ctl/control/control_plane.h"
 #include "ctl/qmp/server.h"
+#include "fusefs/confinement.h"
 #include "fusefs/fuse_ops.h"
+#include "fusefs/keeper.h"
 #include "fusefs/logging.h"
 #include "fusefs/mount_context.h"
 #include "fusefs/mount_table.h"
@@ -32,9 +35,10 @@ namespace {
 
 class Daemon {
  public:
-  Daemon(const Options& options, Background& background, Catalog& catalog)
+  Daemon(const Options& options, Background& background, Keeper& keeper, Catalog& catalog)
       : options_(options),
         background_(background),
+        keeper_(keeper),
         catalog_(catalog),
         control_(catalog, control::CommandAccess(::getuid(), options.control_gid),
                  {.mountpoint = options.mountpoint,
@@ -53,13 +57,7 @@ class Daemon {
       CHAINFS_ASSIGN(qmp_,
                      qmp::Server::Listen(options_.qmp, options_.control_gid, catalog_, control_));
     }
-    CHAINFS_ASSIGN(session_, Session::Mount(mount_));
-    if (const auto device = MountDevice(options_.mountpoint)) {
-      abort_switch_ = OpenAbortSwitch(*device);
-      // Before the first job goes on, and the first command comes.
-      catalog_.KeepOff(DeviceNumber(*device));
-      mount_.loops.Start(*device);
-    }
+    CHAINFS_TRY(Mount());
     mount_.invalidator.Start(session_->raw(), abort_switch_.get());
     mount_.fence.Start(session_->raw());
     control_.BeginJobs();
@@ -81,25 +79,38 @@ class Daemon {
     control_.EndJobs();
     qmp_.reset();
     session_.reset();
-    if (!options_.pid_file.empty()) ::unlink(options_.pid_file.c_str());
+    keeper_.RemovePidFile();
     if (!served) return Fail(ErrorKind::kIo, "the FUSE session failed");
     return {};
   }
 
  private:
+  Status Mount() {
+    CHAINFS_ASSIGN(UniqueFd connection, keeper_.Mount());
+    Result<std::unique_ptr<Session>> session = Session::Open(mount_, std::move(connection));
+    if (!session) {
+      (void)keeper_.Unmount(UnmountMode::kLazy);
+      return std::unexpected(std::move(session).error());
+    }
+    session_ = *std::move(session);
+    abort_switch_ = keeper_.AbortSwitch();
+    if (const auto device = MountDevice(options_.mountpoint)) {
+      // Before the first job goes on, and the first command comes.
+      catalog_.KeepOff(DeviceNumber(*device));
+      mount_.loops.Start(*device, [this](const LoopTask& task) { return keeper_.TellLoops(task); });
+    }
+    return {};
+  }
+
   static unsigned ThreadsOf(const Options& options) {
     return options.threads != 0 ? options.threads : DefaultThreads();
   }
 
   // On the probe's thread, once the mount serves.
   void Ready() {
-    if (const auto device = MountDevice(options_.mountpoint)) {
-      RaiseReadAhead(*device, kMaxTransfer / 1024);
-    }
-    if (!options_.pid_file.empty()) {
-      if (const Status written = WritePidFile(options_.pid_file); !written) {
-        spdlog::warn("{}", written.error().message);
-      }
+    keeper_.RaiseReadAhead(kMaxTransfer / 1024);
+    if (const Status written = keeper_.WritePidFile(); !written) {
+      spdlog::warn("{}", written.error().message);
     }
     if (!options_.foreground) LogToSyslog();
     const size_t disks = mount_.inodes.List(NodeKind::kRoot).size();
@@ -131,7 +142,7 @@ class Daemon {
     if (const Status gone = UnmountPolitely(); !gone) {
       spdlog::warn("{}; detaching it, whoever uses it gets errors from now on",
                    gone.error().message);
-      SyncMount(options_.mountpoint);
+      keeper_.Sync();
     }
     session_->Exit();
   }
@@ -141,7 +152,7 @@ class Daemon {
     Status gone;
     for (int attempt = 0; attempt < 5; ++attempt) {
       if (attempt > 0) std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      gone = Unmount(options_.mountpoint, UnmountMode::kPolite);
+      gone = keeper_.Unmount(UnmountMode::kPolite);
       if (gone) break;
     }
     return gone;
@@ -154,13 +165,15 @@ class Daemon {
     mount_.events.Stop();
     mount_.invalidator.Quiesce();
     mount_.fence.Quiesce();
-    session_->Unmount();
+    session_->Disconnect();
     (void)AbortConnection(abort_switch_);
+    (void)keeper_.Unmount(UnmountMode::kLazy);
     mount_.loops.Stop();
   }
 
   const Options& options_;
   Background& background_;
+  Keeper& keeper_;
   Catalog& catalog_;
   // Jobs begin in Run, and end before the mount goes.
   control::ControlPlane control_;
@@ -192,16 +205,27 @@ Status RunDaemon(const Options& as_given, Background& background) {
   SignalThread::Block();
   Options options = as_given;
   std::vector<std::string> needed = options.catalog.backing_dirs;
+  needed.insert(needed.end(), options.catalog.target_dirs.begin(),
+                options.catalog.target_dirs.end());
   if (!options.qmp.empty()) needed.push_back(options.qmp.substr(0, options.qmp.rfind('/') + 1));
   for (const SourceSpec& source : options.sources) needed.push_back(source.path);
   CHAINFS_ASSIGN(options.mountpoint, PrepareMountpoint(as_given.mountpoint, needed));
   if (options.catalog.state_directory.empty()) options.catalog.state_directory = StateDirectory();
+  // What needs one thread, and all that we may do, comes before the first look at an image.
+  CHAINFS_ASSIGN(const std::unique_ptr<Keeper> keeper, Keeper::Start(options));
+  if (options.sandbox) {
+    options.catalog.targets_anywhere = false;
+    for (std::string& directory : RecordedRoots(options.sources, options.catalog)) {
+      options.catalog.target_dirs.push_back(std::move(directory));
+    }
+  }
+  CHAINFS_TRY(ConfineDaemon(options));
   CHAINFS_ASSIGN(const std::unique_ptr<Catalog> catalog,
                  Catalog::Open(options.sources, options.catalog));
   CHAINFS_TRY(AwaitImages(*catalog));
   Status served;
   {
-    Daemon daemon(options, background, *catalog);
+    Daemon daemon(options, background, *keeper, *catalog);
     served = daemon.Run();
   }
   const Status closed = catalog->Close();

@@ -103,9 +103,9 @@ void Background::Announce() {
   const UniqueFd done = std::move(to_original_);
 }
 
-Status WritePidFile(const std::string& path) {
+Status WritePidFile(const std::string& path, pid_t pid) {
   const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  const std::string text = fmt::format("{}\n", ::getpid());
+  const std::string text = fmt::format("{}\n", pid);
   if (!fd.valid() ||
       ::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
     return FailErrno(errno, fmt::format("pid file {}", path));

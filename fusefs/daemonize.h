@@ -6,6 +6,8 @@
 // Also the small change of a process's start: standard descriptors, limits, the pid file, systemd.
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 #include <string_view>
 
@@ -38,7 +40,7 @@ class Background {
   bool detached_ = false;
 };
 
-Status WritePidFile(const std::string& path);
+Status WritePidFile(const std::string& path, pid_t pid);
 // To systemd, if it started us: "READY=1". Does nothing otherwise.
 void NotifyServiceManager(const char* state);
 

@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fusefs/invalidator.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <atomic>
 #include <chrono>
 #include <memory>
 #include <utility>
 #include <vector>
 
-#include "fusefs/connection_guard.h"
 #include "fusefs/without_files.h"
 
 namespace chainfs::fusefs {
@@ -23,17 +19,11 @@ void Invalidator::Start(fuse_session* session, int abort_switch) {
     running_ = true;
     ended_ = false;
   }
-  int ends[2] = {-1, -1};
-  if (::pipe2(ends, O_CLOEXEC) == 0) {
-    lifeline_ = UniqueFd(ends[0]);
-    our_end_ = UniqueFd(ends[1]);
-  }
-  const int lifeline = lifeline_.get();
   // A call waits for the lock of a directory as long as somebody waits for a look-up in it.
-  const std::vector<int> kept = {fuse_session_fd(session), abort_switch, lifeline};
-  thread_ = std::thread([this, session, kept, lifeline, abort_switch] {
+  const std::vector<int> kept = {fuse_session_fd(session), abort_switch};
+  thread_ = std::thread([this, session, kept] {
     LeaveFiles(kept);
-    Loop(session, lifeline, abort_switch);
+    Loop(session);
   });
 }
 
@@ -104,7 +94,7 @@ void Invalidator::Queue(Item item) {
   news_.NotifyAll();
 }
 
-void Invalidator::Loop(fuse_session* session, int lifeline, int abort_switch) {
+void Invalidator::Loop(fuse_session* session) {
   for (;;) {
     Item item;
     Pages pages = {};
@@ -125,7 +115,6 @@ void Invalidator::Loop(fuse_session* session, int lifeline, int abort_switch) {
     }
     // Errors mean that the kernel knows no such inode or name: nothing to forget.
     if (pages.done) {
-      const ConnectionGuard guard(lifeline, abort_switch);
       // A length of 0 is everything from there on.
       fuse_lowlevel_notify_inval_inode(session, pages.ino, static_cast<off_t>(pages.from), 0);
       pages.done();

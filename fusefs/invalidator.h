@@ -21,7 +21,6 @@
 #include <utility>
 
 #include "blocklayer/base/sync.h"
-#include "blocklayer/base/unique_fd.h"
 #include "fusefs/fuse_api.h"
 
 namespace chainfs::fusefs {
@@ -32,8 +31,7 @@ class Invalidator {
   ~Invalidator();
 
   // Nothing is sent before; what was queued until then is dropped (the kernel knows nothing yet).
-  // The thread keeps no files but those of `session` and `abort_switch` (without_files.h), and one
-  // by which its guard sees the end of the others (connection_guard.h).
+  // The thread keeps no files but those of `session` and `abort_switch` (without_files.h).
   void Start(fuse_session* session, int abort_switch) EXCLUDES(mu_);
   // What is queued is dropped, and nothing more is sent. Waits, but not for ever, for a call under
   // way: afterwards the session's descriptor may be closed, because a call that still waits is
@@ -66,7 +64,7 @@ class Invalidator {
   };
 
   void Queue(Item item) EXCLUDES(mu_);
-  void Loop(fuse_session* session, int lifeline, int abort_switch) EXCLUDES(mu_);
+  void Loop(fuse_session* session) EXCLUDES(mu_);
 
   Mutex mu_;
   CondVar news_;  // of all the state below
@@ -74,9 +72,6 @@ class Invalidator {
   std::deque<Pages> contents_ GUARDED_BY(mu_);
   bool running_ GUARDED_BY(mu_) = false;
   bool ended_ GUARDED_BY(mu_) = true;  // the thread will send nothing more
-  // Two ends of a pipe: our thread has the first one, those who serve both.
-  UniqueFd lifeline_;
-  UniqueFd our_end_;
   std::thread thread_;
 };
 

@@ -3,8 +3,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,7 +22,7 @@ constexpr unsigned kEndsAfter = 10;  // seconds, whatever it waits for
 }  // namespace
 
 std::vector<std::string> WordsOf(const LoopTask& task) {
-  std::vector<std::string> words = {kTellLoops, task.device, fmt::format("{}", task.inode),
+  std::vector<std::string> words = {task.device, fmt::format("{}", task.inode),
                                     fmt::format("{}", task.size)};
   for (const BoundLoop& loop : task.loops) {
     words.push_back(loop.device);
@@ -34,19 +32,18 @@ std::vector<std::string> WordsOf(const LoopTask& task) {
 }
 
 std::optional<LoopTask> LoopTaskOf(const std::vector<std::string>& words) {
-  if (words.size() < 4 || words.size() % 2 != 0 || words[0] != kTellLoops) return std::nullopt;
-  const std::optional<uint64_t> inode = ParseNumber(words[2]);
-  const std::optional<uint64_t> size = ParseNumber(words[3]);
+  if (words.size() < 3 || words.size() % 2 == 0) return std::nullopt;
+  const std::optional<uint64_t> inode = ParseNumber(words[1]);
+  const std::optional<uint64_t> size = ParseNumber(words[2]);
   if (!inode || !size) return std::nullopt;
-  LoopTask task = {.device = words[1], .inode = *inode, .size = *size, .loops = {}};
-  for (size_t i = 4; i < words.size(); i += 2) {
+  LoopTask task = {.device = words[0], .inode = *inode, .size = *size, .loops = {}};
+  for (size_t i = 3; i < words.size(); i += 2) {
     task.loops.push_back({.device = words[i], .backing = words[i + 1]});
   }
   return task;
 }
 
 int CarryOut(const LoopTask& task) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   ::alarm(kEndsAfter);
   const dev_t mount = DeviceNumber(task.device);
   const auto deadline = std::chrono::steady_clock::now() + kWithin;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What `chainfs --tell-loops` does, in a process of its own that LoopTeller starts: loop devices on
-// one of our disks take its new size. Asking the kernel for that asks our own mount, which is why
-// no thread of the daemon does it.
+// What a child of the keeper does for LoopTeller: loop devices on one of our disks take its new
+// size. Asking the kernel for that asks our own mount, which is why no thread of the daemon does
+// it.
 //
 // Threads: none.
 #pragma once
@@ -16,8 +16,6 @@
 
 namespace chainfs::fusefs {
 
-inline constexpr const char* kTellLoops = "--tell-loops";
-
 struct LoopTask {
   std::string device;  // of the mount, "0:52"
   uint64_t inode = 0;  // of the disk, as stat shows it
@@ -25,7 +23,7 @@ struct LoopTask {
   std::vector<BoundLoop> loops;
 };
 
-// kTellLoops and what follows it on the command line.
+// For a message to the keeper.
 std::vector<std::string> WordsOf(const LoopTask& task);
 // Nothing when the words, all of them, are not those of a task.
 std::optional<LoopTask> LoopTaskOf(const std::vector<std::string>& words);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fusefs/loop_teller.h"
 
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -10,7 +11,6 @@
 
 #include "blocklayer/base/loop_devices.h"
 #include "blocklayer/base/mountinfo.h"
-#include "fusefs/loop_helper.h"
 
 namespace chainfs::fusefs {
 namespace {
@@ -18,7 +18,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kLongest{10};
-constexpr std::chrono::milliseconds kLookEvery{10};
+constexpr std::chrono::duration<int, std::milli> kLookEvery{10};
 
 // Those whose files lie on the mount.
 std::vector<BoundLoop> LoopsOn(const std::string& device) {
@@ -33,8 +33,9 @@ std::vector<BoundLoop> LoopsOn(const std::string& device) {
 
 }  // namespace
 
-void LoopTeller::Start(const std::string& device) {
+void LoopTeller::Start(const std::string& device, TellFunction tell) {
   if (::geteuid() != 0) return;
+  tell_ = std::move(tell);
   {
     const MutexLock lock(mu_);
     running_ = true;
@@ -76,27 +77,21 @@ void LoopTeller::Loop(const std::string& device) {
 void LoopTeller::Tell(const std::string& device, uint64_t inode, uint64_t size) {
   const LoopTask task = {.device = device, .inode = inode, .size = size, .loops = LoopsOn(device)};
   if (task.loops.empty()) return;
-  std::vector<std::string> words = WordsOf(task);
-  words.insert(words.begin(), "chainfs");
-  HelperProcess helper;
-  const int code = helper.Start(program_, std::move(words), {}) ? AwaitEnd(helper) : -1;
-  if (code == 0 || Stopped()) return;
+  if (AwaitAnswer(tell_(task)) || Stopped()) return;
   for (const BoundLoop& loop : task.loops) {
     spdlog::warn("{}, on {}, may not have the new size; as root: losetup -c {}", loop.device,
                  loop.backing, loop.device);
   }
 }
 
-int LoopTeller::AwaitEnd(HelperProcess& helper) {
+bool LoopTeller::AwaitAnswer(const UniqueFd& answer) {
   const auto deadline = Clock::now() + kLongest;
-  for (;;) {
-    if (const std::optional<int> code = helper.Ended()) return *code;
-    const MutexLock lock(mu_);
-    if (!running_ || Clock::now() >= deadline) break;
-    (void)news_.WaitUntil(mu_, Clock::now() + kLookEvery);
+  while (answer.valid() && Clock::now() < deadline && !Stopped()) {
+    pollfd wanted = {.fd = answer.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&wanted, 1, kLookEvery.count()) <= 0) continue;
+    return (wanted.revents & POLLIN) != 0;
   }
-  helper.End();
-  return -1;
+  return false;
 }
 
 }  // namespace chainfs::fusefs

@@ -7,14 +7,11 @@
 #include <cstdio>
 #include <exception>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "fusefs/connection_guard.h"
 #include "fusefs/daemon.h"
 #include "fusefs/logging.h"
-#include "fusefs/loop_helper.h"
 
 namespace chainfs::fusefs {
 namespace {
@@ -25,9 +22,6 @@ int Complain(const Error& error, int exit_code) {
 }
 
 int Main(const std::vector<std::string>& arguments) {
-  // What our helper processes do.
-  if (arguments == std::vector<std::string>{kAbortAtEnd}) return AbortAtEnd(0, 3);
-  if (const std::optional<LoopTask> task = LoopTaskOf(arguments)) return CarryOut(*task);
   EnsureStandardDescriptors();
   std::error_code ignored;
   const std::string here = std::filesystem::current_path(ignored).string();

@@ -21,7 +21,6 @@
 
 #include "blocklayer/base/dying_server.h"
 #include "blocklayer/base/mountinfo.h"
-#include "fusefs/without_files.h"
 
 namespace chainfs::fusefs {
 namespace {
@@ -120,11 +119,8 @@ Status CheckNotMounted(const std::string& mountpoint) {
 
 Status Unmount(const std::string& mountpoint, UnmountMode mode) {
   int error = 0;
-  // It writes back first, which our own threads must take.
-  RunWithoutFiles([&] {
-    const int flags = mode == UnmountMode::kLazy ? MNT_DETACH : 0;
-    if (::umount2(mountpoint.c_str(), flags) != 0) error = errno;
-  });
+  const int flags = mode == UnmountMode::kLazy ? MNT_DETACH : 0;
+  if (::umount2(mountpoint.c_str(), flags) != 0) error = errno;
   if (error == 0) return {};
   if (error == EPERM && RunFusermount(mountpoint, mode) == 0) return {};
   return FailErrno(error == EPERM ? EBUSY : error, fmt::format("unmounting {}", mountpoint));
@@ -153,12 +149,10 @@ void RaiseReadAhead(const std::string& device, unsigned kibibytes) {
 }
 
 void SyncMount(const std::string& mountpoint) {
-  int error = 0;
-  RunWithoutFiles([&] {
-    const UniqueFd fd(::open(mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!fd.valid() || ::syncfs(fd.get()) != 0) error = errno;
-  });
-  if (error != 0) spdlog::debug("syncfs {}: {}", mountpoint, ErrnoText(error));
+  const UniqueFd fd(::open(mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid() || ::syncfs(fd.get()) != 0) {
+    spdlog::debug("syncfs {}: {}", mountpoint, ErrnoText(errno));
+  }
 }
 
 }  // namespace chainfs::fusefs

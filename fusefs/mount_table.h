@@ -3,6 +3,8 @@
 // The mount as the host's kernel sees it from outside the session: stale ones, unmounting, and the
 // knobs in /sys. As root directly, otherwise by fusermount3.
 //
+// Unmount and SyncMount wait for whoever serves the mount: not for the process that does.
+//
 // Threads: no state.
 #pragma once
 

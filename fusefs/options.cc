@@ -117,6 +117,19 @@ Setter IdSetter(std::optional<uint32_t> Options::* option) {
   };
 }
 
+Setter DirectorySetter(std::vector<std::string> CatalogOptions::* directories) {
+  return [directories](Options& options, const std::string&, const std::string& value) -> Status {
+    (options.catalog.*directories).push_back(value);
+    return {};
+  };
+}
+
+Status SetOnOrOff(bool& option, const std::string& key, const std::string& value) {
+  option = value == "on";
+  if (option || value == "off") return {};
+  return Bad(fmt::format("option {}={}: neither on nor off", key, value));
+}
+
 Status SetNumber(uint32_t& option, const std::string& key, const std::string& value, uint64_t least,
                  uint64_t most) {
   CHAINFS_ASSIGN(const uint64_t number, ParseBounded(key, value, least, most));
@@ -154,11 +167,10 @@ const std::map<std::string_view, Setter>& Setters() {
          CHAINFS_ASSIGN(o.umask, ParseUmask(value));
          return {};
        }},
-      {"backing_dir",
-       [](Options& o, Text, Text value) -> Status {
-         o.catalog.backing_dirs.push_back(value);
-         return {};
-       }},
+      {"backing_dir", DirectorySetter(&CatalogOptions::backing_dirs)},
+      {"target_dir", DirectorySetter(&CatalogOptions::target_dirs)},
+      {"sandbox",
+       [](Options& o, Text key, Text value) { return SetOnOrOff(o.sandbox, key, value); }},
       {"assume_backing_format",
        [](Options& o, Text key, Text value) -> Status {
          CHAINFS_ASSIGN(o.catalog.assume_backing_format, ParseFormat(key, value));
@@ -289,8 +301,9 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments,
     options.sources.push_back(std::move(source));
   }
   options.source_texts = std::move(line.paths);
-  for (std::string& path : options.catalog.backing_dirs) {
-    path = AbsolutePath(path, working_directory);
+  for (std::vector<std::string>* const directories :
+       {&options.catalog.backing_dirs, &options.catalog.target_dirs}) {
+    for (std::string& path : *directories) path = AbsolutePath(path, working_directory);
   }
   if (!options.qmp.empty()) options.qmp = AbsolutePath(options.qmp, working_directory);
   if (!options.pid_file.empty()) {

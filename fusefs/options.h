@@ -21,7 +21,7 @@ struct Options {
   std::vector<SourceSpec> sources;
   std::vector<std::string> source_texts;  // as given, for `config` and the mount table
   std::string mountpoint;
-  CatalogOptions catalog;  // read_only, backing_dirs, formats, depth, memory
+  CatalogOptions catalog;  // read_only, directories, formats, depth, memory
 
   bool foreground = false;
   bool debug = false;
@@ -32,6 +32,7 @@ struct Options {
   bool writeback_cache = false;
   bool direct_io = false;
   bool list_xattrs = false;
+  bool sandbox = true;
   uint32_t max_layers = 0;  // of a chain; 0: no limit
   unsigned threads = 0;     // 0: chosen by the session
   std::optional<uid_t> uid;

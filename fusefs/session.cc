@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fusefs/session.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
-#include <spdlog/spdlog.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
-#include <cstdarg>
 #include <string>
 #include <thread>
-#include <vector>
 
+#include "fusefs/fuse_mount.h"
 #include "fusefs/fuse_ops.h"
 #include "fusefs/ops_attr.h"
 #include "fusefs/ops_data.h"
@@ -84,45 +82,6 @@ const fuse_lowlevel_ops& Operations() {
   return operations;
 }
 
-// Where errors of libfuse go while it mounts, so that a failure is one line. One thread mounts.
-std::string* mount_errors = nullptr;
-
-void LogFromLibrary(fuse_log_level level, const char* format, va_list arguments) {
-  char line[1024];
-  const int length = std::vsnprintf(line, sizeof line, format, arguments);
-  std::string text(line, static_cast<size_t>(std::clamp<int>(length, 0, sizeof line - 1)));
-  while (text.ends_with('\n')) text.pop_back();
-  if (level <= FUSE_LOG_ERR && mount_errors != nullptr) {
-    *mount_errors += text;
-  } else if (level <= FUSE_LOG_ERR) {
-    spdlog::error("libfuse: {}", text);
-  } else if (level <= FUSE_LOG_INFO) {
-    spdlog::info("libfuse: {}", text);
-  } else {
-    spdlog::debug("{}", text);
-  }
-}
-
-// libfuse separates options by commas; `\` escapes.
-std::string Escaped(const std::string& value) {
-  std::string escaped;
-  for (const char c : value) {
-    if (c == ',' || c == '\\') escaped += '\\';
-    escaped += c;
-  }
-  return escaped;
-}
-
-std::string MountOptions(const Options& options) {
-  std::string list =
-      fmt::format("default_permissions,nosuid,nodev,subtype=chainfs,max_read={}", kMaxTransfer);
-  list += fmt::format(",fsname={}", Escaped(options.sources.front().path));
-  if (options.allow_other) list += ",allow_other";
-  if (options.catalog.read_only) list += ",ro";
-  for (const std::string& word : options.mount_words) list += fmt::format(",{}", Escaped(word));
-  return list;
-}
-
 // libfuse 3.17 passes on what InitReply adds.
 #if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
 ssize_t ReadRequest(int fd, void* request, size_t most, void* user_data) {
@@ -155,19 +114,6 @@ bool CompleteInitReply(fuse_session*) { return true; }
 
 void Kicked(int) {}
 
-// Why the mount failed, for people. `said`: by libfuse.
-std::string MountFailure(const Options& options, std::string said) {
-  constexpr std::string_view kPrefix = "fuse: ";
-  if (said.starts_with(kPrefix)) said.erase(0, kPrefix.size());
-  std::string failure = fmt::format("cannot mount on {}", options.mountpoint);
-  if (!said.empty()) failure += fmt::format(" ({})", said);
-  const bool labels = std::ranges::any_of(options.mount_words, [](const std::string& word) {
-    return word.find("context=") != std::string::npos;
-  });
-  if (labels) return failure + "; context= and its like need a kernel that runs SELinux";
-  return failure + "; is /dev/fuse usable, and user_allow_other set if allow_other is wanted?";
-}
-
 }  // namespace
 
 unsigned DefaultThreads() { return std::max(8u, 2 * std::thread::hardware_concurrency()); }
@@ -175,36 +121,24 @@ unsigned DefaultThreads() { return std::max(8u, 2 * std::thread::hardware_concur
 Session::Session(MountContext& context, fuse_session* session)
     : context_(context), session_(session), loop_thread_(::pthread_self()) {}
 
-Session::~Session() {
-  Unmount();
-  fuse_session_destroy(session_);
-}
+Session::~Session() { fuse_session_destroy(session_); }
 
-Result<std::unique_ptr<Session>> Session::Mount(MountContext& context) {
-  fuse_set_log_func(LogFromLibrary);
+Result<std::unique_ptr<Session>> Session::Open(MountContext& context, UniqueFd connection) {
+  LogFromLibfuse();
   struct sigaction action = {};
   action.sa_handler = Kicked;  // without SA_RESTART: it must interrupt
   ::sigaction(kKickSignal, &action, nullptr);
-
-  std::vector<std::string> words = {"chainfs", "-o", MountOptions(context.options)};
-  if (context.options.debug) words.emplace_back("-d");
-  std::vector<char*> argv;
-  argv.reserve(words.size());
-  for (std::string& word : words) argv.push_back(word.data());
-  fuse_args args = FUSE_ARGS_INIT(static_cast<int>(argv.size()), argv.data());
-  std::string said;
-  mount_errors = &said;
-  fuse_session* raw = fuse_session_new(&args, &Operations(), sizeof(fuse_lowlevel_ops), &context);
-  fuse_opt_free_args(&args);
-  if (raw == nullptr) {
-    mount_errors = nullptr;
-    return Fail(ErrorKind::kInvalidArgument,
-                fmt::format("libfuse refuses the mount options ({})", said));
-  }
+  LibfuseArguments arguments(context.options);
+  fuse_session* raw =
+      fuse_session_new(arguments.get(), &Operations(), sizeof(fuse_lowlevel_ops), &context);
+  if (raw == nullptr) return Fail(ErrorKind::kNoMemory, "no memory for the mount");
   std::unique_ptr<Session> session(new Session(context, raw));
-  const bool mounted = fuse_session_mount(raw, context.options.mountpoint.c_str()) == 0;
-  mount_errors = nullptr;
-  if (!mounted) return Fail(ErrorKind::kIo, MountFailure(context.options, std::move(said)));
+  // What is mounted already is named to libfuse so; from now on it closes the file.
+  const std::string served = fmt::format("/dev/fd/{}", connection.get());
+  if (fuse_session_mount(raw, served.c_str()) != 0) {
+    return Fail(ErrorKind::kIo, "libfuse does not take the connection");
+  }
+  (void)connection.Release();
   if (!CompleteInitReply(raw)) return Fail(ErrorKind::kNoMemory, "no memory for the mount");
   return session;
 }
@@ -235,6 +169,10 @@ void Session::Exit() {
   }
 }
 
-void Session::Unmount() { fuse_session_unmount(session_); }
+void Session::Disconnect() {
+  const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  // libfuse closes the number at the end.
+  if (null.valid()) ::dup2(null.get(), fuse_session_fd(session_));
+}
 
 }  // namespace chainfs::fusefs

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Session: the libfuse session of one mount, from the mount options to the loop that serves it.
+// Session: the libfuse session that serves one mount. Who mounts is the keeper (keeper.h).
 //
 // Threads: Exit may be called from any thread; the rest belongs to the main thread.
 #pragma once
@@ -20,16 +20,18 @@ unsigned DefaultThreads();
 
 class Session {
  public:
-  // `context` must outlive the session. Call on the main thread.
-  static Result<std::unique_ptr<Session>> Mount(MountContext& context);
+  // `connection`: of the mount, as MountConnection gives it. `context` must outlive the session.
+  // Call on the main thread.
+  static Result<std::unique_ptr<Session>> Open(MountContext& context, UniqueFd connection);
   ~Session();
 
   // Serves until the file system is unmounted or Exit is called. False after a failure.
   bool Loop();
   // Makes Loop return; waits until it does. Requests being served are finished first.
   void Exit();
-  // Takes the mount away if it is still there. Only after Loop.
-  void Unmount();
+  // Lets go of the connection: whoever still waits for an answer gets ENOTCONN, unless somebody
+  // else has it open. Only after Loop.
+  void Disconnect();
 
   fuse_session* raw() { return session_; }
 

@@ -25,8 +25,11 @@ struct SourceSpec {
 };
 
 struct CatalogOptions {
-  bool read_only = false;                                 // nothing is ever written, to any file
-  std::vector<std::string> backing_dirs = {};             // further permitted directories
+  bool read_only = false;                      // nothing is ever written, to any file
+  std::vector<std::string> backing_dirs = {};  // further permitted directories
+  // Where files of requests that may lie outside the sources are put; unless `targets_anywhere`.
+  std::vector<std::string> target_dirs = {};
+  bool targets_anywhere = true;
   std::optional<ImageFormat> assume_backing_format = {};  // for headers that name none
   uint32_t max_depth = 1024;                              // layers
   MemoryLimits memory = {};

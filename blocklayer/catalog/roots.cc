@@ -50,8 +50,9 @@ std::string JoinPath(std::string_view directory, std::string_view name) {
   return fmt::format("{}{}{}", directory, directory.ends_with('/') ? "" : "/", name);
 }
 
-Roots::Roots(OpenDirectoryFunction open)
+Roots::Roots(OpenDirectoryFunction open, Targets targets)
     : real_host_(open == nullptr),
+      targets_(std::move(targets)),
       open_(real_host_ ? OpenDirectoryFunction([this](const std::string& path) {
         return OpenPosixDirectory(path, served_);
       })
@@ -178,10 +179,19 @@ std::string Roots::Names(RootUse use) const {
 }
 
 Result<FileLocation> Roots::FindNew(Directory& from, const std::string& name, bool anywhere) {
-  NameFence fence = FenceOf(RootUse::kCreate, {});
-  fence.open = anywhere;
+  NameFence fence =
+      FenceOf(RootUse::kCreate, anywhere ? targets_.directories : std::vector<std::string>());
+  fence.open = anywhere && targets_.anywhere;
   CHAINFS_ASSIGN(NamedLocation named, from.Locate(name, fence));
   if (named.directory != nullptr) return LocationIn(std::move(named));
+  if (anywhere) {
+    return Fail(
+        ErrorKind::kAccess,
+        EscapeText(fmt::format("{}: outside the directories that the daemon is confined to; "
+                               "mount with -o target_dir={}, or choose a target beneath a "
+                               "source ({})",
+                               named.path, DirectoryOf(named.path), Names(RootUse::kCreate))));
+  }
   return Fail(ErrorKind::kAccess,
               EscapeText(fmt::format("{}: outside the source directories ({}); choose a target "
                                      "beneath one of them",

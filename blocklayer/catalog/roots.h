@@ -22,6 +22,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "blocklayer/base/result.h"
@@ -50,8 +51,15 @@ enum class RootUse : uint8_t { kRead, kCreate };
 
 class Roots {
  public:
+  // Where FindNew goes for those who may name files outside the roots.
+  struct Targets {
+    bool anywhere = true;
+    std::vector<std::string> directories = {};  // unless anywhere
+  };
+
   // `open`: null for the real host.
-  explicit Roots(OpenDirectoryFunction open);
+  explicit Roots(OpenDirectoryFunction open) : Roots(std::move(open), Targets{}) {}
+  Roots(OpenDirectoryFunction open, Targets targets);
   Roots(const Roots&) = delete;
   Roots& operator=(const Roots&) = delete;
 
@@ -65,8 +73,8 @@ class Roots {
   // `extra` contains it, kNotFound when its directory does not exist.
   Result<FileLocation> Find(std::string_view path, std::span<const std::string> extra = {});
   // The place for a new file called `name`, from the directory `from`; kAccess when it lies in no
-  // root for creating, unless it may be `anywhere`. kNotFound when its directory does not exist,
-  // kInvalidArgument when it is not the name of a file.
+  // root for creating, unless it may be `anywhere`, which is where the Targets say. kNotFound when
+  // its directory does not exist, kInvalidArgument when it is not the name of a file.
   Result<FileLocation> FindNew(Directory& from, const std::string& name, bool anywhere);
   // The place of a backing file as the header of `overlay` names it. kInvalidArgument for names
   // that are not plain paths; else as Find.
@@ -105,6 +113,7 @@ class Roots {
   Result<FileLocation> LocationBeneath(Directory& root, std::string_view rest);
 
   const bool real_host_;
+  const Targets targets_;
   const OpenDirectoryFunction open_;
   std::vector<Root> roots_;
   std::set<dev_t> devices_;  // where the roots lie, and what lies above them

@@ -45,7 +45,9 @@ class ChainctlMountTest : public testing::Test {
     CreateQcow2(dir_ / "vm.qcow2", {.backing = "mid.qcow2"});
     WriteTextFile(dir_ / "bad.qcow2", "not an image");
     Flatten(dir_ / "vm.qcow2", "qcow2", flat_);
-    daemon_ = std::make_unique<Daemon>(std::vector<std::string>{dir_.path()});
+    daemon_ =
+        std::make_unique<Daemon>(std::vector<std::string>{dir_.path()},
+                                 std::vector<std::string>{"-o", "target_dir=" + outside_.path()});
     ASSERT_TRUE(daemon_->serving()) << daemon_->Log();
     vm_ = *daemon_ / "vm.raw";
   }

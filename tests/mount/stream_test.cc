@@ -221,7 +221,7 @@ TEST(SnapshotTest, WithAStreamItMovesADiskElsewhere) {
   const TempDir outside;
   SectorModel model(1, 16384);
   MakeStampedChain(dir.path(), {"base.qcow2", "mid.qcow2", "vm.qcow2"}, model, random);
-  Daemon daemon({dir.path()});
+  Daemon daemon({dir.path()}, {"-o", "target_dir=" + other.path()});
   ASSERT_TRUE(daemon.serving()) << daemon.Log();
   const std::string disk = daemon / "vm.raw";
   {

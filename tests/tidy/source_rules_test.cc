@@ -71,6 +71,7 @@ const std::vector<Rule>& DependencyRules() {
       {"jobs/", {"jobs/", "ctl/verbs/", "blocklayer/"}},
       {"ctl/control/", {"ctl/verbs/", "jobs/", "blocklayer/"}},
       {"ctl/qmp/", {"ctl/control/", "ctl/verbs/", "jobs/", "blocklayer/"}},
+      {"fusefs/sandbox/", {"blocklayer/base/"}},
       {"fusefs/", {"ctl/control/", "ctl/qmp/", "ctl/verbs/", "jobs/", "blocklayer/"}},
       // `create` works on files that no daemon has open, so it links the format itself.
       {"ctl/chainctl/cmd_create",
@@ -124,6 +125,8 @@ TEST(SourceRules, LibrariesStayInTheirFolders) {
       {std::regex("^nlohmann/"),
        {"blocklayer/catalog/record_format", "jobs/", "fusefs/", "ctl/", "tests/"}},
       {std::regex("^CLI/"), {"fusefs/", "ctl/", "tests/bench/"}},
+      {std::regex("^(seccomp\\.h|sys/capability\\.h|linux/landlock\\.h)"),
+       {"fusefs/sandbox/", "tests/unit/fusefs/"}},
       {std::regex("^(zlib|zstd|libdeflate)\\.h"),
        {"blocklayer/formats/qcow2/", "jobs/copy/", "tests/"}},
   };

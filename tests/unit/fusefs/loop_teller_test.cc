@@ -11,7 +11,7 @@
 namespace chainfs::fusefs {
 namespace {
 
-TEST(LoopTask, PassesThroughTheWordsOfACommandLine) {
+TEST(LoopTask, PassesThroughWords) {
   const LoopTask task = {.device = "0:52",
                          .inode = UINT64_MAX,
                          .size = 1 << 20,
@@ -30,10 +30,9 @@ TEST(LoopTask, PassesThroughTheWordsOfACommandLine) {
 TEST(LoopTask, OtherWordsAreNone) {
   EXPECT_FALSE(LoopTaskOf({}));
   EXPECT_FALSE(LoopTaskOf({"images", "mnt"}));
-  EXPECT_FALSE(LoopTaskOf({kTellLoops}));
-  EXPECT_FALSE(LoopTaskOf({kTellLoops, "0:52", "x", "512"}));
-  EXPECT_FALSE(LoopTaskOf({kTellLoops, "0:52", "1", "512", "/dev/loop0"}));
-  EXPECT_FALSE(LoopTaskOf({"-f", "0:52", "1", "512"}));
+  EXPECT_FALSE(LoopTaskOf({"0:52"}));
+  EXPECT_FALSE(LoopTaskOf({"0:52", "x", "512"}));
+  EXPECT_FALSE(LoopTaskOf({"0:52", "1", "512", "/dev/loop0"}));
 }
 
 TEST(LoopTask, WithoutDevicesThereIsNothingToDo) {
@@ -44,8 +43,8 @@ TEST(LoopTeller, EndsAtOnceWithNothingToTell) {
   LoopTeller never;
   never.SizeChanged(1, 512);
   never.Stop();
-  LoopTeller teller("/bin/false");
-  teller.Start("0:1000000");
+  LoopTeller teller;
+  teller.Start("0:1000000", [](const LoopTask&) { return UniqueFd(); });
   teller.SizeChanged(1, 512);
   teller.SizeChanged(2, 1024);
   teller.Stop();

@@ -126,7 +126,7 @@ TEST(Options, EveryOptionOfTheTableIsTaken) {
   for (const verbs::MountOption& option : verbs::MountOptions()) {
     const std::string name(option.name);
     std::string value;
-    for (const char* candidate : {"", "=64M", "=7", "=raw", "=root", "=/dir"}) {
+    for (const char* candidate : {"", "=64M", "=7", "=raw", "=root", "=/dir", "=on"}) {
       value = candidate;
       if (Parse({"/img", "/mnt", "-o", name + value})) break;
     }
