@@ -37,6 +37,11 @@ std::unexpected<Error> UnknownVersion(const std::string& version) {
                           EscapeText(version), kRecordVersion));
 }
 
+// What all keys are made of; anything else could not be written as JSON.
+bool IsKeyText(std::string_view key) {
+  return !key.empty() && key.find_first_not_of("abcdefghijklmnopqrstuvwxyz-") == key.npos;
+}
+
 // The escapes of version 1: \\, \n, \xHH.
 std::optional<std::string> UnescapeOldValue(std::string_view value) {
   std::string plain;
@@ -75,6 +80,7 @@ Result<RecordFields> ParseOldRecord(std::string_view text) {
     const size_t equals = line.find('=');
     if (equals == std::string_view::npos) return MakesNoSense(where, "is not key=value");
     const std::string_view key = line.substr(0, equals);
+    if (!IsKeyText(key)) return MakesNoSense(where, "begins with no key");
     if (!seen.insert(key).second && !IsListKey(key)) return MakesNoSense(where, "repeats a key");
     std::optional<std::string> value = UnescapeOldValue(line.substr(equals + 1));
     if (!value) return MakesNoSense(where, "has a wrong escape");
