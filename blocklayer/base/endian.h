@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Big-endian loads and stores at any alignment; qcow2 is big-endian throughout.
+// Loads and stores at any alignment, in the byte order of a format; qcow2 is big-endian throughout.
 #pragma once
 
 #include <bit>
@@ -19,10 +19,25 @@ constexpr T BigEndian(T value) {
 }
 
 template <std::unsigned_integral T>
+constexpr T LittleEndian(T value) {
+  if constexpr (std::endian::native == std::endian::big && sizeof(T) > 1) {
+    return std::byteswap(value);
+  }
+  return value;
+}
+
+template <std::unsigned_integral T>
 T LoadBigEndian(const std::byte* from) {
   T raw;
   std::memcpy(&raw, from, sizeof raw);
   return BigEndian(raw);
+}
+
+template <std::unsigned_integral T>
+T LoadLittleEndian(const std::byte* from) {
+  T raw;
+  std::memcpy(&raw, from, sizeof raw);
+  return LittleEndian(raw);
 }
 
 template <std::unsigned_integral T>

@@ -182,7 +182,12 @@ constexpr std::array kRevertKeys = {
 
 constexpr std::array kRebaseKeys = {
     Key{"base", kFile, "Image to stand on, as a header of the layer would name it", "", {}, true},
-    Key{"format", kText, "Format of the base: qcow2 or raw", "what its extension says", {}, false},
+    Key{"format",
+        kText,
+        "Format of the base, such as qcow2 or raw",
+        "what its extension says",
+        {},
+        false},
     Key{"top", kLayer, "Layer that gets another base", "the active layer", {}, false},
     Key{"unsafe",
         kSwitch,

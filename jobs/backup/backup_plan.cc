@@ -82,11 +82,18 @@ Status ParseClusters(const verbs::Arguments& arguments, const LayerPtr& backing,
 
 Result<ImageFormat> FormatOf(const verbs::Arguments& arguments, const std::string& name) {
   const std::optional<std::string> word = arguments.Text("format");
-  if (!word) return FormatOfFileName(FileNameOf(name)).value_or(ImageFormat::kQcow2);
-  const std::optional<ImageFormat> format = ParseImageFormat(*word);
-  if (format) return *format;
-  return RefuseBackup(
-      fmt::format("format={}: chainfs knows {}", *word, FormatRegistry::BuiltIn().Names()));
+  const FormatRegistry& formats = FormatRegistry::BuiltIn();
+  const std::optional<ImageFormat> format =
+      word ? ParseImageFormat(*word)
+           : FormatOfFileName(FileNameOf(name)).value_or(ImageFormat::kQcow2);
+  if (!format) {
+    return RefuseBackup(fmt::format("format={}: chainfs knows {}", *word, formats.Names()));
+  }
+  if (formats.Find(*format)->create == nullptr) {
+    return RefuseBackup(fmt::format("{}: chainfs only reads {} images; take a qcow2 or a raw image",
+                                    name, format->name()));
+  }
+  return *format;
 }
 
 Result<BackupTargetPlan> PlanTarget(Catalog& catalog, const DiskPtr& disk,

@@ -55,6 +55,10 @@ Result<ImageFormat> TargetFormat(const verbs::Arguments& arguments, const std::s
                     "another extension",
                     target, by_name->name(), given->name()));
   }
+  if (FormatRegistry::BuiltIn().Find(*given)->create == nullptr) {
+    return RefuseMirror(fmt::format("{}: chainfs only reads {} images; take a qcow2 or a raw image",
+                                    target, given->name()));
+  }
   return *given;
 }
 

@@ -165,7 +165,7 @@ TEST_F(BadChainTest, C6NoBackingFormatIsNeverProbed) {
 
 TEST_F(BadChainTest, C7FormatsThatChainfsDoesNotKnow) {
   MakeQcow2("base.qcow2");
-  for (const std::string& word : {std::string("vmdk!"), std::string("luks."), std::string("QCOW2"),
+  for (const std::string& word : {std::string("qed!!"), std::string("luks."), std::string("QCOW2"),
                                   std::string("raw\0x", 5)}) {
     MakeOverlay("top.qcow2", "base.qcow2");
     std::string bytes = ReadTextFile(At("top.qcow2"));
@@ -173,7 +173,7 @@ TEST_F(BadChainTest, C7FormatsThatChainfsDoesNotKnow) {
     ASSERT_NE(at, std::string::npos);
     bytes.replace(at + 8, 5, word);
     WriteTextFile(At("top.qcow2"), bytes);
-    ExpectBroken("top", ErrorKind::kUnsupported, "chainfs knows qcow2 and raw");
+    ExpectBroken("top", ErrorKind::kUnsupported, "chainfs knows qcow2, raw, vdi and vpc");
   }
 }
 

@@ -11,6 +11,10 @@
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "blocklayer/formats/raw/create.h"
 #include "blocklayer/formats/raw/raw_image.h"
+#include "blocklayer/formats/vdi/vdi_header.h"
+#include "blocklayer/formats/vdi/vdi_image.h"
+#include "blocklayer/formats/vpc/vpc_footer.h"
+#include "blocklayer/formats/vpc/vpc_image.h"
 
 namespace chainfs {
 namespace {
@@ -66,10 +70,25 @@ FormatRow RawRow() {
           .repair = nullptr};
 }
 
+// Of a format that is only read, whose images name no other files.
+FormatRow ReadOnlyRow(ImageFormat format, std::vector<std::string_view> extensions,
+                      FormatRow::BeginsLike begins_like, FormatRow::Open open) {
+  return {.format = format,
+          .extensions = std::move(extensions),
+          .peek = nullptr,
+          .begins_like = begins_like,
+          .open = open,
+          .create = nullptr,
+          .repair = nullptr};
+}
+
 }  // namespace
 
 const FormatRegistry& FormatRegistry::BuiltIn() {
-  static const FormatRegistry registry({Qcow2Row(), RawRow()});
+  static const FormatRegistry registry(
+      {Qcow2Row(), RawRow(),
+       ReadOnlyRow(ImageFormat("vdi"), {".vdi"}, vdi::BeginsLikeVdi, vdi::OpenVdiImage),
+       ReadOnlyRow(ImageFormat("vpc"), {".vpc", ".vhd"}, vpc::BeginsLikeVpc, vpc::OpenVpcImage)});
   return registry;
 }
 

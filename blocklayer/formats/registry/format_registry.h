@@ -65,7 +65,7 @@ class FormatRegistry {
   std::string_view ExtensionOf(std::string_view file_name) const;
   // The row that has exactly this extension; null when there is none.
   const FormatRow* FindByExtension(std::string_view extension) const;
-  // All names for a sentence: "qcow2 and raw".
+  // All names for a sentence: "qcow2, raw and vdi".
   std::string Names() const;
   // What the header of a file says whose format nobody has named, by the first format in which it
   // names other files. `peek` is empty when there is none.

@@ -133,7 +133,7 @@ TEST(ChainRecordTest, NonsenseInJsonIsRefusedWithItsKey) {
   };
   const Case cases[] = {
       {R"({"version": 2})", "no \"name\""},
-      {R"({"version": 2, "name": "a", "active": "/a", "format": "vmdk"})", "\"format\" has"},
+      {R"({"version": 2, "name": "a", "active": "/a", "format": "qed"})", "\"format\" has"},
       {R"({"version": 2, "name": "a/b", "active": "/a", "format": "raw"})", "slash"},
       {R"({"version": 2, "next": "../a"})", "\"next\" has \"..\""},
       {R"({"version": 2, "drop": ["0 a"]})", "\"drop\" has no inode"},
@@ -163,7 +163,7 @@ TEST(ChainRecordTest, NonsenseIsRefusedWithItsLine) {
       {"version=1\nname=\\q\n", "line 2"},
       {"version=1\nname=\\x4\n", "line 2"},
       {"version=1\nname=\\\n", "line 2"},
-      {"version=1\nname=a\nactive=/a\nformat=vmdk\n", "line 4"},
+      {"version=1\nname=a\nactive=/a\nformat=qed\n", "line 4"},
       {"version=1\nname=a/b\nactive=/a\nformat=raw\n", "slash"},
       {"version=1\nname=a\nformat=raw\n", "no \"active\""},
       {"version=1\nname=a\nactive=../y/a.raw\nformat=raw\n", "line 3"},

@@ -13,7 +13,7 @@ TEST(NameRulesTest, TheExtensionAloneTellsTheFormat) {
   EXPECT_EQ(FormatOfFileName("vm.raw"), ImageFormat::kRaw);
   EXPECT_EQ(FormatOfFileName("vm.img"), ImageFormat::kRaw);
   EXPECT_EQ(FormatOfFileName("vm.qcow2.img"), ImageFormat::kRaw);
-  EXPECT_FALSE(FormatOfFileName("vm.vmdk"));
+  EXPECT_FALSE(FormatOfFileName("vm.qed"));
   EXPECT_FALSE(FormatOfFileName("vm"));
   EXPECT_FALSE(FormatOfFileName("qcow2"));
   EXPECT_FALSE(FormatOfFileName(""));

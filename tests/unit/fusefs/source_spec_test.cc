@@ -43,7 +43,7 @@ TEST(SourceSpec, AFileThatExistsIsTakenAsWritten) {
 }
 
 TEST(SourceSpec, RefusesWhatIsNoSource) {
-  for (const char* text : {"", "vm1=", "=x", "..=x", "x,format=vmdk", ",format=raw", "a\nb=x"}) {
+  for (const char* text : {"", "vm1=", "=x", "..=x", "x,format=qed", ",format=raw", "a\nb=x"}) {
     const auto spec = ParseSource(text, "/work");
     ASSERT_FALSE(spec) << text;
     EXPECT_EQ(spec.error().kind, ErrorKind::kInvalidArgument);

@@ -80,17 +80,17 @@ FormatRegistry WithToy() {
 
 TEST(FormatRegistry, KnowsFormatsByNameAndByExtension) {
   const FormatRegistry& formats = FormatRegistry::BuiltIn();
-  EXPECT_EQ(formats.Names(), "qcow2 and raw");
+  EXPECT_EQ(formats.Names(), "qcow2, raw, vdi and vpc");
   EXPECT_EQ(formats.ExtensionOf("vm.img"), ".img");
   EXPECT_EQ(formats.ExtensionOf("vm.qcow2"), ".qcow2");
   EXPECT_EQ(formats.ExtensionOf(".img"), "") << "that is all of the name";
-  EXPECT_EQ(formats.ExtensionOf("vm.vmdk"), "");
+  EXPECT_EQ(formats.ExtensionOf("vm.qed"), "");
   EXPECT_EQ(formats.FindByExtension(".img")->format, ImageFormat::kRaw);
   EXPECT_EQ(formats.FindByExtension(""), nullptr);
   EXPECT_EQ(formats.Find(kToy), nullptr);
   EXPECT_EQ(ParseImageFormat("qcow2"), ImageFormat::kQcow2);
   EXPECT_FALSE(ParseImageFormat("QCOW2"));
-  EXPECT_EQ(WithToy().Names(), "qcow2, raw and toy");
+  EXPECT_EQ(WithToy().Names(), "qcow2, raw, vdi, vpc and toy");
 }
 
 TEST(FormatRegistry, CreatesOverlaysOfTheFormatsThatHaveThem) {
@@ -211,11 +211,12 @@ TEST_F(ToyFormatTest, AFormatThatNobodyKnowsIsRefusedWithThoseThatAreKnown) {
   const FileLocation top = At("top.qcow2");
   ASSERT_TRUE(CreateQcow2(
       *top.directory, top.name,
-      {.virtual_size = kSize, .backing = BackingReference{.name = "base.toy", .format = "vmdk"}}));
+      {.virtual_size = kSize, .backing = BackingReference{.name = "base.toy", .format = "qed"}}));
   const WalkedChain walked = opener_.Walk(top, ImageFormat::kQcow2);
   ASSERT_TRUE(walked.error);
   EXPECT_EQ(walked.error->kind, ErrorKind::kUnsupported);
-  EXPECT_NE(walked.error->message.find("chainfs knows qcow2, raw and toy"), std::string::npos)
+  EXPECT_NE(walked.error->message.find("chainfs knows qcow2, raw, vdi, vpc and toy"),
+            std::string::npos)
       << walked.error->message;
 }
 

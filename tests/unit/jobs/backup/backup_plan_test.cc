@@ -120,7 +120,9 @@ TEST_F(BackupPlanTest, SaysWhatMakesNoSense) {
       {{"target", "t.qcow2"}, {"cluster_size", "5k"}},
       {{"target", "t.raw"}, {"compress", "zstd"}},
       {{"target", "t.qcow2"}, {"format", "raw"}},
-      {{"target", "t.qcow2"}, {"format", "vmdk"}},
+      {{"target", "t.qcow2"}, {"format", "qed"}},
+      {{"target", "t.vdi"}},
+      {{"target", "t"}, {"format", "vpc"}},
   };
   for (const Items& items : cases) {
     const Error error = Refused(items);

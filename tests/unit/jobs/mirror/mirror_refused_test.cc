@@ -33,7 +33,8 @@ class MirrorRefusedTest : public MirrorFixture {
 TEST_F(MirrorRefusedTest, WordsThatMakeNoSense) {
   Expect({{"target", ""}}, ErrorKind::kInvalidArgument, "target=");
   Expect({{"target", "copy"}}, ErrorKind::kInvalidArgument, "extension");
-  Expect({{"target", "copy.qcow2"}, {"format", "vmdk"}}, ErrorKind::kUnsupported, "vmdk");
+  Expect({{"target", "copy.qcow2"}, {"format", "qed"}}, ErrorKind::kUnsupported, "qed");
+  Expect({{"target", "copy.vdi"}}, ErrorKind::kInvalidArgument, "only reads vdi images");
   Expect({{"target", "copy.qcow2"}, {"format", "raw"}}, ErrorKind::kInvalidArgument, "extension");
   Expect({{"target", "copy.qcow2"}, {"sync", "bitmap"}}, ErrorKind::kInvalidArgument, "bitmap");
   Expect({{"target", "copy.qcow2"}, {"then", "go"}}, ErrorKind::kInvalidArgument, "then=go");

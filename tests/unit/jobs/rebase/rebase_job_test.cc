@@ -113,7 +113,7 @@ TEST_F(RebaseJobTest, WhatIsBuiltOnTheLayerIsNoBase) {
   EXPECT_EQ(Refusal(Onto("over.qcow2").Set("top", "b.qcow2"), "over").kind, ErrorKind::kLoop);
   EXPECT_EQ(Refusal(Onto("vm.qcow2").Set("top", "b.qcow2"), "over").kind, ErrorKind::kLoop);
   EXPECT_EQ(Refusal(Onto("nothing.qcow2"), "over").kind, ErrorKind::kNotFound);
-  EXPECT_EQ(Refusal(Onto("a.qcow2").Set("format", "vmdk"), "over").kind,
+  EXPECT_EQ(Refusal(Onto("a.qcow2").Set("format", "qed"), "over").kind,
             ErrorKind::kInvalidArgument);
 }
 
