@@ -2,7 +2,7 @@
 //
 // CatalogParts: what a catalog is made of, and which lock guards what.
 //
-// Its invariants, CAT-1 to CAT-10, are in README.md.
+// Its invariants, CAT-1 to CAT-11, are in README.md.
 //
 // Locks: scan_mu, held by Rescan, so that one scan goes on at a time although it lets others in;
 // below it mu, held across the I/O of scans and changes (through Turn by all but scans); below it
@@ -55,6 +55,7 @@ struct CatalogParts {
   LeftOutMarks marks GUARDED_BY(mu);
   SpoiltLayers spoilt GUARDED_BY(mu);
   LayerRoles roles GUARDED_BY(mu);
+  SnapshotDisks snapshot_disks GUARDED_BY(mu);
   ListPublisher publisher GUARDED_BY(mu);
   CandidateMatcher matcher GUARDED_BY(mu);
   EntryOpener opener GUARDED_BY(mu);

@@ -8,6 +8,7 @@
 #include "blocklayer/catalog/dropped_file.h"
 #include "blocklayer/catalog/layer_removal.h"
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/catalog/snapshot_holders.h"
 
 namespace chainfs {
 namespace {
@@ -115,6 +116,11 @@ Result<ChainMover::MovePlan> ChainMover::Plan(const CatalogEntry& entry,
   MovePlan plan{.layers = {}, .left = {}, .before = layers.front(), .location = {}, .held = {}};
   if (request.target != nullptr) {
     plan.layers = request.target->layers();
+    Layers gone = layers;
+    std::erase_if(gone, [&](const LayerPtr& layer) {
+      return std::ranges::find(plan.layers, layer) != plan.layers.end();
+    });
+    CHAINFS_TRY(CheckHoldNoSnapshots(gone, "moving the disk to its mirror"));
   } else {
     const auto at = std::ranges::find(layers, request.to);
     if (at == layers.end()) {
@@ -128,6 +134,7 @@ Result<ChainMover::MovePlan> ChainMover::Plan(const CatalogEntry& entry,
     }
     plan.layers = Layers(at, layers.end());
     plan.left = Layers(layers.begin(), at);
+    CHAINFS_TRY(CheckHoldNoSnapshots(plan.left, "a commit"));
   }
   const LayerPtr& to = plan.layers.front();
   std::vector<std::string> extra = entry.candidate.extra_roots;

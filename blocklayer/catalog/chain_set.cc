@@ -82,8 +82,23 @@ std::vector<DiskPtr> ChainSet::DropLayersBetween(const LayerPtr& top, const Laye
   return shortened;
 }
 
+void ChainSet::ShowSnapshots(std::vector<DiskPtr> disks) {
+  const std::set<DiskPtr> before(snapshots_.begin(), snapshots_.end());
+  const std::set<DiskPtr> now(disks.begin(), disks.end());
+  for (const DiskPtr& disk : snapshots_) {
+    if (now.contains(disk)) continue;
+    ghosts_.push_back({.disk = disk, .outdated = false});
+    events_.Add([disk](CatalogObserver& observer) { observer.DiskRemoved(disk); });
+  }
+  for (const DiskPtr& disk : disks) {
+    if (before.contains(disk)) continue;
+    events_.Add([disk](CatalogObserver& observer) { observer.DiskAdded(disk); });
+  }
+  snapshots_ = std::move(disks);
+}
+
 std::vector<DiskPtr> ChainSet::Ghosts() const {
-  std::vector<DiskPtr> disks;
+  std::vector<DiskPtr> disks = snapshots_;
   for (const Ghost& ghost : ghosts_) {
     if (ghost.outdated) continue;
     if (DiskPtr disk = ghost.disk.lock()) disks.push_back(std::move(disk));

@@ -39,10 +39,14 @@ class ChainSet {
   // `top`) to every disk whose chain contains both, ghosts, too. The disks in view that changed.
   std::vector<DiskPtr> DropLayersBetween(const LayerPtr& top, const LayerPtr& base);
 
-  // Those that are not outdated.
+  // The disks of internal snapshots in view. One that leaves the view while it is open is a ghost.
+  void ShowSnapshots(std::vector<DiskPtr> disks);
+
+  // Those that are not outdated, and the disks of internal snapshots: whatever must not lose what
+  // it is built on, and is no entry.
   std::vector<DiskPtr> Ghosts() const;
   size_t ghosts() const { return ghosts_.size(); }
-  // Lets go of those that nobody has open.
+  // Lets go of ghosts that nobody has open.
   void ForgetGhosts();
 
   // Files that are there, but count as built on nothing: what reverts dropped, and what chains have
@@ -59,6 +63,7 @@ class ChainSet {
   EventQueue& events_;
   CatalogEntries entries_;
   std::vector<Ghost> ghosts_;
+  std::vector<DiskPtr> snapshots_;
   std::set<FileId> condemned_;
 };
 

@@ -26,9 +26,12 @@ bool NamesAsValue(std::string_view text, const std::string& path) {
          text.find('"' + PercentEscape(path) + '"') != std::string_view::npos;
 }
 
+// An internal snapshot does not mind that its own file is written.
 std::vector<FileId> ChainOf(const Disk& disk) {
   std::vector<FileId> chain;
-  for (const LayerPtr& layer : disk.chain()->AllLayers()) chain.push_back(layer->id);
+  for (const LayerPtr& layer : disk.chain()->AllLayers()) {
+    if (layer->snapshot_of == nullptr) chain.push_back(layer->id);
+  }
   return chain;
 }
 
@@ -74,6 +77,9 @@ std::string LayerNeeds::BecauseOfEntry(const CatalogEntry& entry, const FileId& 
 std::string LayerNeeds::BecauseOfGhost(const Disk& ghost, const FileId& id, const Sight& sight) {
   if (sight.gone.contains(ghost.chain()->active->id)) return {};
   if (!Needs(ChainOf(ghost), id, sight)) return {};
+  if (ghost.chain()->active->snapshot_of != nullptr) {
+    return fmt::format("the internal snapshot {} is built on it", ghost.name());
+  }
   return fmt::format("{}, which is still open, is built on it", ghost.name());
 }
 

@@ -71,6 +71,13 @@ void ListPublisher::Publish() {
     const bool expected = entry.candidate.named_by_user || !entry.shut_out;
     if (entry.error && expected) lists.broken.push_back(std::move(image));
   }
+  SnapshotDisks::Shown shown = snapshots_.Update(chains_.entries());
+  for (const DiskPtr& disk : shown.disks) lists.disks.emplace(disk->name(), disk);
+  for (BrokenImage& image : shown.broken) {
+    image.error.message = EscapeText(image.error.message);
+    lists.broken.push_back(std::move(image));
+  }
+  chains_.ShowSnapshots(std::move(shown.disks));
   std::ranges::sort(lists.broken, {}, &BrokenImage::name);
   for (const auto& [id, user] : hidden_.users()) lists.broken_uses.emplace_back(user.name, id);
   lists.next_retry = NextRetry();

@@ -9,15 +9,17 @@
 #include "blocklayer/catalog/hidden_users.h"
 #include "blocklayer/catalog/record_store.h"
 #include "blocklayer/catalog/shown_lists.h"
+#include "blocklayer/catalog/snapshot_disks.h"
 
 namespace chainfs {
 
 class ListPublisher {
  public:
   // The references outlive this.
-  ListPublisher(ChainSet& chains, HiddenUsers& hidden, RecordStore& records, EventQueue& events,
-                ShownLists& lists, bool read_only)
+  ListPublisher(ChainSet& chains, SnapshotDisks& snapshots, HiddenUsers& hidden,
+                RecordStore& records, EventQueue& events, ShownLists& lists, bool read_only)
       : chains_(chains),
+        snapshots_(snapshots),
         hidden_(hidden),
         records_(records),
         events_(events),
@@ -34,6 +36,7 @@ class ListPublisher {
   std::optional<Backoff::Clock::time_point> NextRetry() const;
 
   ChainSet& chains_;
+  SnapshotDisks& snapshots_;
   HiddenUsers& hidden_;
   RecordStore& records_;
   EventQueue& events_;

@@ -9,6 +9,7 @@
 #include "blocklayer/catalog/dropped_file.h"
 #include "blocklayer/catalog/layer_removal.h"
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/catalog/snapshot_holders.h"
 
 namespace chainfs {
 
@@ -46,6 +47,7 @@ Result<Reverter::RevertPlan> Reverter::Plan(const CatalogEntry& entry, const Lay
                   .location = {},
                   .rest = Layers(at, layers.end())};
   CHAINFS_TRY(CheckWhole(plan));
+  CHAINFS_TRY(CheckHoldNoSnapshots(plan.dropped, "a revert"));
   for (const LayerPtr& layer : plan.dropped) {
     CHAINFS_TRY(CheckUnneeded(*layer, plan, entry, around, anywhere));
   }

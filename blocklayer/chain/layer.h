@@ -22,6 +22,8 @@ struct Layer {
   std::shared_ptr<Directory> directory;  // holds `name`; relative backing names start here
   FileId id;
   uint64_t owner_id = 0;  // key of this layer in the shared caches
+  // Set where this is an internal snapshot: whose. File, path and locks are those of that layer.
+  std::shared_ptr<Layer> snapshot_of = {};
   std::unique_ptr<Image> image;
 
   // Why the file could only be opened for reading: "/ro/vm1.qcow2 cannot be written (Read-only file

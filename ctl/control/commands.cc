@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/catalog/snapshot_holders.h"
 #include "ctl/control/snapshot_command.h"
 #include "ctl/control/status_attributes.h"
 #include "ctl/control/transaction_command.h"
@@ -109,6 +110,7 @@ Status Commands::Execute(std::string_view verb, std::string_view value, const Di
     return Fail(ErrorKind::kPermission, fmt::format("\"{}\" is for root", verb));
   }
   CHAINFS_ASSIGN(const verbs::Arguments arguments, verbs::Arguments::Parse(value, row->keys));
+  if (disk != nullptr) CHAINFS_TRY(CheckIsNoSnapshot(*disk));
   const Call call = {.arguments = arguments, .disk = disk, .privileged = caller.IsRoot()};
   if (handler == Handlers().end()) {
     CHAINFS_TRY(jobs_.Start({.type = std::string(verb),

@@ -9,6 +9,7 @@
 
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/catalog/roots.h"
+#include "blocklayer/catalog/snapshot_holders.h"
 
 namespace chainfs::jobs {
 namespace {
@@ -92,11 +93,13 @@ Result<CommitPlan> PlanCommit(Catalog& catalog, const Disk& disk, const CommitRe
   CHAINFS_TRY(CheckBase(*plan.base));
   plan.top = *top;
   plan.merged.assign(top, base);
+  CHAINFS_TRY(CheckHoldNoSnapshots(plan.merged, "a commit"));
   if (base + 1 != layers.end()) {
     CHAINFS_ASSIGN(plan.below, LayerStack::Make(Layers(base + 1, layers.end()), catalog.context()));
   }
   if (top != layers.begin()) {
     plan.above = *(top - 1);
+    CHAINFS_TRY(CheckHoldNoSnapshots(std::span(&plan.above, 1), "a commit"));
     // All of them are backed by `chain` meanwhile.
     CHAINFS_ASSIGN(plan.source, LayerStack::Make(Layers(top, layers.end()), catalog.context()));
   }

@@ -9,6 +9,7 @@
 
 #include "blocklayer/base/sync_point.h"
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/catalog/snapshot_holders.h"
 #include "jobs/engine/chain_generation.h"
 #include "jobs/engine/record_file.h"
 
@@ -88,6 +89,7 @@ Result<DiskPtr> JobStarter::DiskOf(const JobRecord& record) const {
 
 Result<const JobType*> JobStarter::TypeFor(const JobCommand& command) const {
   CHAINFS_ASSIGN(const JobType* const type, TypeOf(command.type));
+  CHAINFS_TRY(CheckIsNoSnapshot(*command.disk));
   CHAINFS_ASSIGN(const DiskPtr shown, FindDisk(command.disk->name()));
   if (shown == command.disk) return type;
   // Another one has taken its name; this one has only handles left.

@@ -9,6 +9,7 @@
 
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/catalog/roots.h"
+#include "blocklayer/catalog/snapshot_holders.h"
 #include "blocklayer/formats/registry/format_registry.h"
 #include "jobs/copy/compress_key.h"
 #include "jobs/mirror/mirror_log.h"
@@ -137,6 +138,13 @@ Status CheckAgainstDisk(const MirrorPlan& plan) {
   return {};
 }
 
+// What the chain will do without once the disk goes on with the target.
+Layers LayersLeft(const MirrorPlan& plan, const Chain& chain) {
+  Layers layers = chain.AllLayers();
+  if (plan.backing) layers.erase(std::ranges::find(layers, plan.backing), layers.end());
+  return layers;
+}
+
 }  // namespace
 
 std::string_view MirrorSyncName(MirrorSync sync) { return kSyncs[std::to_underlying(sync)]; }
@@ -169,6 +177,9 @@ Result<MirrorPlan> PlanMirror(Catalog& catalog, const JobCommand& command) {
   if (!plan.taken_up) CHAINFS_TRY(catalog.moves().CheckWhole(*plan.disk));
   if (plan.sync == MirrorSync::kNone) plan.backing = chain->active;
   if (plan.sync == MirrorSync::kTop && chain->below) plan.backing = chain->below->layers().front();
+  if (plan.end != MirrorEnd::kKeep) {
+    CHAINFS_TRY(CheckHoldNoSnapshots(LayersLeft(plan, *chain), "moving the disk to its mirror"));
+  }
   // What was made already is looked at when it is opened.
   if (plan.taken_up) return plan;
   CHAINFS_ASSIGN(

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "blocklayer/catalog/name_rules.h"
+#include "blocklayer/catalog/snapshot_holders.h"
 
 namespace chainfs::jobs {
 namespace {
@@ -58,6 +59,10 @@ Result<StreamPlan> PlanStream(Catalog& catalog, const Disk& disk,
                                        plan.top->image->read_only_reason())));
   }
   plan.between.assign(top_at + 1, base_at);
+  if (!plan.between.empty()) {
+    CHAINFS_TRY(CheckHoldNoSnapshots(std::span(&plan.top, 1), "a stream"));
+    CHAINFS_TRY(CheckHoldNoSnapshots(plan.between, "a stream"));
+  }
   if (top_at + 1 != layers.end()) {
     plan.below = chain->below;
     if (top_at != layers.begin()) {

@@ -33,6 +33,7 @@ struct Case {
   bool backing;   // the initial contents lie below, not in the image
   // The tables look like after a `qemu-img snapshot -c` that was killed: counted twice, no COPIED.
   bool shared = false;
+  bool snapshot = false;  // an internal one of the initial contents, made by qemu-img
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
@@ -97,6 +98,28 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
       for (uint64_t j = 0; table != 0 && j < cluster; j += entry_bytes) share(table + j);
     }
     host->PutFile("a.qcow2", bytes);
+  }
+
+  static void TakeSnapshot(const std::shared_ptr<MemHost>& host) {
+    const TempDir dir;
+    ASSERT_TRUE(host->ExportTo(dir.path()));
+    if (GetParam().backing) WriteTextFile(dir / "base.raw", "");
+    const CommandResult made =
+        RunCommand({"qemu-img", "snapshot", "-c", "initial", dir / "a.qcow2"});
+    ASSERT_TRUE(made.ok()) << made.Describe();
+    const std::string text = ReadTextFile(dir / "a.qcow2");
+    const auto bytes = std::as_bytes(std::span(text));
+    host->PutFile("a.qcow2", {bytes.begin(), bytes.end()});
+  }
+
+  void ExpectSnapshotKept(WritableImage& image) {
+    if (!GetParam().snapshot) return;
+    ASSERT_EQ(image.snapshots().count, 1u);
+    const auto snapshot = image.OpenSnapshot(0, cache_.NewOwner());
+    ASSERT_TRUE(snapshot) << snapshot.error().message;
+    const auto shown = ReadWholeImage(**snapshot, below_.get());
+    ASSERT_TRUE(shown) << shown.error().message;
+    ASSERT_EQ(Difference(initial_, *shown), "") << "in the snapshot";
   }
 
   Status RandomOperation(WritableImage& image, SectorModel& model, Random& random) {
@@ -187,6 +210,7 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
     const auto contents = ReadWholeImage(*image, below_.get());
     ASSERT_TRUE(contents) << contents.error().message;
     ASSERT_EQ(model.CheckCrash(state.point, 0, *contents), "");
+    ASSERT_NO_FATAL_FAILURE(ExpectSnapshotKept(*image));
 
     if (random.OneIn(40)) {
       // Damage that shows only when a free cluster is handed out again.
@@ -196,6 +220,7 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
         ASSERT_TRUE(done) << done.error().message;
       }
       ASSERT_EQ(further.Verify(), "");
+      ASSERT_NO_FATAL_FAILURE(ExpectSnapshotKept(*image));
       ASSERT_TRUE(image->Close());
       const auto after = CheckQcow2(image->file());
       ASSERT_TRUE(after);
@@ -213,6 +238,7 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
   MetadataCache cache_{1 << 20};
   std::shared_ptr<MemHost> host_;  // of the scenario
   std::unique_ptr<BufferBelow> below_;
+  std::vector<std::byte> initial_;
 };
 
 TEST_P(Qcow2WriteCrash, EveryStateIsOldOrNew) {
@@ -228,6 +254,7 @@ TEST_P(Qcow2WriteCrash, EveryStateIsOldOrNew) {
     });
     std::vector<std::byte> initial(GetParam().size);
     model.Preload(0, initial);
+    initial_ = initial;
     std::unique_ptr<WritableImage> image = Open(host);
     ASSERT_NE(image, nullptr);
     if (GetParam().backing) {
@@ -236,7 +263,7 @@ TEST_P(Qcow2WriteCrash, EveryStateIsOldOrNew) {
       ASSERT_TRUE(image->Write(GuestOffset(0), initial, nullptr));
       ASSERT_TRUE(image->Flush());
     }
-    if (GetParam().shared) {
+    if (GetParam().shared || GetParam().snapshot) {
       // With something below, only parts of it are the image's own.
       for (uint64_t at = 0; below_ != nullptr && at < initial.size(); at += 24 * 512) {
         ASSERT_TRUE(
@@ -244,7 +271,11 @@ TEST_P(Qcow2WriteCrash, EveryStateIsOldOrNew) {
       }
       ASSERT_TRUE(image->Close());
       image.reset();
-      Share(host);
+      if (GetParam().shared) {
+        Share(host);
+      } else {
+        ASSERT_NO_FATAL_FAILURE(TakeSnapshot(host));
+      }
       image = Open(host);
       ASSERT_NE(image, nullptr);
     }
@@ -290,7 +321,12 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"x16k_backing", "cluster_size=16k,extended_l2=on", 128 << 10, true},
         Case{"x64k_backing", "cluster_size=64k,extended_l2=on", 512 << 10, true},
         Case{"x16k_zstd", "cluster_size=16k,extended_l2=on,compression_type=zstd", 128 << 10, true},
-        Case{"x16k_shared", "cluster_size=16k,extended_l2=on", 120 << 10, true, true}),
+        Case{"x16k_shared", "cluster_size=16k,extended_l2=on", 120 << 10, true, true},
+        Case{"c4k_snapshot", "cluster_size=4k", 64 << 10, false, false, true},
+        Case{"c512_snapshot_backing", "cluster_size=512", 64 << 10, true, false, true},
+        Case{"c64k_snapshot_backing", "cluster_size=64k", 512 << 10, true, false, true},
+        Case{"x16k_snapshot_backing", "cluster_size=16k,extended_l2=on", 120 << 10, true, false,
+             true}),
     [](const auto& param) { return param.param.name; });
 
 }  // namespace
