@@ -1,113 +1,145 @@
 // SPDX-License-Identifier: Apache-2.0
+//
+// The order of a repair: refcounts first, durably, then the COPIED flags, which follow from them;
+// the header's own marks last, when another look has found nothing.
 #include "blocklayer/formats/qcow2/check.h"
 
 #include <fmt/format.h>
 
-#include "blocklayer/formats/qcow2/references.h"
-#include "blocklayer/formats/qcow2/table_reader.h"
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+#include "blocklayer/formats/qcow2/check_pass.h"
+#include "blocklayer/formats/qcow2/header_update.h"
+#include "blocklayer/formats/qcow2/refcount_lowering.h"
+#include "blocklayer/formats/qcow2/refcount_rebuild.h"
 
 namespace chainfs {
 namespace qcow2 {
 namespace {
 
-constexpr uint64_t kMaxClusters = 1ull << 27;
-
-// The refcounts on disk, block by block.
-class RefcountReader {
+// The looks at an image that one check, or repair, takes.
+class ImageChecker {
  public:
-  RefcountReader(File& file, const Geometry& geometry, std::vector<uint64_t> table)
-      : file_(file), geometry_(geometry), table_(std::move(table)) {}
+  ImageChecker(File& file, const Qcow2Header& header, const ImageCheckControl& control)
+      : file_(file),
+        header_(header),
+        control_(control),
+        // With the dirty bit refcounts mean nothing; there are no leaks to be told from the rest.
+        repair_(header.dirty() && control.repair == ImageRepair::kLeaks ? ImageRepair::kAll
+                                                                        : control.repair),
+        window_(control.count_bytes),
+        walk_{.runner = control.runner != nullptr ? *control.runner : inline_runner_,
+              .stop = control.stop,
+              .percent = [this](uint32_t percent) { Progress(percent); }} {}
 
-  Result<uint64_t> Get(uint64_t cluster) {
-    const uint64_t block = cluster / geometry_.refblock_entries();
-    if (block >= table_.size() || (table_[block] & kRefcountOffsetMask) == 0) return uint64_t{0};
-    if (block != loaded_) {
-      bytes_.resize(geometry_.cluster_size());
-      CHAINFS_TRY(file_.ReadZeroFilled(HostOffset(table_[block] & kRefcountOffsetMask), bytes_));
-      loaded_ = block;
-    }
-    return LoadRefcount(bytes_.data(), cluster % geometry_.refblock_entries(),
-                        geometry_.refcount_order);
-  }
+  Result<ImageCheckReport> Run();
 
  private:
+  // How many looks a repair takes at most.
+  uint32_t steps() const { return repair_ == ImageRepair::kNone ? 1 : 5; }
+  void Progress(uint32_t percent);
+  Result<CheckFindings> Look(const CheckFindings* fix = nullptr) {
+    step_ = std::min(step_ + 1, steps());
+    return CheckOnce(file_, header_, window_, walk_, fix);
+  }
+  Status RepairCounts(const CheckFindings& found);
+  // Whether anything was changed.
+  Result<bool> Repair(CheckFindings& found);
+  Status ClearMarks();
+
   File& file_;
-  const Geometry geometry_;
-  const std::vector<uint64_t> table_;
-  uint64_t loaded_ = UINT64_MAX;
-  std::vector<std::byte> bytes_;
+  Qcow2Header header_;
+  const ImageCheckControl& control_;
+  const ImageRepair repair_;
+  InlineTaskRunner inline_runner_;
+  ReferenceWindow window_;
+  const WalkControl walk_;
+  std::string left_;  // what could not be repaired, and why
+  uint32_t step_ = 0;
+  std::atomic<uint32_t> told_ = 0;
 };
 
-Status CheckCopiedFlags(File& file, const Geometry& geometry, const Qcow2Header& header,
-                        References& references, RefcountReader& refcounts) {
-  const auto check = [&](std::string_view what, uint64_t entry, bool copied,
-                         uint64_t host) -> Status {
-    const uint64_t cluster = host >> geometry.cluster_bits;
-    if (cluster >= references.clusters()) return {};
-    CHAINFS_ASSIGN(const uint64_t refcount, refcounts.Get(cluster));
-    if (copied != (refcount == 1)) {
-      references.Problem(
-          fmt::format("{} {:#x}: COPIED flag disagrees with refcount {}", what, entry, refcount));
+void ImageChecker::Progress(uint32_t percent) {
+  if (!control_.percent) return;
+  const uint32_t done = ((step_ - 1) * 100 + percent) / steps();
+  uint32_t told = told_.load(std::memory_order_relaxed);
+  while (done > told) {
+    if (!told_.compare_exchange_weak(told, done, std::memory_order_relaxed)) continue;
+    control_.percent(done);
+    return;
+  }
+}
+
+Status ImageChecker::RepairCounts(const CheckFindings& found) {
+  step_ = std::min(step_ + 1, steps());
+  const ImageCheckReport& report = found.report;
+  if (repair_ == ImageRepair::kAll && (found.low_counts || found.bad_blocks)) {
+    // Where the file is to grow, entries would name what is put there.
+    if (found.past_end) {
+      left_ = "the refcounts were not made anew: clusters past the end of the file are named";
+      return {};
     }
+    Status rebuilt = RebuildAllRefcounts(file_, header_, window_, walk_, report.bad_entries > 0);
+    if (rebuilt || rebuilt.error().kind != ErrorKind::kCorrupt) return rebuilt;
+    left_ = rebuilt.error().message;
     return {};
-  };
-  return ForEachL1Entry(
-      file, header.l1_offset, header.l1_entries, [&](uint64_t, uint64_t l1) -> Status {
-        const uint64_t table = l1 & kEntryOffsetMask;
-        if (table == 0 || table % geometry.cluster_size() != 0) return {};
-        CHAINFS_TRY(check("L1 entry", l1, (l1 & kEntryCopied) != 0, table));
-        CHAINFS_ASSIGN(const std::vector<L2Entry> entries,
-                       ReadL2Table(file, geometry, HostOffset(table)));
-        for (const L2Entry entry : entries) {
-          const ClusterMapping mapping = geometry.l2().Decode(entry);
-          if (mapping.has_cluster()) {
-            CHAINFS_TRY(check("L2 entry", entry.descriptor, mapping.copied, mapping.host.value));
-          }
-        }
-        return {};
-      });
+  }
+  // What a bad entry should name may be among what looks leaked.
+  if (report.leaks == 0 || report.bad_entries > 0 || found.bad_blocks) return {};
+  return LowerRefcounts(file_, header_, window_, walk_);
+}
+
+Result<bool> ImageChecker::Repair(CheckFindings& found) {
+  const ImageCheckReport& report = found.report;
+  if (repair_ == ImageRepair::kNone || (report.corruptions == 0 && report.leaks == 0)) return false;
+  CHAINFS_TRY(RepairCounts(found));
+  // What refcounts make of flags. Of other corruptions only they are left to be repaired.
+  const bool flags = repair_ == ImageRepair::kAll || report.corruptions == 0;
+  if (!flags) return true;
+  // What lay on the old refcounts does not lie on anything now.
+  if (report.overlaps > 0) {
+    CHAINFS_ASSIGN(found, Look());
+  }
+  CHAINFS_TRY(Look(&found));
+  return true;
+}
+
+Status ImageChecker::ClearMarks() {
+  const uint64_t marks = kIncompatibleDirty | kIncompatibleCorrupt;
+  if (header_.version < 3 || (header_.incompatible & marks) == 0) return {};
+  CHAINFS_TRY(file_.DataSync());
+  CHAINFS_TRY(UpdateFirstSector(file_, [&](HeaderSector sector) {
+    PutIncompatibleFeatures(sector, header_.incompatible & ~marks);
+  }));
+  return file_.DataSync();
+}
+
+Result<ImageCheckReport> ImageChecker::Run() {
+  CHAINFS_ASSIGN(CheckFindings found, Look());
+  const ImageCheckReport before = found.report;
+  CHAINFS_ASSIGN(const bool changed, Repair(found));
+  if (changed) {
+    CHAINFS_ASSIGN(found, Look());
+    if (!left_.empty()) found.report.messages.insert(found.report.messages.begin(), left_);
+    found.report.corruptions_fixed =
+        before.corruptions - std::min(found.report.corruptions, before.corruptions);
+    found.report.leaks_fixed = before.leaks - std::min(found.report.leaks, before.leaks);
+  }
+  const ImageCheckReport& report = found.report;
+  if (repair_ != ImageRepair::kNone && report.corruptions == 0 && report.check_errors == 0) {
+    CHAINFS_TRY(ClearMarks());
+  }
+  return std::move(found.report);
 }
 
 }  // namespace
 }  // namespace qcow2
 
-Result<Qcow2CheckReport> CheckQcow2(File& file) {
+Result<ImageCheckReport> CheckQcow2(File& file, const ImageCheckControl& control) {
   CHAINFS_ASSIGN(const qcow2::Qcow2Header header, qcow2::ReadQcow2Header(file));
-  CHAINFS_ASSIGN(const uint64_t size, file.Size());
-  if (size >> header.cluster_bits > qcow2::kMaxClusters) {
-    return Fail(ErrorKind::kNoMemory,
-                fmt::format("{}: too large to check here; use qemu-img check", file.path()));
-  }
-  CHAINFS_ASSIGN(qcow2::References references, qcow2::References::Count(file, header, {}));
-  const qcow2::Geometry geometry = header.geometry();
-  references.Add("refcount table", header.refcount_table_offset.value,
-                 header.refcount_table_clusters);
-  CHAINFS_ASSIGN(
-      std::vector<uint64_t> table,
-      qcow2::ReadTable(file, header.refcount_table_offset,
-                       uint64_t{header.refcount_table_clusters} * geometry.cluster_size() / 8));
-  for (uint64_t& entry : table) {
-    if (entry == 0) continue;
-    const uint64_t problems = references.problem_count();
-    references.Add("refcount block", entry, 1);
-    if (references.problem_count() != problems) entry = 0;
-  }
-  qcow2::RefcountReader refcounts(file, geometry, std::move(table));
-  Qcow2CheckReport report;
-  for (uint64_t cluster = 0; cluster < references.clusters(); ++cluster) {
-    CHAINFS_ASSIGN(const uint64_t refcount, refcounts.Get(cluster));
-    const uint64_t expected = references.count(cluster);
-    if (refcount > expected) {
-      ++report.leaks;
-    } else if (refcount < expected) {
-      references.Problem(
-          fmt::format("cluster {}: refcount {}, references {}", cluster, refcount, expected));
-    }
-  }
-  CHAINFS_TRY(qcow2::CheckCopiedFlags(file, geometry, header, references, refcounts));
-  report.corruptions = references.problem_count();
-  report.messages = references.problems();
-  return report;
+  return qcow2::ImageChecker(file, header, control).Run();
 }
 
 }  // namespace chainfs

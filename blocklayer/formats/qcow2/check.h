@@ -1,23 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Comparing the refcounts on disk with what the image refers to, as qemu-img check does.
+// Checking and repairing a whole image that nobody else uses. What is compared, counted and
+// repaired is what `qemu-img check` compares, counts and repairs (repair: see README.md for where
+// chainfs does less, because data might be lost).
 #pragma once
 
-#include <cstdint>
-#include <string>
-#include <vector>
-
 #include "blocklayer/base/result.h"
+#include "blocklayer/image/image_check.h"
 #include "blocklayer/io/file.h"
 
 namespace chainfs {
 
-// What `qemu-img check` would say, by our own reckoning.
-struct Qcow2CheckReport {
-  uint64_t corruptions = 0;  // references without enough refcount, overlaps, bad entries, bad flags
-  uint64_t leaks = 0;        // clusters counted but not referenced
-  std::vector<std::string> messages;  // the first 100
-};
-Result<Qcow2CheckReport> CheckQcow2(File& file);
+// With a repair the report is that of a last look, after it. kInvalidFormat and kUnsupported as for
+// opening; kNoMemory; kCancelled; kCorrupt (a repair is impossible, nothing was changed for it);
+// kIo. A repair that ends early, or is killed, leaves the image no worse than it was.
+Result<ImageCheckReport> CheckQcow2(File& file, const ImageCheckControl& control = {});
 
 }  // namespace chainfs
