@@ -20,6 +20,10 @@ enum class ExitCode : int {
   kRefused = 5,       // busy, stale generation, or the id or target exists
   kNotChainfs = 6,    // not a chainfs file, or the daemon is gone
   kNotPermitted = 7,
+  // `check` has the codes of qemu-img check, whatever else they mean.
+  kCorruptions = 2,
+  kLeaks = 3,
+  kNotCheckable = 63,
 };
 
 struct ExitCodeRow {

@@ -5,6 +5,7 @@
 #include "ctl/chainctl/cmd_cancel.h"
 #include "ctl/chainctl/cmd_chain.h"
 #include "ctl/chainctl/cmd_change.h"
+#include "ctl/chainctl/cmd_check.h"
 #include "ctl/chainctl/cmd_commit.h"
 #include "ctl/chainctl/cmd_complete.h"
 #include "ctl/chainctl/cmd_create.h"
@@ -40,7 +41,8 @@ std::vector<VerbRow> VerbRows() {
           TransactionVerb(), RevertVerb(),  RebaseVerb(), ResizeVerb(), ThawVerb(),
           MaxLayersVerb(),   TraceVerb(),   FlushVerb(),  JobsVerb(),   WaitVerb(),
           CancelVerb(),      PauseVerb(),   ResumeVerb(), SpeedVerb(),  CompleteVerb(),
-          ChangeVerb(),      DismissVerb(), EventsVerb(), CreateVerb(), UmountVerb()};
+          ChangeVerb(),      DismissVerb(), EventsVerb(), CreateVerb(), CheckVerb(),
+          UmountVerb()};
 }
 
 }  // namespace chainfs::chainctl

@@ -27,7 +27,7 @@ _chainctl() {
     local verbs='list info chain map stream mirror snapshot jobs wait cancel pause resume speed dismiss
         flush events create umount layers revert rebase resize thaw complete change commit
         max-layers trace
-        transaction backup'
+        transaction backup check'
     local common='--help --json'
     local waiting='--timeout --progress'
 
@@ -70,6 +70,14 @@ _chainctl() {
             ;;
         --backing-format | --format)
             _chainctl_reply -W $'qcow2\nraw'
+            return
+            ;;
+        --repair)
+            _chainctl_reply -W $'leaks\nall'
+            return
+            ;;
+        --output)
+            _chainctl_reply -W $'human\njson'
             return
             ;;
         --compress)
@@ -145,6 +153,7 @@ _chainctl() {
             change) options+=' --copy-mode --priority' ;;
             events) options+=' --follow --no-follow' ;;
             create) options+=' --size --backing --backing-format -o' ;;
+            check) options+=' --repair --format --output --backing-chain' ;;
             umount) options+=' --timeout' ;;
             revert) options+=' --yes' ;;
             transaction) options+=' --dry-run' ;;

@@ -40,6 +40,7 @@ const std::vector<Shape>& Shapes() {
       {.options = "cluster_size=512,refcount_bits=64", .size = "1M"},
       {.options = "cluster_size=16k,extended_l2=on", .size = "32M"},
       {.options = "cluster_size=4k,refcount_bits=8", .size = "8M", .compressed = true},
+      {.options = "cluster_size=4k", .size = "8M", .snapshots = true},
   };
   return shapes;
 }

@@ -81,6 +81,13 @@ const std::vector<Rule>& DependencyRules() {
       {"ctl/chainctl/cmd_create",
        {"ctl/verbs/", "ctl/chainctl/", "blocklayer/base/", "blocklayer/io/", "blocklayer/image/",
         "blocklayer/formats/registry/", "blocklayer/formats/qcow2/create.h"}},
+      // So does `check`, in a room of its own.
+      {"ctl/check/",
+       {"blocklayer/base/", "blocklayer/io/", "blocklayer/image/", "blocklayer/cache/",
+        "blocklayer/formats/registry/"}},
+      {"ctl/chainctl/cmd_check",
+       {"ctl/check/", "ctl/verbs/", "ctl/chainctl/", "blocklayer/base/", "blocklayer/image/",
+        "blocklayer/io/", "blocklayer/formats/registry/"}},
       {"ctl/chainctl/", {"ctl/verbs/", "blocklayer/base/"}},
       {"tests/", {"blocklayer/", "jobs/", "fusefs/", "ctl/"}},
   };

@@ -11,6 +11,8 @@
 
 #include "blocklayer/base/sync.h"
 #include "blocklayer/formats/qcow2/entry_judgement.h"
+#include "blocklayer/formats/qcow2/metadata_extents.h"
+#include "blocklayer/formats/qcow2/snapshot_table.h"
 #include "blocklayer/formats/qcow2/table_reader.h"
 
 namespace chainfs::qcow2 {
@@ -18,7 +20,7 @@ namespace {
 
 // An L1 table, of the disk or of a snapshot.
 struct L1Place {
-  std::string_view what;
+  std::string what;
   HostOffset host;
   uint64_t entries = 0;
   bool own = true;  // the disk's
@@ -49,6 +51,9 @@ class Walk {
   // What is wrong with an entry is told; whether nothing is.
   bool Tell(const EntryJudgement& judgement, L2Entry entry, uint64_t index, HostOffset table);
   Status PayForTable();
+  Status WalkSnapshots();
+  // A broken table of other tables is told once; what else there is is walked all the same.
+  Status ToldAlready(Status status);
   // The first error of a task ends the others.
   void Note(Status status) EXCLUDES(mu_);
   bool stopped() const {
@@ -61,6 +66,7 @@ class Walk {
   const Geometry geometry_;
   const WalkControl& control_;
   ReferenceVisitor& visitor_;
+  bool broken_table_ = false;
   uint64_t table_budget_ = 0;  // bytes
   std::atomic<uint64_t> table_bytes_ = 0;
   std::atomic<bool> too_many_tables_ = false;
@@ -192,6 +198,25 @@ Status Walk::WalkL1(const L1Place& l1) {
   return {};
 }
 
+Status Walk::ToldAlready(Status status) {
+  if (status || status.error().kind != ErrorKind::kCorrupt) return status;
+  if (!broken_table_) visitor_.BadEntry(status.error().message, false);
+  broken_table_ = true;
+  return {};
+}
+
+Status Walk::WalkSnapshots() {
+  const Result<uint64_t> walked =
+      ForEachSnapshot(file_, header_, [this](const SnapshotEntry& snapshot) {
+        return WalkL1({.what = fmt::format("the L1 table of snapshot {}", snapshot.index),
+                       .host = snapshot.l1_offset,
+                       .entries = snapshot.l1_entries,
+                       .own = false});
+      });
+  if (walked || too_many_tables_) return {};
+  return ToldAlready(std::unexpected(walked.error()));
+}
+
 Status Walk::Run() {
   CHAINFS_ASSIGN(table_budget_, TableBudget(file_, header_));
   visitor_.Refer(ClusterUse::kAlone, "header", HostOffset(), geometry_.cluster_size());
@@ -202,7 +227,13 @@ Status Walk::Run() {
   if (own.entries > 0) {
     visitor_.Refer(ClusterUse::kAlone, "L1 table", own.host, own.entries * 8);
   }
+  CHAINFS_TRY(ToldAlready(
+      ForEachMetadataExtent(file_, header_, [this](const MetadataExtent& extent) -> Status {
+        visitor_.Refer(ClusterUse::kAlone, extent.what, extent.host, extent.bytes);
+        return {};
+      })));
   Status walked = WalkL1(own);
+  if (walked) walked = WalkSnapshots();
   // It was told as a problem.
   if (!walked && too_many_tables_) return {};
   return walked;

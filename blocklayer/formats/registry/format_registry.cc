@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "blocklayer/formats/qcow2/check.h"
 #include "blocklayer/formats/qcow2/create.h"
 #include "blocklayer/formats/qcow2/header_peek.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
@@ -40,7 +41,8 @@ FormatRow Qcow2Row() {
                                    .backing = options.backing,
                                    .permissions = options.permissions});
           },
-          .repair = RepairQcow2};
+          .repair = RepairQcow2,
+          .check = CheckQcow2};
 }
 
 FormatRow RawRow() {
@@ -67,7 +69,8 @@ FormatRow RawRow() {
             }
             return raw::CreateRaw(directory, name, options.virtual_size, options.permissions);
           },
-          .repair = nullptr};
+          .repair = nullptr,
+          .check = nullptr};
 }
 
 // Of a format that is only read, whose images name no other files.
@@ -79,7 +82,8 @@ FormatRow ReadOnlyRow(ImageFormat format, std::vector<std::string_view> extensio
           .begins_like = begins_like,
           .open = open,
           .create = nullptr,
-          .repair = nullptr};
+          .repair = nullptr,
+          .check = nullptr};
 }
 
 }  // namespace

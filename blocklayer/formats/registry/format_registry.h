@@ -17,6 +17,7 @@
 #include "blocklayer/image/create_options.h"
 #include "blocklayer/image/header_peek.h"
 #include "blocklayer/image/image.h"
+#include "blocklayer/image/image_check.h"
 #include "blocklayer/image/open_options.h"
 #include "blocklayer/io/directory.h"
 
@@ -30,6 +31,7 @@ struct FormatRow {
   using Create = Result<std::unique_ptr<File>> (*)(Directory& directory, const std::string& name,
                                                    const ImageCreateOptions& options);
   using Repair = Status (*)(File& file, const ImageRepairControl& control);
+  using Check = Result<ImageCheckReport> (*)(File& file, const ImageCheckControl& control);
 
   ImageFormat format;
   // Of files that are taken for images of this format, with the dot.
@@ -48,6 +50,9 @@ struct FormatRow {
   // What opening for writing does to an image whose peek says that it is dirty, for somebody who
   // does it elsewhere first. The file has the locks of a writer. Null: no image is ever dirty.
   Repair repair = nullptr;
+  // Checks, or repairs, a whole image that nobody else uses. The file has the locks of a reader,
+  // to be repaired, of a writer. Null: the format has nothing that could contradict itself.
+  Check check = nullptr;
 };
 
 class FormatRegistry {
