@@ -25,9 +25,11 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "blocklayer/base/result.h"
 #include "blocklayer/base/types.h"
+#include "blocklayer/image/bitmap_info.h"
 #include "blocklayer/image/compression.h"
 #include "blocklayer/image/cut_count.h"
 #include "blocklayer/image/image_format.h"
@@ -95,6 +97,8 @@ class Image {
   virtual Result<std::unique_ptr<Image>> OpenSnapshot(size_t index, uint64_t owner);
   // Bytes that the image file occupies on the host.
   virtual Result<uint64_t> AllocatedBytes() = 0;
+  // Its persistent bitmaps, as far as the format has any.
+  virtual Result<std::vector<BitmapInfo>> Bitmaps() { return std::vector<BitmapInfo>(); }
   IoEpoch& io_epoch() { return io_epoch_; }
   // Kept by whoever has it made shorter.
   CutCount& cuts() { return cuts_; }

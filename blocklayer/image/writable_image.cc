@@ -22,6 +22,11 @@ Status WritableImage::Unpopulate(GuestOffset /*offset*/, uint64_t /*length*/) {
                                                    file().path(), format().name()));
 }
 
+Status WritableImage::ChangeBitmap(const BitmapChange& /*change*/) {
+  return Fail(ErrorKind::kUnsupported,
+              fmt::format("{}: {} images have no bitmaps", file().path(), format().name()));
+}
+
 Status WritableImage::Shrink(uint64_t /*new_size*/) {
   return Fail(ErrorKind::kUnsupported,
               fmt::format("{}: {} images cannot shrink", file().path(), format().name()));

@@ -95,6 +95,13 @@ class WritableImage : public Image {
   // Changes the header's backing file in one sector write, after Flush; durable on return. A crash
   // leaves the old or the new name. The caller vouches that contents stay the same.
   virtual Status SetBacking(const std::optional<BackingReference>& backing) = 0;
+  // Makes, removes or changes a persistent bitmap, durably; writes may go on meanwhile. A bitmap
+  // that is cleared holds what was written since. kUnsupported where the image has none;
+  // kNotFound, kExists, kInvalidArgument.
+  virtual Status ChangeBitmap(const BitmapChange& change);
+  // Nobody writes for a while, after a Flush: stores what is stored only then, such as bitmaps. A
+  // later write is as the first one.
+  virtual Status Rest() { return {}; }
   // Flush, and leave the file as a cleanly closed image. No writing afterwards.
   virtual Status Close() = 0;
 

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -19,6 +20,28 @@ namespace chainfs::chainctl {
 namespace {
 
 using nlohmann::json;
+
+using InfoLine = std::function<std::string(std::string_view label, const std::string& value)>;
+
+std::string BitmapLines(const json& info, const InfoLine& line) {
+  std::string text;
+  const auto bitmaps = info.find("bitmaps");
+  if (bitmaps == info.end() || !bitmaps->is_array()) return text;
+  for (const json& bitmap : *bitmaps) {
+    const std::string problem = TextOf(bitmap, "problem");
+    std::string what = FlagOf(bitmap, "enabled") ? "enabled" : "disabled";
+    if (!problem.empty()) {
+      what = "unusable: it has " + problem;
+    } else if (FlagOf(bitmap, "inconsistent")) {
+      what = "inconsistent: it was not stored, and can only be removed";
+    } else if (bitmap.contains("dirty-bytes")) {
+      what += fmt::format(", {} dirty", FormatSize(NumberOf(bitmap, "dirty-bytes")));
+    }
+    text += line("bitmap", fmt::format("{} ({} per bit), {}", TextOf(bitmap, "name"),
+                                       FormatSize(NumberOf(bitmap, "granularity")), what));
+  }
+  return text;
+}
 
 Result<ExitCode> Info(const std::string& disk, const CommonOptions& common) {
   CHAINFS_ASSIGN(const DiskPath path, FindDisk(disk));
@@ -50,6 +73,7 @@ Result<ExitCode> Info(const std::string& disk, const CommonOptions& common) {
                    ? fmt::format("{}, in 32 parts (extended L2)", FormatSize(cluster_size))
                    : FormatSize(cluster_size));
   text += line("generation", std::to_string(NumberOf(info, "generation")));
+  text += BitmapLines(info, line);
   if (const Result<std::vector<JobReport>> jobs = ReadJobs(path)) {
     for (const JobReport& job : *jobs) {
       if (job.concluded()) continue;

@@ -38,6 +38,33 @@ void AddActualSize(Json* json, const Result<uint64_t>& bytes) {
   if (bytes) (*json)["actual-size"] = *bytes;
 }
 
+// As far as the list goes into an attribute beside the rest.
+void AddBitmaps(Json* json, Image& image) {
+  constexpr size_t kMostBytes = 32 << 10;
+  const Result<std::vector<BitmapInfo>> bitmaps = image.Bitmaps();
+  if (!bitmaps) {
+    (*json)["bitmaps-error"] = bitmaps.error().message;
+    return;
+  }
+  if (bitmaps->empty()) return;
+  Json list = Json::array();
+  size_t bytes = 0;
+  for (const BitmapInfo& bitmap : *bitmaps) {
+    Json one = {{"name", bitmap.name},
+                {"granularity", bitmap.granularity},
+                {"enabled", bitmap.enabled},
+                {"in-use", bitmap.in_use},
+                {"inconsistent", bitmap.inconsistent}};
+    if (!bitmap.problem.empty()) one["problem"] = bitmap.problem;
+    if (bitmap.dirty_bytes) one["dirty-bytes"] = *bitmap.dirty_bytes;
+    bytes += Dump(one).size();
+    if (bytes > kMostBytes) break;
+    list.push_back(std::move(one));
+  }
+  if (list.size() < bitmaps->size()) (*json)["bitmaps-left-out"] = bitmaps->size() - list.size();
+  (*json)["bitmaps"] = std::move(list);
+}
+
 Json LayerJson(const Layer& layer) {
   Json json = {{"filename", layer.path},
                {"format", std::string(layer.image->format().name())},
@@ -73,6 +100,7 @@ Json DiskJson(const Disk& disk, const Chain& chain) {
 std::string DiskInfoJson(const Disk& disk, uint32_t max_layers,
                          const std::optional<std::string>& trace) {
   Json json = DiskJson(disk, *disk.chain());
+  AddBitmaps(&json, *disk.chain()->active->image);
   if (max_layers != 0) json["max-layers"] = max_layers;
   if (trace) json["trace"] = *trace;
   return Dump(json);

@@ -335,23 +335,6 @@ INSTANTIATE_TEST_SUITE_P(
     CaseName);
 
 // Where qemu-img can make them, the images are real.
-TEST(BadHeaderQemuTest, BitmapsAreReadOnly) {
-  const TempDir temp;
-  const auto directory = OpenPosixDirectory(temp.path());
-  ASSERT_TRUE(directory.has_value());
-  const auto run = [](const std::vector<std::string>& command) {
-    const CommandResult result = RunCommand(command);
-    ASSERT_TRUE(result.ok()) << result.Describe();
-  };
-  run({"qemu-img", "create", "-f", "qcow2", temp / "b.qcow2", "1M"});
-  run({"qemu-img", "bitmap", "--add", temp / "b.qcow2", "b0"});
-  const auto file = (*directory)->Open("b.qcow2", OpenMode::kReadOnly);
-  ASSERT_TRUE(file.has_value());
-  const Result<qcow2::Qcow2Header> header = qcow2::ReadQcow2Header(**file);
-  ASSERT_TRUE(header.has_value()) << header.error().message;
-  EXPECT_TRUE(header->read_only_reason.value_or("").contains("persistent bitmaps"));
-}
-
 TEST(BadHeaderQemuTest, UnsupportedFeaturesAreNamed) {
   const TempDir temp;
   const auto directory = OpenPosixDirectory(temp.path());

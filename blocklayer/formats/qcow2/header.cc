@@ -238,6 +238,9 @@ Status ReadBitmaps(HeaderBytes& bytes, const ExtensionArea& area, Qcow2Header& h
   const auto count = LoadBigEndian<uint32_t>(raw.data());
   const auto directory_bytes = LoadBigEndian<uint64_t>(raw.data() + 8);
   const HostOffset directory(LoadBigEndian<uint64_t>(raw.data() + 16));
+  if (in_force && LoadBigEndian<uint32_t>(raw.data() + 4) != 0) {
+    return Invalid(bytes, "bitmaps extension sets reserved bits");
+  }
   if (count == 0 || count > kMaxBitmaps || directory_bytes == 0 ||
       directory_bytes > kMaxBitmapDirectoryBytes) {
     if (!in_force) return {};
@@ -248,6 +251,7 @@ Status ReadBitmaps(HeaderBytes& bytes, const ExtensionArea& area, Qcow2Header& h
   Status placed = CheckTablePlace(bytes, header, "bitmap directory", directory, directory_bytes);
   if (!placed) return in_force ? placed : Status();
   header.bitmap_directory = directory;
+  header.bitmap_count = count;
   header.bitmap_directory_bytes = directory_bytes;
   header.has_bitmaps = in_force;
   return {};
@@ -256,10 +260,6 @@ Status ReadBitmaps(HeaderBytes& bytes, const ExtensionArea& area, Qcow2Header& h
 std::optional<std::string> ReadOnlyReason(const Qcow2Header& header) {
   if (header.corrupt()) {
     return "it is marked corrupt; look at it with qemu-img check, repair it with -r all";
-  }
-  if (header.has_bitmaps) {
-    return "it has persistent bitmaps, which chainfs does not maintain; remove them with "
-           "qemu-img bitmap --remove";
   }
   return std::nullopt;
 }

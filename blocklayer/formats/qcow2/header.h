@@ -44,6 +44,7 @@ struct Qcow2Header : HeaderFields {
   bool has_bitmaps = false;
   // Where the extension says that bitmaps lie, in force or not; 0 bytes without one.
   HostOffset bitmap_directory;
+  uint32_t bitmap_count = 0;
   uint64_t bitmap_directory_bytes = 0;
   // A feature that allows reading but not our writing, as a phrase for people ("it has internal
   // snapshots, ..."). The dirty bit is none: it is repaired before writing.

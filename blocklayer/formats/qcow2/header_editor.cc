@@ -55,10 +55,24 @@ Status HeaderEditor::SetBacking(const std::optional<BackingReference>& backing) 
   return SetBackingInHeader(file_, header_, backing);
 }
 
+Status HeaderEditor::SetBitmaps(const std::optional<BitmapPlace>& place) {
+  MutexLock lock(mu_);
+  bool tried = false;
+  try {
+    Status status = SetBitmapsInHeader(file_, header_, place, tried);
+    if (!status && tried) uncertain_.store(true, std::memory_order_release);
+    return status;
+  } catch (...) {
+    if (tried) uncertain_.store(true, std::memory_order_release);
+    throw;
+  }
+}
+
 Status HeaderEditor::ClearAutoclearFeatures() {
   MutexLock lock(mu_);
-  if (header_.autoclear == 0) return {};
-  CHAINFS_TRY(WriteFeatureBits(file_, header_, header_.incompatible, 0));
+  const uint64_t kept = header_.has_bitmaps ? kAutoclearBitmaps : 0;
+  if ((header_.autoclear & ~kept) == 0) return {};
+  CHAINFS_TRY(WriteFeatureBits(file_, header_, header_.incompatible, kept));
   return file_.DataSync();
 }
 

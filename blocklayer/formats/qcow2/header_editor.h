@@ -16,6 +16,7 @@
 #include <optional>
 
 #include "blocklayer/base/sync.h"
+#include "blocklayer/formats/qcow2/bitmap_header.h"
 #include "blocklayer/formats/qcow2/header.h"
 #include "blocklayer/io/file.h"
 
@@ -26,7 +27,7 @@ class HeaderEditor {
   // `header` was read from `file`, which must outlive this.
   HeaderEditor(File& file, Qcow2Header header);
 
-  // As it was read; backing file and feature bits as they are now.
+  // As it was read; backing file, bitmaps and feature bits as they are now.
   Qcow2Header header() const EXCLUDES(mu_);
   std::optional<BackingReference> backing() const EXCLUDES(mu_);
   uint64_t virtual_size() const { return virtual_size_.load(std::memory_order_acquire); }
@@ -38,7 +39,10 @@ class HeaderEditor {
   Status SetVirtualSize(uint64_t size) EXCLUDES(mu_);
   Status CanSetBacking(const std::optional<BackingReference>& backing) EXCLUDES(mu_);
   Status SetBacking(const std::optional<BackingReference>& backing) EXCLUDES(mu_);
-  // Before the first change of an image: none of what these bits promise is maintained here.
+  // Where the bitmaps lie; nothing: there are none any more.
+  Status SetBitmaps(const std::optional<BitmapPlace>& place) EXCLUDES(mu_);
+  // Before the first change of an image: of what these bits promise, only bitmaps are maintained
+  // here.
   Status ClearAutoclearFeatures() EXCLUDES(mu_);
   // As far as the version and the file allow it.
   void SetCorruptBit() EXCLUDES(mu_);

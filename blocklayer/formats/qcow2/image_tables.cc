@@ -9,7 +9,10 @@ namespace chainfs::qcow2 {
 
 ImageTables::ImageTables(File& file, MetadataCache& cache, uint64_t owner, IoEpoch& epoch,
                          const Qcow2Header& header)
-    : state_(file, cache, owner, header), ledger_(state_, epoch), inventory_(state_, cache) {}
+    : state_(file, cache, owner, header),
+      ledger_(state_, epoch),
+      inventory_(state_, cache),
+      bitmaps_(state_, ledger_, cache) {}
 
 Status ImageTables::GrowL1For(uint64_t size) {
   const Geometry& geometry = state_.geometry;

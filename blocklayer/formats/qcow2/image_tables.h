@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 
+#include "blocklayer/formats/qcow2/bitmap_keeper.h"
 #include "blocklayer/formats/qcow2/commit_ledger.h"
 #include "blocklayer/formats/qcow2/data_clusters.h"
 #include "blocklayer/formats/qcow2/l2_tables.h"
@@ -34,6 +35,7 @@ class ImageTables {
   DataClusters& clusters() { return clusters_; }
   CommitLedger& ledger() { return ledger_; }
   TableInventory& inventory() { return inventory_; }
+  BitmapKeeper& bitmaps() { return bitmaps_; }
 
   // Enlarges the L1 table to map `size` bytes; the virtual size stays. kInvalidArgument: no L1
   // table can map so much.
@@ -54,6 +56,7 @@ class ImageTables {
   DataClusters clusters_{state_};
   CommitLedger ledger_;
   TableInventory inventory_;
+  BitmapKeeper bitmaps_;
 };
 
 }  // namespace chainfs::qcow2

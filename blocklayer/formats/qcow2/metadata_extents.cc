@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "blocklayer/formats/qcow2/bitmap_table.h"
 #include "blocklayer/formats/qcow2/table_reader.h"
 
 namespace chainfs::qcow2 {
@@ -29,8 +30,10 @@ Status ForEachMetadataExtent(File& file, const Qcow2Header& header,
         if (snapshot.l1_entries == 0) return {};
         return visit({"L1 table of a snapshot", snapshot.l1_offset, snapshot.l1_bytes()});
       }));
-  if (table_bytes == 0) return {};
-  return visit({"snapshot table", header.snapshots_offset, table_bytes});
+  if (table_bytes > 0) {
+    CHAINFS_TRY(visit({"snapshot table", header.snapshots_offset, table_bytes}));
+  }
+  return ForEachBitmapExtent(file, header, visit);
 }
 
 Result<std::vector<uint64_t>> FindInactiveL2Tables(

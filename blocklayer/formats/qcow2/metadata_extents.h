@@ -23,8 +23,9 @@ struct MetadataExtent {
   uint64_t bytes = 0;     // > 0
 };
 
-// Calls `visit` for each: the table of internal snapshots and their L1 tables. Each is referred to
-// once. Ends at the first error. kCorrupt as ForEachSnapshot.
+// Calls `visit` for each: the table of internal snapshots and their L1 tables; the directory, the
+// tables and the bits of bitmaps that are in force. Each is referred to once. Ends at the first
+// error. kCorrupt as ForEachSnapshot and ForEachBitmapExtent.
 Status ForEachMetadataExtent(File& file, const Qcow2Header& header,
                              const std::function<Status(const MetadataExtent&)>& visit);
 

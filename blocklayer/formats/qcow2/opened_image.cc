@@ -113,13 +113,16 @@ Result<Extent> OpenedImage::Map(GuestOffset offset, uint64_t length, MapDetail /
 Status OpenedImage::Write(GuestOffset offset, std::span<const std::byte> data,
                           const BackingReader* below) {
   CHAINFS_TRY(CheckRange(offset, data.size()));
-  CHAINFS_TRY(PrepareToChange());
+  CHAINFS_TRY(PrepareToRecord());
+  const BitmapRecorder::Change change(tables_.bitmaps().recorder(), offset, data.size());
   return FinishAndCommit(writer_.Write(offset, data, below));
 }
 
 Status OpenedImage::WriteFromFile(GuestOffset offset, uint64_t length, File& source,
                                   HostOffset source_offset) {
   CHAINFS_TRY(PrepareWholeClusters(offset, length, "taken from a file"));
+  CHAINFS_TRY(tables_.bitmaps().Begin());
+  const BitmapRecorder::Change change(tables_.bitmaps().recorder(), offset, length);
   return FinishAndCommit(writer_.WriteFromFile(offset, length, source, source_offset));
 }
 
@@ -127,13 +130,15 @@ Status OpenedImage::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_a
                                 const BackingReader* below) {
   CHAINFS_TRY(CheckRange(offset, length));
   if (length == 0) return {};
-  CHAINFS_TRY(PrepareToChange());
+  CHAINFS_TRY(PrepareToRecord());
+  const BitmapRecorder::Change change(tables_.bitmaps().recorder(), offset, length);
   return Finish(zeroer_.WriteZeroes(offset, length, keep_allocated, below));
 }
 
 Status OpenedImage::Discard(GuestOffset offset, uint64_t length) {
   CHAINFS_TRY(CheckRange(offset, length));
-  CHAINFS_TRY(PrepareToChange());
+  CHAINFS_TRY(PrepareToRecord());
+  const BitmapRecorder::Change change(tables_.bitmaps().recorder(), offset, length);
   return Finish(zeroer_.Discard(offset, length));
 }
 
@@ -149,7 +154,12 @@ Status OpenedImage::PopulateFromFile(GuestOffset offset, uint64_t length, File& 
 }
 
 Status OpenedImage::PopulateCompressed(std::span<const CompressedCluster> clusters) {
-  CHAINFS_TRY(PrepareToChange());
+  if (clusters.empty()) return {};
+  // A commit brings new contents this way; a stream does not, but is recorded, too.
+  CHAINFS_TRY(PrepareToRecord());
+  const GuestOffset begin = clusters.front().offset;
+  const BitmapRecorder::Change change(tables_.bitmaps().recorder(), begin,
+                                      clusters.back().offset - begin + cluster_size());
   return FinishAndCommit(compressed_populator_.Populate(clusters));
 }
 
@@ -172,9 +182,14 @@ Status OpenedImage::Close() {
   if (closed()) return {};
   Status status;
   if (tables_.inventory().prepared() && !tables_.failed()) {
-    // Nothing of a corrupt image is freed.
-    status = tables_.corruption().found() ? tables_.ledger().Commit()
-                                          : tables_.ledger().CommitAndRelease();
+    // Nothing of a corrupt image is freed, and its bitmaps stay as a crash would leave them.
+    if (tables_.corruption().found()) {
+      status = tables_.ledger().Commit();
+    } else {
+      status = tables_.bitmaps().Store();
+      Status released = tables_.ledger().CommitAndRelease();
+      if (status) status = std::move(released);
+    }
   }
   closed_.store(true, std::memory_order_release);
   return status;
@@ -188,15 +203,21 @@ Status OpenedImage::SetBacking(const std::optional<BackingReference>& backing) {
 Status OpenedImage::Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) {
   CHAINFS_TRY(CheckNewSize(new_size, virtual_size(), UINT64_MAX));
   CHAINFS_TRY(snapshots_.CheckResizable(file_->path()));
-  CHAINFS_TRY(PrepareToChange());
-  return Finish(size_changer_.Grow(new_size, below, backing_size));
+  CHAINFS_TRY(PrepareToRecord());
+  CHAINFS_TRY(tables_.bitmaps().PrepareToResize());
+  Status grown = Finish(size_changer_.Grow(new_size, below, backing_size));
+  tables_.bitmaps().Resized(virtual_size());
+  return grown;
 }
 
 Status OpenedImage::Shrink(uint64_t new_size) {
   CHAINFS_TRY(CheckNewSize(new_size, 0, virtual_size()));
   CHAINFS_TRY(snapshots_.CheckResizable(file_->path()));
-  CHAINFS_TRY(PrepareToChange());
-  return Finish(size_changer_.Shrink(new_size));
+  CHAINFS_TRY(PrepareToRecord());
+  CHAINFS_TRY(tables_.bitmaps().PrepareToResize());
+  Status shrunk = Finish(size_changer_.Shrink(new_size));
+  tables_.bitmaps().Resized(virtual_size());
+  return shrunk;
 }
 
 }  // namespace chainfs::qcow2

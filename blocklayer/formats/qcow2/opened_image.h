@@ -52,6 +52,7 @@ class OpenedImage final : public WritableImage {
     return qcow2::OpenSnapshot(*file_, cache_, owner, snapshots_, index);
   }
   Result<uint64_t> AllocatedBytes() override;
+  Result<std::vector<BitmapInfo>> Bitmaps() override { return tables_.bitmaps().List(); }
 
   Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail detail) override;
   Status ReadCompressed(const Extent& extent, std::span<std::byte> out) override {
@@ -84,12 +85,25 @@ class OpenedImage final : public WritableImage {
     return tables_.header().CanSetBacking(backing);
   }
   Status SetBacking(const std::optional<BackingReference>& backing) override;
+  Status ChangeBitmap(const BitmapChange& change) override {
+    CHAINFS_TRY(PrepareToRecord());
+    return Finish(tables_.bitmaps().Change(change));
+  }
+  Status Rest() override {
+    if (!writable() || !tables_.inventory().prepared()) return {};
+    return Finish(tables_.bitmaps().Store());
+  }
   Status Close() override;
 
  private:
   bool closed() const { return closed_.load(std::memory_order_acquire); }
   Status CheckRange(GuestOffset offset, uint64_t length) const;
   Status PrepareToChange();
+  // The same for what changes the contents of the disk, so that bitmaps must record it.
+  Status PrepareToRecord() {
+    CHAINFS_TRY(PrepareToChange());
+    return tables_.bitmaps().Begin();
+  }
   // The same for a range of whole clusters; "only whole clusters can be `done`" where it is none.
   Status PrepareWholeClusters(GuestOffset offset, uint64_t length, std::string_view done);
   // Marks the image corrupt where the error says so. Nothing but broken metadata of this very image

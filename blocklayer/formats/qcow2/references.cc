@@ -166,12 +166,6 @@ Status References::CountAll(File& file, const Qcow2Header& header, const WalkLim
 
 Result<References> References::Count(File& file, const Qcow2Header& header,
                                      const WalkLimits& limits) {
-  if (header.has_bitmaps) {
-    return Fail(ErrorKind::kUnsupported,
-                fmt::format("{}: has persistent bitmaps, which cannot be checked here; use "
-                            "qemu-img check",
-                            file.path()));
-  }
   const Geometry geometry = header.geometry();
   CHAINFS_ASSIGN(const uint64_t size, file.Size());
   References references(geometry, DivRoundUp(size, geometry.cluster_size()),

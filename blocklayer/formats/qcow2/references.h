@@ -35,7 +35,7 @@ struct WalkLimits {
 class References {
  public:
   // Counts the header, the L1 tables of the disk and of its internal snapshots, L2 tables, data
-  // clusters and ForEachMetadataExtent. kUnsupported with bitmaps.
+  // clusters and ForEachMetadataExtent.
   static Result<References> Count(File& file, const Qcow2Header& header, const WalkLimits& limits);
 
   uint64_t clusters() const { return counts_.clusters(); }

@@ -121,7 +121,11 @@ Result<std::vector<ClusterSet::Run>> TableInventory::ListTables() {
   CHAINFS_ASSIGN(const std::vector<uint64_t> inactive,
                  FindInactiveL2Tables(tables_.file, header, charge));
   // Counted first: nothing is allocated that is not charged.
-  uint64_t count = 5 + header.snapshot_count + inactive.size();
+  uint64_t count = 3 + inactive.size();
+  CHAINFS_TRY(ForEachMetadataExtent(tables_.file, header, [&](const MetadataExtent&) -> Status {
+    ++count;
+    return {};
+  }));
   CHAINFS_TRY(ForEachL2Table([&](uint64_t /*entry*/) -> Status {
     ++count;
     return {};
