@@ -102,18 +102,18 @@ Status BitmapKeeper::StoreOne(StoredBitmap& bitmap) {
   // What has no legal form stays in use.
   if (entries == 0 || entries > kMaxBitmapBytes >> tables_.geometry.cluster_bits) return {};
   std::vector<uint64_t> unused;
-  const HostOffset old_table = bitmap.table;
+  const StoredBitmap before = bitmap;
   CHAINFS_TRY(storage_.WriteBits(
       bitmap, entries,
       [&](uint64_t first_bit, std::span<std::byte> out) {
         return recorder_.Fetch(bitmap.name, first_bit, out);
       },
       unused));
-  const uint32_t flags = std::exchange(bitmap.flags, bitmap.flags & ~kBitmapInUse);
-  Status status = bitmap.table == old_table ? storage_.WriteFlags(std::span(&bitmap, 1))
-                                            : storage_.SwitchDirectory(known_);
+  bitmap.flags &= ~kBitmapInUse;
+  Status status = bitmap.table == before.table ? storage_.WriteFlags(std::span(&bitmap, 1))
+                                               : storage_.SwitchDirectory(known_);
   if (!status) {
-    bitmap.flags = flags;
+    bitmap = before;  // as the directory has it
     return status;
   }
   storage_.Drop(unused);
