@@ -60,6 +60,15 @@ LayerPool::Entry* LayerPool::EntryOf(const LayerPtr& layer) {
   return &found->second;
 }
 
+void LayerPool::RestUnlessWritten(Layer& layer, LayerRole role, const Leases& leases) {
+  const auto count = [&](LeaseKind kind) { return leases[static_cast<size_t>(kind)]; };
+  const bool written = role == LayerRole::kActive || count(LeaseKind::kFill) > 0 ||
+                       count(LeaseKind::kCommitBase) > 0;
+  if (written || !layer.image->writable()) return;
+  // What it stores then is of no use to the chain; without it the layer is as after a crash.
+  (void)layer.image->writer()->Rest();
+}
+
 LayerRole LayerPool::RoleOf(const LayerPtr& layer) const {
   const auto found = entries_.find(layer->id);
   return found == entries_.end() ? LayerRole::kBacking : found->second.role;
@@ -85,6 +94,7 @@ Status LayerPool::SetRole(const LayerPtr& layer, LayerRole role) {
   Entry* entry = EntryOf(layer);
   if (entry == nullptr || entry->role == role) return {};
   if (role == LayerRole::kActive) CHAINFS_TRY(MakeWritable(*layer));
+  RestUnlessWritten(*layer, role, entry->leases);
   CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, entry->leases)));
   entry->role = role;
   return {};
@@ -111,6 +121,7 @@ void LayerPool::RemoveLease(const LayerPtr& layer, LeaseKind kind) {
   Entry* entry = EntryOf(layer);
   if (entry == nullptr || entry->leases[static_cast<size_t>(kind)] == 0) return;
   --entry->leases[static_cast<size_t>(kind)];
+  RestUnlessWritten(*layer, entry->role, entry->leases);
   // Fewer locks of our own cannot conflict with what others were allowed beside more of them.
   (void)layer->image->file().SetImageLocks(LocksFor(entry->role, entry->leases));
 }

@@ -83,6 +83,8 @@ class LayerPool {
   static ImageLockSet LocksFor(LayerRole role, const Leases& leases);
   Entry* EntryOf(const LayerPtr& layer);
   Status MakeWritable(Layer& layer) const;
+  // While the locks are those of a writer.
+  static void RestUnlessWritten(Layer& layer, LayerRole role, const Leases& leases);
   Result<std::unique_ptr<File>> OpenFile(const LayerFile& file, std::string* refusal);
   Result<std::unique_ptr<File>> OpenUnwritable(const LayerFile& file);
   Result<std::unique_ptr<Image>> OpenImage(std::unique_ptr<File> file, const LayerFile& described,

@@ -60,6 +60,21 @@ Result<ImageFormat> FormatOf(const FormatRegistry& formats, const RebaseRequest&
                                      request.base, formats.Names())));
 }
 
+// What another base shows was not written, so bitmaps of these layers would not tell of it.
+Status CheckNothingRecords(const Layers& layers) {
+  for (const LayerPtr& layer : layers) {
+    CHAINFS_ASSIGN(const std::vector<BitmapInfo> bitmaps, layer->image->Bitmaps());
+    for (const BitmapInfo& bitmap : bitmaps) {
+      if (!bitmap.enabled || bitmap.inconsistent) continue;
+      return Fail(ErrorKind::kInvalidArgument,
+                  EscapeText(fmt::format("{}: its bitmap \"{}\" would not tell what another base "
+                                         "changes; disable or remove it first",
+                                         layer->path, bitmap.name)));
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<NewBase> Rebases::Open(const DiskPtr& disk, const RebaseRequest& request) {
@@ -243,6 +258,7 @@ Status Rebases::PivotToOther(const DiskPtr& disk, const LayerPtr& top, const New
     CHAINFS_TRY(parts_.pauses.CheckOpen());
     CHAINFS_ASSIGN(Place place, FindPlace(disk, top, base));
     CHAINFS_TRY(CheckAlone(*disk, top));
+    CHAINFS_TRY(CheckNothingRecords(place.above));
     const bool was_read_only = disk->read_only();
     CHAINFS_TRY(disk->Flush());
     if (!disk->StopWriting()) {
