@@ -71,6 +71,9 @@ Json LayerJson(const Layer& layer) {
                {"virtual-size", layer.image->virtual_size()}};
   AddActualSize(&json, layer.image->AllocatedBytes());
   if (layer.image->has_subclusters()) json["extended-l2"] = true;
+  if (layer.snapshot_of != nullptr) json["internal-snapshot"] = true;
+  const uint64_t snapshots = layer.image->snapshots().count;
+  if (snapshots > 0) json["internal-snapshots"] = snapshots;
   if (const std::optional<BackingReference> backing = layer.image->backing()) {
     json["backing-filename"] = backing->name;
     if (backing->format) json["backing-filename-format"] = *backing->format;
@@ -85,6 +88,7 @@ Json DiskJson(const Disk& disk, const Chain& chain) {
   AddActualSize(&json, disk.chain()->AllocatedBytes());
   json["cluster-size"] = chain.active->image->cluster_size();
   json["extended-l2"] = chain.active->image->has_subclusters();
+  if (chain.active->snapshot_of != nullptr) json["internal-snapshot"] = true;
   json["read-only"] = disk.read_only();
   if (std::string why = disk.ReadOnlyReason(); !why.empty()) {
     json["read-only-reason"] = std::move(why);

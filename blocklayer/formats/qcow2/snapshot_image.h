@@ -36,6 +36,7 @@ class SnapshotImage final : public Image {
     return static_cast<uint32_t>(tables_.geometry().cluster_size());
   }
   std::optional<BackingReference> backing() const override { return tables_.header().backing(); }
+  bool has_subclusters() const override { return tables_.geometry().extended_l2; }
   std::string read_only_reason() const override { return "it is an internal snapshot"; }
   Result<uint64_t> AllocatedBytes() override;
   Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail detail) override;

@@ -35,6 +35,13 @@ Status TableInventory::LearnEarly() {
       header.snapshot_count > kSmallSnapshots) {
     return {};
   }
+  uint64_t entries = 0;  // of all L1 tables of snapshots
+  const Result<uint64_t> summed =
+      ForEachSnapshot(tables_.file, header, [&](const SnapshotEntry& snapshot) -> Status {
+        entries += snapshot.l1_entries;
+        return {};
+      });
+  if (summed && entries > kSmallL1Entries) return {};
   MutexLock lock(tables_.mu);
   Status learnt = Learn();
   if (charged_ > kSmallMemory) Forget();
