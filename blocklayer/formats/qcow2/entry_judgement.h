@@ -23,15 +23,17 @@ struct EntryJudgement {
     kContradictorySubclusters = 1 << 3,  // data and zeros in one
     kUnalignedCluster = 1 << 4,
     kSubclustersWithoutCluster = 1 << 5,
+    kCompressedElsewhere = 1 << 6,  // with an external data file
     // What qemu-img 7.2 overlooks.
-    kZeroFlag = 1 << 6,  // where the format has none
-    kCopiedNothing = 1 << 7,
+    kZeroFlag = 1 << 7,  // where the format has none
+    kCopiedNothing = 1 << 8,
   };
   static constexpr uint32_t kUnseenByQemu = kZeroFlag | kCopiedNothing;
   static std::string_view TextOf(Problem problem);
 
   uint32_t problems = 0;
-  // What it refers to; 0 bytes: nothing.
+  bool allocated = false;
+  // What it refers to in the image's own file; 0 bytes: nothing.
   HostOffset host;
   uint64_t bytes = 0;
   bool compressed = false;
@@ -39,6 +41,8 @@ struct EntryJudgement {
   bool copied = false;
 };
 
-EntryJudgement JudgeEntry(const Geometry& geometry, L2Entry entry);
+// `external`: of an image whose data lies in another file, where refcounts do not reach: every
+// cluster counts as used once, and 0 is a place like any other.
+EntryJudgement JudgeEntry(const Geometry& geometry, L2Entry entry, bool external = false);
 
 }  // namespace chainfs::qcow2

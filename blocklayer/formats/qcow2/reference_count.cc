@@ -87,6 +87,7 @@ void Counter::Refer(ClusterUse use, std::string_view what, HostOffset host, uint
 }
 
 Status Counter::Flagged(const FlaggedEntry& entry) {
+  if (entry.external) return first_window() ? hooks_.flagged(entry, true) : Status();
   const uint64_t cluster = geometry_.ClusterOf(entry.host);
   if (!CanCount(cluster)) return {};
   if (window_.Has(cluster)) return hooks_.flagged(entry, window_.Single(cluster));

@@ -32,6 +32,7 @@ class Walk {
       : file_(file),
         header_(header),
         geometry_(header.geometry()),
+        external_((header.incompatible & kIncompatibleDataFile) != 0),
         control_(control),
         visitor_(visitor) {}
 
@@ -64,6 +65,7 @@ class Walk {
   File& file_;
   const Qcow2Header& header_;
   const Geometry geometry_;
+  const bool external_;  // the data lies in another file
   const WalkControl& control_;
   ReferenceVisitor& visitor_;
   bool broken_table_ = false;
@@ -124,14 +126,15 @@ Status Walk::WalkL2(const L1Place& l1, HostOffset table) {
   uint64_t compressed = 0;
   for (uint64_t i = 0; i < entries.size(); ++i) {
     if (entries[i] == L2Entry()) continue;
-    const EntryJudgement judgement = JudgeEntry(geometry_, entries[i]);
+    const EntryJudgement judgement = JudgeEntry(geometry_, entries[i], external_);
     ++used;
     if (!Tell(judgement, entries[i], i, table)) ++bad;
+    if (!judgement.allocated) continue;
+    ++allocated;
+    if (judgement.compressed) ++compressed;
     if (judgement.bytes == 0) continue;
     visitor_.Refer(ClusterUse::kData, judgement.compressed ? "compressed cluster" : "data cluster",
                    judgement.host, judgement.bytes);
-    ++allocated;
-    if (judgement.compressed) ++compressed;
   }
   if (!l1.own) return {};
   allocated_.fetch_add(allocated, std::memory_order_relaxed);
@@ -139,12 +142,13 @@ Status Walk::WalkL2(const L1Place& l1, HostOffset table) {
   // No table lies in the header, whatever an entry says.
   if (table.value == 0 || !visitor_.WantsFlagsOf(table)) return {};
   for (uint64_t i = 0; i < entries.size(); ++i) {
-    const EntryJudgement judgement = JudgeEntry(geometry_, entries[i]);
+    const EntryJudgement judgement = JudgeEntry(geometry_, entries[i], external_);
     if (!judgement.has_flag) continue;
     CHAINFS_TRY(visitor_.Flagged({.is_l1 = false,
                                   .at = table + i * geometry_.l2().entry_bytes(),
                                   .word = entries[i].descriptor,
                                   .host = judgement.host,
+                                  .external = external_,
                                   .sound = bad <= used / kFewBad}));
   }
   return {};
@@ -166,6 +170,7 @@ Status Walk::WalkEntry(const L1Place& l1, uint64_t index, uint64_t word) {
                                   .at = l1.host + index * 8,
                                   .word = word,
                                   .host = table,
+                                  .external = false,
                                   .sound = !reserved && aligned}));
   }
   return WalkL2(l1, table);

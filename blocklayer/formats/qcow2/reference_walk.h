@@ -28,10 +28,11 @@ namespace chainfs::qcow2 {
 // with a refcount.
 struct FlaggedEntry {
   bool is_l1 = false;
-  HostOffset at;       // where its descriptor lies
-  uint64_t word = 0;   // the descriptor
-  HostOffset host;     // what it names, as stored: maybe not aligned, maybe past the end
-  bool sound = false;  // its table looks like one: few entries, if any, are bad
+  HostOffset at;          // where its descriptor lies
+  uint64_t word = 0;      // the descriptor
+  HostOffset host;        // what it names, as stored: maybe not aligned, maybe past the end
+  bool external = false;  // it names a cluster of the data file, which is used once
+  bool sound = false;     // its table looks like one: few entries, if any, are bad
   bool copied() const { return (word & kEntryCopied) != 0; }
 };
 
