@@ -2,6 +2,7 @@
 #include "ctl/chainctl/verb_rows.h"
 
 #include "ctl/chainctl/cmd_backup.h"
+#include "ctl/chainctl/cmd_bitmap.h"
 #include "ctl/chainctl/cmd_cancel.h"
 #include "ctl/chainctl/cmd_chain.h"
 #include "ctl/chainctl/cmd_change.h"
@@ -36,13 +37,13 @@
 namespace chainfs::chainctl {
 
 std::vector<VerbRow> VerbRows() {
-  return {ListVerb(),        InfoVerb(),    ChainVerb(),  MapVerb(),    LayersVerb(),
-          StreamVerb(),      MirrorVerb(),  CommitVerb(), BackupVerb(), SnapshotVerb(),
-          TransactionVerb(), RevertVerb(),  RebaseVerb(), ResizeVerb(), ThawVerb(),
-          MaxLayersVerb(),   TraceVerb(),   FlushVerb(),  JobsVerb(),   WaitVerb(),
-          CancelVerb(),      PauseVerb(),   ResumeVerb(), SpeedVerb(),  CompleteVerb(),
-          ChangeVerb(),      DismissVerb(), EventsVerb(), CreateVerb(), CheckVerb(),
-          UmountVerb()};
+  return {ListVerb(),        InfoVerb(),      ChainVerb(),   MapVerb(),    LayersVerb(),
+          StreamVerb(),      MirrorVerb(),    CommitVerb(),  BackupVerb(), SnapshotVerb(),
+          TransactionVerb(), RevertVerb(),    RebaseVerb(),  ResizeVerb(), BitmapVerb(),
+          ThawVerb(),        MaxLayersVerb(), TraceVerb(),   FlushVerb(),  JobsVerb(),
+          WaitVerb(),        CancelVerb(),    PauseVerb(),   ResumeVerb(), SpeedVerb(),
+          CompleteVerb(),    ChangeVerb(),    DismissVerb(), EventsVerb(), CreateVerb(),
+          CheckVerb(),       UmountVerb()};
 }
 
 }  // namespace chainfs::chainctl

@@ -8,6 +8,7 @@
 
 #include "blocklayer/catalog/name_rules.h"
 #include "blocklayer/catalog/snapshot_holders.h"
+#include "ctl/control/bitmap_command.h"
 #include "ctl/control/snapshot_command.h"
 #include "ctl/control/status_attributes.h"
 #include "ctl/control/transaction_command.h"
@@ -44,6 +45,11 @@ const std::vector<Commands::Handler>& Commands::Handlers() {
       {"transaction", &Commands::Transaction},
       {"revert", &Commands::Revert, true},
       {"resize", &Commands::Resize, true},
+      {"bitmap",
+       [](Commands& self, const Call& call) {
+         return BitmapCommand(self.jobs_, call.arguments, *call.disk);
+       },
+       true},
       {"thaw",
        [](Commands& self, const Call& call) { return self.catalog_.AllowWriting(call.disk); }},
       {"flush", &Commands::Flush},

@@ -6,7 +6,7 @@
 //
 // A verb queues and returns, because a transport may keep others from the disk meanwhile (a kernel
 // holds its inode lock during setxattr). Some do short I/O of necessity: `snapshot` and `revert`
-// (files, the switch of the disk), `resize`, `flush`, `thaw`, `max-layers` (a record),
+// (files, the switch of the disk), `resize`, `bitmap`, `flush`, `thaw`, `max-layers` (a record),
 // `trace` (a file).
 //
 // Threads: all methods, any thread; no lock of its own.

@@ -215,6 +215,23 @@ constexpr std::array kResizeKeys = {
     kDryRun,
 };
 
+constexpr std::array kBitmapKeys = {
+    Key{"add", kText, "Name of a bitmap to make", "", {}, false},
+    Key{"granularity",
+        kSize,
+        "Bytes that one bit of it stands for, a power of two from 512 to 2G",
+        "64k",
+        {},
+        false},
+    Key{"disabled", kSwitch, "It records nothing until it is enabled", "no", {}, false},
+    Key{"remove", kText, "Name of a bitmap to remove", "", {}, false},
+    Key{"clear", kText, "Name of a bitmap in which nothing is to be dirty", "", {}, false},
+    Key{"enable", kText, "Name of a bitmap that is to record changes", "", {}, false},
+    Key{"disable", kText, "Name of a bitmap that is to stay as it is", "", {}, false},
+    kGeneration,
+    kDryRun,
+};
+
 constexpr std::array kUnfinishedJobKeys = {kUnfinished, kGeneration, kDryRun};
 constexpr std::array kFinishedJobKeys = {kFinished, kGeneration, kDryRun};
 constexpr std::array kSpeedKeys = {
@@ -291,6 +308,9 @@ constexpr std::array kVerbs = {
          Scope::kDisk, DryRun::kEstimates, Caller::kController, false, kRebaseKeys},
     Verb{"resize", "Make a disk larger or smaller", "size=40G", Scope::kDisk, DryRun::kEstimates,
          Caller::kController, false, kResizeKeys},
+    Verb{"bitmap", "Make, remove or change a bitmap that records what is written",
+         "add=since-monday", Scope::kDisk, DryRun::kEstimates, Caller::kController, false,
+         kBitmapKeys},
     Verb{"thaw", "Let a disk be written that a stream has left out", "", Scope::kDisk,
          DryRun::kChecks, Caller::kController, false, kPlainKeys},
     Verb{"max-layers", "Keep a chain short: merge its oldest layers in the background", "layers=8",

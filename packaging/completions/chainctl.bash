@@ -25,7 +25,8 @@ _chainctl() {
         cword=$COMP_CWORD
     }
     local verbs='list info chain map stream mirror snapshot jobs wait cancel pause resume speed dismiss
-        flush events create umount layers revert rebase resize thaw complete change commit
+        flush events create umount layers revert rebase resize bitmap thaw complete change
+        commit
         max-layers trace
         transaction backup check'
     local common='--help --json'
@@ -37,7 +38,8 @@ _chainctl() {
             --base | --top | --speed | --compress | --on-error | --id | --generation | --timeout | \
                 --progress | --target | --svg | --width | --size | --backing | --backing-format | -o | \
                 --then | --copy-mode | --format | --sync | --priority | --layers | \
-                --since | --overlay | --trace | --file)
+                --since | --overlay | --trace | --file | --add | --granularity | --remove | \
+                --clear | --enable | --disable)
                 ((index++))
                 ;;
             -*) ;;
@@ -117,7 +119,8 @@ _chainctl() {
             compopt -o nospace 2> /dev/null
             return
             ;;
-        --speed | --id | --generation | --timeout | --progress | --width | --size)
+        --speed | --id | --generation | --timeout | --progress | --width | --size | --add | \
+            --granularity | --remove | --clear | --enable | --disable)
             return
             ;;
     esac
@@ -126,7 +129,7 @@ _chainctl() {
         local options=$common
         case $verb in
             stream | mirror | snapshot | flush | cancel | pause | resume | dismiss | speed | revert | \
-                rebase | resize | thaw | complete | change | commit | max-layers | \
+                rebase | resize | bitmap | thaw | complete | change | commit | max-layers | \
                 trace | transaction | backup)
                 options+=' --verbose --quiet'
                 ;;
@@ -160,6 +163,8 @@ _chainctl() {
             rebase) options+=" --base --format --top --unsafe --speed --on-error --priority --id
                 --generation --dry-run --background $waiting" ;;
             resize) options+=' --shrink --generation --dry-run' ;;
+            bitmap) options+=' --add --granularity --disabled --remove --clear --enable --disable
+                --generation --dry-run' ;;
         esac
         _chainctl_reply -W "$(printf '%s\n' $options)"
         return

@@ -214,6 +214,30 @@ TEST_F(CommandsTest, ADiskIsResized) {
   EXPECT_EQ(disk->size(), 512u << 10);
 }
 
+TEST_F(CommandsTest, BitmapsRecordBetweenCommands) {
+  const DiskPtr disk = Find("vm");
+  Image& active = *disk->chain()->active->image;
+  EXPECT_EQ(Refused("vm", "bitmap", ""), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(Refused("vm", "bitmap", "add=b,remove=b"), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(Refused("vm", "bitmap", "remove=b,disabled=yes"), ErrorKind::kInvalidArgument);
+  EXPECT_EQ(Refused("vm", "bitmap", "remove=b"), ErrorKind::kNotFound);
+  ASSERT_TRUE(Order("vm", "bitmap", "add=b,dry-run=yes"));
+  EXPECT_TRUE(active.Bitmaps()->empty());
+  ASSERT_TRUE(Order("vm", "bitmap", "add=b,granularity=4k"));
+  EXPECT_EQ(Refused("vm", "bitmap", "add=b"), ErrorKind::kExists);
+  const std::string data(4096, 'x');
+  ASSERT_TRUE(disk->Write(GuestOffset(0), std::as_bytes(std::span(data))));
+  ASSERT_EQ(active.Bitmaps()->size(), 1u);
+  EXPECT_EQ(active.Bitmaps()->front().dirty_bytes, 4096u);
+  ASSERT_TRUE(Order("vm", "bitmap", "clear=b"));
+  EXPECT_EQ(active.Bitmaps()->front().dirty_bytes, 0u);
+  ASSERT_TRUE(Order("vm", "bitmap", "disable=b"));
+  EXPECT_FALSE(active.Bitmaps()->front().in_use) << "it is stored at once";
+  ASSERT_TRUE(Order("vm", "bitmap", "enable=b"));
+  ASSERT_TRUE(Order("vm", "bitmap", "remove=b"));
+  EXPECT_TRUE(active.Bitmaps()->empty());
+}
+
 // "The end is empty" is not decided past somebody who has written there in memory.
 TEST_F(CommandsTest, AnEndIsLookedAtWhenAllChangesAreThere) {
   EXPECT_TRUE(Order("vm", "resize", "size=2M"));
