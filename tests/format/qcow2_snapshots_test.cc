@@ -151,7 +151,7 @@ class Qcow2Snapshots : public ::testing::TestWithParam<Case> {
 
 TEST_P(Qcow2Snapshots, OursAndQemusChangesAlternate) {
   std::vector<Saved> saved;
-  for (int round = 0; round < Effort(8); ++round) {
+  for (int round = 0; round < Effort(5); ++round) {
     QemuChangesSnapshots(saved);
     if (random_.Below(3) == 0) QemuWrites();
     std::unique_ptr<WritableImage> image = Open();
@@ -209,14 +209,14 @@ TEST_P(Qcow2SnapshotsOnce, ResizedDisksLeaveSnapshotsAlone) {
   ASSERT_NE(image, nullptr);
   ASSERT_TRUE(image->Shrink(1 << 20));
   ExpectWeShow(*image, saved);
-  ASSERT_TRUE(image->Grow(64 << 20, below_.get(), 4 << 20));
+  ASSERT_TRUE(image->Grow(16 << 20, below_.get(), 4 << 20));
   ExpectWeShow(*image, saved);
   ASSERT_TRUE(image->Close());
   image.reset();
   ExpectSound(false);
   std::vector<std::byte> now(saved[0].shows);
   now.resize(1 << 20);
-  now.resize(64 << 20);
+  now.resize(16 << 20);
   EXPECT_EQ(Difference(now, WhatQemuShows()), "");
   Run({"qemu-img", "snapshot", "-a", "before", "a.qcow2"});
   EXPECT_EQ(Difference(saved[0].shows, WhatQemuShows()), "");
