@@ -32,6 +32,10 @@ Status File::ReopenForWriting() {
   return Fail(ErrorKind::kReadOnly, fmt::format("{}: can only be read", path()));
 }
 
+Status File::Allocate(HostOffset /*offset*/, uint64_t /*length*/) {
+  return Fail(ErrorKind::kUnsupported, path() + ": its host cannot set space aside");
+}
+
 Status File::SetOwner(uid_t /*owner*/, gid_t /*group*/) {
   return Fail(ErrorKind::kUnsupported, fmt::format("{}: has no owner", path()));
 }

@@ -77,6 +77,9 @@ class File : public ByteSource {
   // The range reads as zeros, allocated or not; grows the file if need be. Never kUnsupported:
   // falls back to writing zeros.
   virtual Status ZeroRange(HostOffset offset, uint64_t length) = 0;
+  // Sets space aside for the range, which reads as it did, so that writing it cannot fail for want
+  // of space; grows the file if need be. kUnsupported where the host cannot.
+  virtual Status Allocate(HostOffset offset, uint64_t length);
   // Copies within the kernel, whole or not at all as far as success is concerned. kUnsupported
   // where the pair of files cannot do it, or would gain nothing (kernel_copy.h).
   virtual Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,

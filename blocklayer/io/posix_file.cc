@@ -217,6 +217,20 @@ Status PosixFile::PunchHole(HostOffset offset, uint64_t length) {
   return FailHere(error, fmt::format("punch a hole of {} bytes at {}", length, offset.value));
 }
 
+Status PosixFile::Allocate(HostOffset offset, uint64_t length) {
+  CHAINFS_TRY(CheckWritable(offset, length));
+  if (length == 0) return {};
+  const int rc =
+      Retry([&] { return ::fallocate(fd_.get(), 0, ToOff(offset.value), ToOff(length)); });
+  if (rc == 0) return {};
+  const int error = errno;
+  if (CannotBeDone(error)) {
+    return Fail(ErrorKind::kUnsupported,
+                fmt::format("{}: its file system cannot set space aside", path()));
+  }
+  return FailHere(error, fmt::format("set {} bytes at {} aside", length, offset.value));
+}
+
 Status PosixFile::ZeroRange(HostOffset offset, uint64_t length) {
   CHAINFS_TRY(CheckWritable(offset, length));
   if (length == 0) return {};
@@ -338,7 +352,5 @@ bool PosixFile::LockedByOthers() { return PosixImageLocks::HeldByOthers(fd_.get(
 ImageHolder PosixFile::HeldElsewhere() { return PosixImageLocks::HolderElsewhere(fd_.get()); }
 
 Status PosixFile::SetImageLocks(ImageLockSet locks) { return image_locks_.Set(fd_.get(), locks); }
-
-void PosixFile::AnnounceEndOfLocks() { image_locks_.AnnounceEnd(fd_.get()); }
 
 }  // namespace chainfs

@@ -35,6 +35,7 @@ class PosixFile : public File {
   Status Truncate(uint64_t size) override;
   Status PunchHole(HostOffset offset, uint64_t length) override;
   Status ZeroRange(HostOffset offset, uint64_t length) override;
+  Status Allocate(HostOffset offset, uint64_t length) override;
   Status CopyRangeFrom(File& source, HostOffset source_offset, HostOffset offset,
                        uint64_t length) override;
   Result<FileStat> Stat() override;
@@ -48,7 +49,7 @@ class PosixFile : public File {
   Status SetPermissions(mode_t permissions) override;
   Result<DataRun> RunAt(HostOffset offset) override;
   Status SetImageLocks(ImageLockSet locks) override;
-  void AnnounceEndOfLocks() override;
+  void AnnounceEndOfLocks() override { image_locks_.AnnounceEnd(fd_.get()); }
 
  protected:
   Status DoDataSync() override;

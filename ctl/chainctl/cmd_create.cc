@@ -47,6 +47,12 @@ Result<std::optional<uint32_t>> PowerOf(const verbs::Arguments& arguments, std::
   return static_cast<uint32_t>(std::countr_zero(*number));
 }
 
+Preallocation PreallocationOf(std::string_view word) {
+  if (word == "metadata") return Preallocation::kMetadata;
+  if (word == "falloc") return Preallocation::kFalloc;
+  return word == "full" ? Preallocation::kFull : Preallocation::kOff;
+}
+
 Status ApplyFormat(const std::vector<std::string>& lists, Qcow2CreateOptions& create) {
   CHAINFS_ASSIGN(const verbs::Arguments arguments, FormatOptionsAsSent(lists, verbs::FormatKeys()));
   CHAINFS_ASSIGN(const std::optional<uint64_t> cluster_size, arguments.Size("cluster_size"));
@@ -59,6 +65,7 @@ Status ApplyFormat(const std::vector<std::string>& lists, Qcow2CreateOptions& cr
   const std::string compat = arguments.Text("compat").value_or("1.1");
   create.version = compat == "0.10" || compat == "v2" ? 2 : 3;
   create.zstd = arguments.Text("compression_type") == "zstd";
+  create.preallocation = PreallocationOf(arguments.Text("preallocation").value_or("off"));
   const bool possible = create.version >= 3 && create.cluster_bits >= kLeastSubclusterBits;
   CHAINFS_ASSIGN(create.extended_l2,
                  arguments.Switch("extended_l2", create.extended_l2 && possible));

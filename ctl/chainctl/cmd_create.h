@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// create: a new qcow2 image, the one verb that works on image files. Options are named as in
+// create: a new qcow2 image. It works on the file. Options are named as in
 // qemu-img; a relative backing name is relative to the new image's directory, as it will be when
 // the chain is opened.
 #pragma once

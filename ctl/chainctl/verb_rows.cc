@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ctl/chainctl/verb_rows.h"
 
+#include "ctl/chainctl/cmd_amend.h"
 #include "ctl/chainctl/cmd_backup.h"
 #include "ctl/chainctl/cmd_bitmap.h"
 #include "ctl/chainctl/cmd_cancel.h"
@@ -43,7 +44,7 @@ std::vector<VerbRow> VerbRows() {
           ThawVerb(),        MaxLayersVerb(), TraceVerb(),   FlushVerb(),  JobsVerb(),
           WaitVerb(),        CancelVerb(),    PauseVerb(),   ResumeVerb(), SpeedVerb(),
           CompleteVerb(),    ChangeVerb(),    DismissVerb(), EventsVerb(), CreateVerb(),
-          CheckVerb(),       UmountVerb()};
+          AmendVerb(),       CheckVerb(),     UmountVerb()};
 }
 
 }  // namespace chainfs::chainctl

@@ -275,12 +275,17 @@ constexpr std::array kTraceKeys = {
 };
 constexpr std::array kMountKeys = {kDryRun};
 
+constexpr std::array<std::string_view, 4> kPreallocation = {"off", "metadata", "falloc", "full"};
+
 constexpr std::array kFormatKeys = {
     kClusterSize,
     Key{"compat", kWord, "Version of the format: 3 (1.1) or 2 (0.10)", "1.1", kCompat, false},
     kLazyRefcounts,
     Key{"refcount_bits", kNumber, "Width of a reference count: 1, 2, 4 ... 64", "16", {}, false},
     kExtendedL2,
+    Key{"preallocation", kWord,
+        "What has its place at once: nothing, the mapping, also space, also zeros in it", "off",
+        kPreallocation, false},
     kCompressionType,
 };
 

@@ -25,7 +25,7 @@ _chainctl() {
         cword=$COMP_CWORD
     }
     local verbs='list info chain map stream mirror snapshot jobs wait cancel pause resume speed dismiss
-        flush events create umount layers revert rebase resize bitmap thaw complete change
+        flush events create amend umount layers revert rebase resize bitmap thaw complete change
         commit
         max-layers trace
         transaction backup check'
@@ -112,9 +112,10 @@ _chainctl() {
             ;;
         -o)
             local keys='cluster_size= extended_l2='
-            [[ $verb != backup ]] && keys+=' lazy_refcounts='
+            [[ $verb != backup && $verb != amend ]] && keys+=' lazy_refcounts='
+            [[ $verb == amend ]] && keys='compat= lazy_refcounts='
             [[ $verb == create || $verb == snapshot ]] && keys+=' compression_type='
-            [[ $verb == create ]] && keys+=' compat= refcount_bits='
+            [[ $verb == create ]] && keys+=' compat= refcount_bits= preallocation='
             _chainctl_reply -W "$(printf '%s\n' $keys)"
             compopt -o nospace 2> /dev/null
             return
@@ -155,6 +156,7 @@ _chainctl() {
             complete) options+=' --then' ;;
             change) options+=' --copy-mode --priority' ;;
             events) options+=' --follow --no-follow' ;;
+            amend) options+=' -o' ;;
             create) options+=' --size --backing --backing-format -o' ;;
             check) options+=' --repair --format --output --backing-chain' ;;
             umount) options+=' --timeout' ;;

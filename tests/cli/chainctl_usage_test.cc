@@ -206,6 +206,22 @@ TEST(ChainctlCreateTest, MakesWhatQemuImgReads) {
   }
 }
 
+TEST(ChainctlCreateTest, Preallocates) {
+  const TempDir dir;
+  const std::string image = dir / "a.qcow2";
+  for (const std::string how : {"off", "metadata", "falloc", "full"}) {
+    const CommandResult made =
+        Chainctl({"create", image, "--size", "3M", "-o", "preallocation=" + how});
+    ASSERT_EQ(made.exit_code, 0) << made.Describe();
+    const CommandResult check = RunCommand({"qemu-img", "check", "--output=json", image});
+    ASSERT_EQ(check.exit_code, 0) << check.Describe();
+    EXPECT_EQ(nlohmann::json::parse(check.out).value("allocated-clusters", 0),
+              how == "off" ? 0 : 48);
+    EXPECT_EQ(RunCommand({"rm", image}).exit_code, 0);
+  }
+  ExpectOneLineError(Chainctl({"create", image, "--size", "3M", "-o", "preallocation=some"}), 2);
+}
+
 TEST(ChainctlCreateTest, AnOverlayHasSubclustersLikeItsBacking) {
   const TempDir dir;
   const auto has = [&](const std::vector<std::string>& options) {
@@ -233,6 +249,23 @@ TEST(ChainctlCreateTest, AnOverlayHasSubclustersLikeItsBacking) {
   EXPECT_FALSE(has(with("extended_l2=off")));
   EXPECT_FALSE(has(with("cluster_size=4k"))) << "such clusters cannot be divided";
   EXPECT_FALSE(has(with("compat=0.10")));
+}
+
+TEST(ChainctlAmendTest, ChangesWhatCanBeChanged) {
+  const TempDir dir;
+  const std::string image = dir / "a.qcow2";
+  ASSERT_EQ(Chainctl({"create", image, "--size", "3M", "-o", "compat=0.10"}).exit_code, 0);
+  const CommandResult amended = Chainctl({"amend", "-o", "compat=1.1,lazy_refcounts=on", image});
+  ASSERT_EQ(amended.exit_code, 0) << amended.Describe();
+  const CommandResult info = RunCommand({"qemu-img", "info", "--output=json", image});
+  EXPECT_TRUE(info.out.contains("\"compat\": \"1.1\"")) << info.out;
+  EXPECT_TRUE(info.out.contains("\"lazy-refcounts\": true")) << info.out;
+  EXPECT_EQ(RunCommand({"qemu-img", "check", image}).exit_code, 0);
+  ExpectOneLineError(Chainctl({"amend", image}), 2);
+  ExpectOneLineError(Chainctl({"amend", image, "-o", "cluster_size=4k"}), 2);
+  WriteTextFile(dir / "b.raw", std::string(4096, 'x'));
+  ExpectOneLineError(Chainctl({"amend", dir / "b.raw", "-o", "compat=1.1"}), 1);
+  ExpectOneLineError(Chainctl({"amend", dir / "none.qcow2", "-o", "compat=1.1"}), 1);
 }
 
 TEST(ChainctlCreateTest, RawBackingGivesItsSize) {

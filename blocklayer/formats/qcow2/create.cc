@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Layout of a new image, in clusters: header | refcount table | refcount blocks | L1 table. Every
-// one of them counts once, nothing else does; the L1 table is all zeros and as long as the size
-// needs, so that it never has to grow for writing.
-//
 // Crash ordering: the header is written last, after a sync of all that it points to, so an image
 // that is found half-made is not taken for one; then a sync of the file and of its directory.
 #include "blocklayer/formats/qcow2/create.h"
@@ -18,23 +14,13 @@
 #include "blocklayer/formats/qcow2/geometry.h"
 #include "blocklayer/formats/qcow2/header.h"
 #include "blocklayer/formats/qcow2/header_layout.h"
+#include "blocklayer/formats/qcow2/new_layout.h"
+#include "blocklayer/formats/qcow2/preallocation.h"
 #include "blocklayer/image/create_options.h"
 
 namespace chainfs {
 namespace qcow2 {
 namespace {
-
-struct Layout {
-  Geometry geometry;
-  uint64_t virtual_size = 0;
-  uint32_t l1_entries = 0;
-  uint64_t table_clusters = 1;
-  uint64_t blocks = 1;
-  uint64_t clusters = 0;  // of the whole file
-
-  uint64_t first_block() const { return 1 + table_clusters; }
-  uint64_t l1_cluster() const { return 1 + table_clusters + blocks; }
-};
 
 std::unexpected<Error> Refuse(const std::string& path, std::string_view why) {
   return Fail(ErrorKind::kInvalidArgument, fmt::format("{}: {}", path, why));
@@ -64,6 +50,11 @@ Status CheckOptions(const std::string& path, const Qcow2CreateOptions& options) 
     return Refuse(path, fmt::format("extended L2 entries need clusters of at least {} bytes",
                                     1u << kLeastSubclusterBits));
   }
+  if (options.backing && options.preallocation != Preallocation::kOff && !options.extended_l2) {
+    // Standard entries cannot say that a cluster has a place and shows what lies below.
+    return Refuse(path,
+                  "an image with a backing file is preallocated only with extended L2 entries");
+  }
   if (options.backing) {
     if (!options.backing->format) {
       return Refuse(path, "the format of the backing file must be stated");
@@ -73,39 +64,10 @@ Status CheckOptions(const std::string& path, const Qcow2CreateOptions& options) 
   return {};
 }
 
-Result<Layout> PlanLayout(const std::string& path, const Qcow2CreateOptions& options) {
-  Layout layout;
-  layout.geometry = Geometry{.version = options.version,
-                             .cluster_bits = options.cluster_bits,
-                             .refcount_order = options.refcount_order,
-                             .extended_l2 = options.extended_l2};
-  const Geometry& geometry = layout.geometry;
-  const uint64_t entries = geometry.L1EntriesFor(options.virtual_size);
-  if (entries * 8 > kMaxHeaderL1Bytes) {
-    return Refuse(
-        path, fmt::format("{} bytes is too large for {}-byte clusters: the L1 table may have 32 "
-                          "MiB, which maps {} bytes; take larger clusters",
-                          options.virtual_size, geometry.cluster_size(),
-                          kMaxHeaderL1Bytes / 8 * geometry.l2_span()));
-  }
-  layout.virtual_size = RoundUp(options.virtual_size, 512);
-  // One entry even for an empty disk, so that there always is a table to point to.
-  layout.l1_entries = static_cast<uint32_t>(std::max<uint64_t>(entries, 1));
-  const uint64_t l1_clusters = DivRoundUp(uint64_t{layout.l1_entries} * 8, geometry.cluster_size());
-  // The refcount blocks count themselves and their table: iterate until they suffice.
-  for (;;) {
-    layout.table_clusters = DivRoundUp(layout.blocks * 8, geometry.cluster_size());
-    layout.clusters = layout.l1_cluster() + l1_clusters;
-    const uint64_t needed = DivRoundUp(layout.clusters, geometry.refblock_entries());
-    if (needed <= layout.blocks) break;
-    layout.blocks = needed;
-  }
-  return layout;
-}
-
 // The first cluster up to the end of the backing name.
 Result<std::vector<std::byte>> MakeHeader(const std::string& path,
-                                          const Qcow2CreateOptions& options, const Layout& layout) {
+                                          const Qcow2CreateOptions& options,
+                                          const NewLayout& layout) {
   const uint32_t length = options.version >= 3 ? kHeaderBytesWritten : kHeaderBytesV2;
   std::vector<std::byte> extension;
   if (options.backing) extension = BackingFormatExtension(*options.backing->format);
@@ -148,7 +110,7 @@ Result<std::vector<std::byte>> MakeHeader(const std::string& path,
   return bytes;
 }
 
-Status WriteRefcounts(File& file, const Layout& layout) {
+Status WriteRefcounts(File& file, const NewLayout& layout) {
   const Geometry& geometry = layout.geometry;
   std::vector<std::byte> table(layout.table_clusters << geometry.cluster_bits);
   for (uint64_t b = 0; b < layout.blocks; ++b) {
@@ -165,10 +127,12 @@ Status WriteRefcounts(File& file, const Layout& layout) {
   return file.WriteAt(geometry.HostOf(1), table);
 }
 
-Status WriteImage(File& file, const Layout& layout, std::span<const std::byte> header) {
-  // The L1 table and the rest of the header's cluster are zeros by this.
+Status WriteImage(File& file, const NewLayout& layout, std::span<const std::byte> header,
+                  Preallocation preallocation) {
+  // The rest of the header's cluster, and an L1 table that maps nothing yet, are zeros by this.
   CHAINFS_TRY(file.Truncate(layout.clusters << layout.geometry.cluster_bits));
   CHAINFS_TRY(WriteRefcounts(file, layout));
+  CHAINFS_TRY(WritePreallocated(file, layout, preallocation));
   if (header.size() > kHeaderSector) {
     CHAINFS_TRY(file.WriteAt(HostOffset(kHeaderSector), header.subspan(kHeaderSector)));
   }
@@ -202,11 +166,11 @@ Result<std::unique_ptr<File>> CreateQcow2(Directory& directory, const std::strin
                                           const Qcow2CreateOptions& options) {
   const std::string path = directory.path() + "/" + name;
   CHAINFS_TRY(qcow2::CheckOptions(path, options));
-  CHAINFS_ASSIGN(const qcow2::Layout layout, qcow2::PlanLayout(path, options));
+  CHAINFS_ASSIGN(const qcow2::NewLayout layout, qcow2::PlanNewLayout(path, options));
   CHAINFS_ASSIGN(const std::vector<std::byte> header, qcow2::MakeHeader(path, options, layout));
   CHAINFS_ASSIGN(std::unique_ptr<File> file,
                  directory.Create(name, static_cast<mode_t>(options.permissions)));
-  Status status = qcow2::WriteImage(*file, layout, header);
+  Status status = qcow2::WriteImage(*file, layout, header, options.preallocation);
   if (status) status = qcow2::SyncHolder(directory, name);
   if (status) return file;
   // The first failure is the one to report; what cannot be removed either stays unusable, since

@@ -14,6 +14,14 @@
 
 namespace chainfs {
 
+// What of the disk has its place before anybody writes it.
+enum class Preallocation : uint8_t {
+  kOff,
+  kMetadata,  // all clusters are mapped to places in a sparse file
+  kFalloc,    // and the host has set the space aside
+  kFull,      // and zeros are written there
+};
+
 struct Qcow2CreateOptions {
   uint64_t virtual_size = 0;    // bytes; rounded up to a multiple of 512
   uint32_t version = 3;         // 2 or 3
@@ -22,7 +30,8 @@ struct Qcow2CreateOptions {
   bool lazy_refcounts = false;  // version 3 only
   bool zstd = false;            // compression type of compressed clusters; version 3 only
   bool extended_l2 = false;     // subclusters; version 3 and cluster_bits from 14 on
-  std::optional<BackingReference> backing = {};  // format is required
+  std::optional<BackingReference> backing = {};       // format is required
+  Preallocation preallocation = Preallocation::kOff;  // with a backing file: extended_l2 only
   uint32_t permissions = 0644;
 };
 

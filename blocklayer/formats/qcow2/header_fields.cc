@@ -87,6 +87,10 @@ void PutIncompatibleFeatures(HeaderSector header, uint64_t bits) {
   StoreBigEndian(header.data() + kOffsetIncompatible, bits);
 }
 
+void PutCompatibleFeatures(HeaderSector header, uint64_t bits) {
+  StoreBigEndian(header.data() + kOffsetCompatible, bits);
+}
+
 void PutAutoclearFeatures(HeaderSector header, uint64_t bits) {
   StoreBigEndian(header.data() + kOffsetAutoclear, bits);
 }

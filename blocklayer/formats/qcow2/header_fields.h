@@ -109,6 +109,7 @@ void PutRefcountTable(HeaderSector header, HostOffset offset, uint32_t clusters)
 void PutBackingName(HeaderSector header, uint64_t offset, uint32_t size);
 // Version 3.
 void PutIncompatibleFeatures(HeaderSector header, uint64_t bits);
+void PutCompatibleFeatures(HeaderSector header, uint64_t bits);
 void PutAutoclearFeatures(HeaderSector header, uint64_t bits);
 
 }  // namespace chainfs::qcow2

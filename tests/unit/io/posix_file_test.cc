@@ -112,6 +112,18 @@ TEST_F(PosixFileTest, PunchedRangesReadZeroAndTheSizeStays) {
   EXPECT_EQ(file->Stat()->size, before);
 }
 
+TEST_F(PosixFileTest, WhatIsSetAsideReadsAsBefore) {
+  const auto file = Make("a");
+  ASSERT_TRUE(file->WriteAt(HostOffset(0), Bytes(4096, 9)));
+  const Status done = file->Allocate(HostOffset(0), 1 << 20);
+  ASSERT_TRUE(done) << done.error().message;
+  EXPECT_TRUE(file->Allocate(HostOffset(0), 0));
+  EXPECT_EQ(file->Size().value(), 1u << 20);
+  EXPECT_GE(file->Stat()->allocated_bytes, 1u << 20);
+  EXPECT_EQ(Read(*file, 0, 4096), Bytes(4096, 9));
+  EXPECT_TRUE(IsZero(Read(*file, 4096, (1 << 20) - 4096)));
+}
+
 void CheckZeroRange(File& file) {
   const std::vector<std::byte> ones(300000, std::byte{1});
   ASSERT_TRUE(file.WriteAt(HostOffset(0), ones));
