@@ -55,6 +55,8 @@ const std::vector<Rule>& DependencyRules() {
        {"blocklayer/cache/", "blocklayer/image/", "blocklayer/io/", "blocklayer/base/"}},
       {"blocklayer/formats/vdi/",
        {"blocklayer/cache/", "blocklayer/image/", "blocklayer/io/", "blocklayer/base/"}},
+      {"blocklayer/formats/vhdx/",
+       {"blocklayer/cache/", "blocklayer/image/", "blocklayer/io/", "blocklayer/base/"}},
       {"blocklayer/formats/vpc/",
        {"blocklayer/cache/", "blocklayer/image/", "blocklayer/io/", "blocklayer/base/"}},
       {"blocklayer/formats/registry/",

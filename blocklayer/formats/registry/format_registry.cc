@@ -14,6 +14,8 @@
 #include "blocklayer/formats/raw/raw_image.h"
 #include "blocklayer/formats/vdi/vdi_header.h"
 #include "blocklayer/formats/vdi/vdi_image.h"
+#include "blocklayer/formats/vhdx/file_regions.h"
+#include "blocklayer/formats/vhdx/vhdx_image.h"
 #include "blocklayer/formats/vpc/vpc_footer.h"
 #include "blocklayer/formats/vpc/vpc_image.h"
 
@@ -92,6 +94,7 @@ const FormatRegistry& FormatRegistry::BuiltIn() {
   static const FormatRegistry registry(
       {Qcow2Row(), RawRow(),
        ReadOnlyRow(ImageFormat("vdi"), {".vdi"}, vdi::BeginsLikeVdi, vdi::OpenVdiImage),
+       ReadOnlyRow(ImageFormat("vhdx"), {".vhdx"}, vhdx::BeginsLikeVhdx, vhdx::OpenVhdxImage),
        ReadOnlyRow(ImageFormat("vpc"), {".vpc", ".vhd"}, vpc::BeginsLikeVpc, vpc::OpenVpcImage)});
   return registry;
 }

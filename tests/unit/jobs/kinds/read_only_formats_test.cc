@@ -76,7 +76,7 @@ TEST_P(ReadOnlyFormatsTest, ItIsShownReadOnlyAndGetsNoFurtherData) {
   EXPECT_EQ(Contents("base").size(), disk->size());
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, ReadOnlyFormatsTest, testing::Values("vdi", "vpc"),
+INSTANTIATE_TEST_SUITE_P(Formats, ReadOnlyFormatsTest, testing::Values("vdi", "vhdx", "vpc"),
                          [](const auto& tested) { return tested.param; });
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "blocklayer/base/endian.h"
-#include "tests/format/foreign_images.h"
+#include "tests/format/foreign/foreign_images.h"
 
 namespace chainfs {
 namespace {
