@@ -197,17 +197,28 @@ std::unexpected<Error> LayerPool::StartRepair(const LayerFile& described,
 
 // Whoever copies an image into a watched directory (cp, scp, wget) takes no locks. QEMU and other
 // daemons do, so those who have it open for writing beside a lock are judged by their locks.
-Status LayerPool::CheckComplete(const LayerFile& described) {
-  CHAINFS_ASSIGN(const std::unique_ptr<File> file, OpenUnwritable(described));
-  if (!file->OpenForWritingElsewhere() || file->LockedByOthers()) return {};
+Status LayerPool::CheckComplete(File& file) {
+  if (!file.OpenForWritingElsewhere() || file.LockedByOthers()) return {};
   return Fail(ErrorKind::kBusy, EscapeText(fmt::format(
                                     "{}: another process has it open for writing; the disk appears "
                                     "by itself when that has closed it",
-                                    described.location.path)));
+                                    file.path())));
+}
+
+Result<std::unique_ptr<File>> LayerPool::OpenBeside(const LayerFile& described,
+                                                    const std::string& name) {
+  CHAINFS_ASSIGN(std::unique_ptr<File> file,
+                 described.location.directory->Open(name, OpenMode::kReadOnly));
+  CHAINFS_TRY(CheckComplete(*file));
+  CHAINFS_TRY(file->SetImageLocks(kBackingLayerLocks));
+  return file;
 }
 
 Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
-  CHAINFS_TRY(CheckComplete(described));
+  {
+    CHAINFS_ASSIGN(const std::unique_ptr<File> first_look, OpenUnwritable(described));
+    CHAINFS_TRY(CheckComplete(*first_look));
+  }
   if (read_only_) role = LayerRole::kBacking;
   using RepairState = BackgroundRepairs::State;
   const std::optional<BackgroundRepairs::Verdict> repair = RepairVerdict(described);
@@ -245,6 +256,7 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   layer->owner_id = context_->metadata().NewOwner();
   options.read_only = role == LayerRole::kBacking;
   options.owner = layer->owner_id;
+  options.open_beside = [&](const std::string& name) { return OpenBeside(described, name); };
   CHAINFS_ASSIGN(layer->image, OpenImage(std::move(file), described, options));
   if (role == LayerRole::kActive && !layer->image->writable()) {
     role = LayerRole::kBacking;

@@ -94,7 +94,10 @@ class LayerPool {
   // Hands it over when its locks can be had; kBusy in any case.
   std::unexpected<Error> StartRepair(const LayerFile& described, std::unique_ptr<File> file);
   // kBusy while somebody without locks has it open for writing.
-  Status CheckComplete(const LayerFile& described);
+  static Status CheckComplete(File& file);
+  // A further file of the same image, which is only read.
+  static Result<std::unique_ptr<File>> OpenBeside(const LayerFile& described,
+                                                  const std::string& name);
   Result<LayerPtr> Open(const LayerFile& file, LayerRole role);
 
   const std::shared_ptr<BlockContext> context_;

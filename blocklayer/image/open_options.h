@@ -6,8 +6,12 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+
+#include "blocklayer/base/result.h"
+#include "blocklayer/io/file.h"
 
 namespace chainfs {
 
@@ -21,6 +25,9 @@ struct ImageOpenOptions {
   // When given, an image with the dirty bit is not repaired, but comes back with writable() false
   // and this reason.
   std::optional<std::string> unrepaired = {};
+  // Opens a further file of the image, one component of a name in the image's own directory, for
+  // reading and with the locks of a layer that is read. Null: images of several files are refused.
+  std::function<Result<std::unique_ptr<File>>(const std::string& name)> open_beside = {};
 };
 
 struct ImageRepairControl {

@@ -173,7 +173,8 @@ TEST_F(BadChainTest, C7FormatsThatChainfsDoesNotKnow) {
     ASSERT_NE(at, std::string::npos);
     bytes.replace(at + 8, 5, word);
     WriteTextFile(At("top.qcow2"), bytes);
-    ExpectBroken("top", ErrorKind::kUnsupported, "chainfs knows qcow2, raw, vdi, vhdx and vpc");
+    ExpectBroken("top", ErrorKind::kUnsupported,
+                 "chainfs knows qcow2, raw, vdi, vhdx, vmdk and vpc");
   }
 }
 

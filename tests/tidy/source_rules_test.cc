@@ -57,6 +57,8 @@ const std::vector<Rule>& DependencyRules() {
        {"blocklayer/cache/", "blocklayer/image/", "blocklayer/io/", "blocklayer/base/"}},
       {"blocklayer/formats/vhdx/",
        {"blocklayer/cache/", "blocklayer/image/", "blocklayer/io/", "blocklayer/base/"}},
+      {"blocklayer/formats/vmdk/",
+       {"blocklayer/cache/", "blocklayer/image/", "blocklayer/io/", "blocklayer/base/"}},
       {"blocklayer/formats/vpc/",
        {"blocklayer/cache/", "blocklayer/image/", "blocklayer/io/", "blocklayer/base/"}},
       {"blocklayer/formats/registry/",
@@ -145,7 +147,7 @@ TEST(SourceRules, LibrariesStayInTheirFolders) {
       {std::regex("^(seccomp\\.h|sys/capability\\.h|linux/landlock\\.h)"),
        {"fusefs/sandbox/", "tests/unit/fusefs/"}},
       {std::regex("^(zlib|zstd|libdeflate)\\.h"),
-       {"blocklayer/formats/qcow2/", "jobs/copy/", "tests/"}},
+       {"blocklayer/formats/qcow2/", "blocklayer/formats/vmdk/", "jobs/copy/", "tests/"}},
   };
   ForEachInclude([&](const SourceFile& source, size_t line, const std::string& name, bool ours) {
     if (ours && name.find("fuse") == std::string::npos) return;

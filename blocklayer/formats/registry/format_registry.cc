@@ -16,6 +16,7 @@
 #include "blocklayer/formats/vdi/vdi_image.h"
 #include "blocklayer/formats/vhdx/file_regions.h"
 #include "blocklayer/formats/vhdx/vhdx_image.h"
+#include "blocklayer/formats/vmdk/vmdk_image.h"
 #include "blocklayer/formats/vpc/vpc_footer.h"
 #include "blocklayer/formats/vpc/vpc_image.h"
 
@@ -95,6 +96,7 @@ const FormatRegistry& FormatRegistry::BuiltIn() {
       {Qcow2Row(), RawRow(),
        ReadOnlyRow(ImageFormat("vdi"), {".vdi"}, vdi::BeginsLikeVdi, vdi::OpenVdiImage),
        ReadOnlyRow(ImageFormat("vhdx"), {".vhdx"}, vhdx::BeginsLikeVhdx, vhdx::OpenVhdxImage),
+       ReadOnlyRow(ImageFormat("vmdk"), {".vmdk"}, vmdk::BeginsLikeVmdk, vmdk::OpenVmdkImage),
        ReadOnlyRow(ImageFormat("vpc"), {".vpc", ".vhd"}, vpc::BeginsLikeVpc, vpc::OpenVpcImage)});
   return registry;
 }

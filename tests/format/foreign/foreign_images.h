@@ -61,7 +61,13 @@ class ForeignImages : public testing::Test {
   Result<std::unique_ptr<Image>> Open(const std::string& format, const std::string& name) {
     const FormatRow* const row = FormatRegistry::BuiltIn().FindByName(format);
     CHAINFS_ASSIGN(std::unique_ptr<File> file, directory_->Open(name, OpenMode::kReadOnly));
-    return row->open(std::move(file), cache_, {.read_only = true, .owner = cache_.NewOwner()});
+    return row->open(std::move(file), cache_,
+                     {.read_only = true,
+                      .owner = cache_.NewOwner(),
+                      .unrepaired = {},
+                      .open_beside = [this](const std::string& beside) {
+                        return directory_->Open(beside, OpenMode::kReadOnly);
+                      }});
   }
 
   // The whole disk, as mapped extent by extent.

@@ -80,7 +80,7 @@ FormatRegistry WithToy() {
 
 TEST(FormatRegistry, KnowsFormatsByNameAndByExtension) {
   const FormatRegistry& formats = FormatRegistry::BuiltIn();
-  EXPECT_EQ(formats.Names(), "qcow2, raw, vdi, vhdx and vpc");
+  EXPECT_EQ(formats.Names(), "qcow2, raw, vdi, vhdx, vmdk and vpc");
   EXPECT_EQ(formats.ExtensionOf("vm.img"), ".img");
   EXPECT_EQ(formats.ExtensionOf("vm.qcow2"), ".qcow2");
   EXPECT_EQ(formats.ExtensionOf(".img"), "") << "that is all of the name";
@@ -90,7 +90,7 @@ TEST(FormatRegistry, KnowsFormatsByNameAndByExtension) {
   EXPECT_EQ(formats.Find(kToy), nullptr);
   EXPECT_EQ(ParseImageFormat("qcow2"), ImageFormat::kQcow2);
   EXPECT_FALSE(ParseImageFormat("QCOW2"));
-  EXPECT_EQ(WithToy().Names(), "qcow2, raw, vdi, vhdx, vpc and toy");
+  EXPECT_EQ(WithToy().Names(), "qcow2, raw, vdi, vhdx, vmdk, vpc and toy");
 }
 
 TEST(FormatRegistry, CreatesOverlaysOfTheFormatsThatHaveThem) {
@@ -215,7 +215,7 @@ TEST_F(ToyFormatTest, AFormatThatNobodyKnowsIsRefusedWithThoseThatAreKnown) {
   const WalkedChain walked = opener_.Walk(top, ImageFormat::kQcow2);
   ASSERT_TRUE(walked.error);
   EXPECT_EQ(walked.error->kind, ErrorKind::kUnsupported);
-  EXPECT_NE(walked.error->message.find("chainfs knows qcow2, raw, vdi, vhdx, vpc and toy"),
+  EXPECT_NE(walked.error->message.find("chainfs knows qcow2, raw, vdi, vhdx, vmdk, vpc and toy"),
             std::string::npos)
       << walked.error->message;
 }

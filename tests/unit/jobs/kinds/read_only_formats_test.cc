@@ -76,7 +76,8 @@ TEST_P(ReadOnlyFormatsTest, ItIsShownReadOnlyAndGetsNoFurtherData) {
   EXPECT_EQ(Contents("base").size(), disk->size());
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, ReadOnlyFormatsTest, testing::Values("vdi", "vhdx", "vpc"),
+INSTANTIATE_TEST_SUITE_P(Formats, ReadOnlyFormatsTest,
+                         testing::Values("vdi", "vhdx", "vmdk", "vpc"),
                          [](const auto& tested) { return tested.param; });
 
 }  // namespace
