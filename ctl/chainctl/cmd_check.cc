@@ -82,17 +82,17 @@ nlohmann::json ReportJson(const ImageCheckReport& report) {
 }
 
 nlohmann::json LayerJson(const check::CheckedLayer& layer) {
-  nlohmann::json json = {{"filename", layer.path}};
-  if (layer.error) json["error"] = layer.error->message;
+  nlohmann::json facts = {{"filename", layer.path}};
+  if (layer.error) facts["error"] = layer.error->message;
   if (layer.image) {
-    json["format"] = std::string(layer.image->format.name());
-    json["virtual-size"] = layer.image->virtual_size;
-    if (layer.image->backing) json["backing-filename"] = layer.image->backing->name;
-    if (layer.image->report) json.update(ReportJson(*layer.image->report));
+    facts["format"] = std::string(layer.image->format.name());
+    facts["virtual-size"] = layer.image->virtual_size;
+    if (layer.image->backing) facts["backing-filename"] = layer.image->backing->name;
+    if (layer.image->report) facts.update(ReportJson(*layer.image->report));
   }
-  json["problems"] = layer.problems;
-  json["remarks"] = layer.remarks;
-  return json;
+  facts["problems"] = layer.problems;
+  facts["remarks"] = layer.remarks;
+  return facts;
 }
 
 std::string Summary(const ImageCheckReport& report) {
@@ -194,19 +194,19 @@ Result<ExitCode> Check(const CheckOptions& options, const CommonOptions& common)
   }
   StopOnSignals();
   std::vector<check::CheckedLayer> layers;
-  const bool json = common.json || options.output == "json";
+  const bool as_json = common.json || options.output == "json";
   {
-    CheckProgress progress(common.quiet || json);
+    CheckProgress progress(common.quiet || as_json);
     request.percent = [&progress](uint32_t percent) { progress.Update(percent); };
     layers = CheckLayers(request, options.backing_chain);
   }
   nlohmann::json all = nlohmann::json::array();
   for (const check::CheckedLayer& layer : layers) {
     if (layer.error) Note("check: " + SafeText(layer.error->message));
-    if (json) all.push_back(LayerJson(layer));
-    if (!json && layer.image) PrintLayer(layer, common.quiet);
+    if (as_json) all.push_back(LayerJson(layer));
+    if (!as_json && layer.image) PrintLayer(layer, common.quiet);
   }
-  if (json) Print(OneLine(options.backing_chain ? all : all.front()) + "\n");
+  if (as_json) Print(OneLine(options.backing_chain ? all : all.front()) + "\n");
   return EndingOf(layers, options.backing_chain);
 }
 
