@@ -30,7 +30,8 @@ sandbox::Policy PolicyOf(const Options& options) {
     const std::filesystem::path real = std::filesystem::canonical(source.path, unknown);
     if (!directory && !real.empty()) images.push_back(real.parent_path().string());
   }
-  for (const std::vector<std::string>* const more : {&catalog.backing_dirs, &catalog.target_dirs}) {
+  for (const std::vector<std::string>* const more :
+       {&catalog.backing_dirs, &catalog.target_dirs, &catalog.data_dirs}) {
     images.insert(images.end(), more->begin(), more->end());
   }
   if (!catalog.state_directory.empty()) policy.written.push_back(catalog.state_directory);

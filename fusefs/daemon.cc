@@ -207,6 +207,7 @@ Status RunDaemon(const Options& as_given, Background& background) {
   std::vector<std::string> needed = options.catalog.backing_dirs;
   needed.insert(needed.end(), options.catalog.target_dirs.begin(),
                 options.catalog.target_dirs.end());
+  needed.insert(needed.end(), options.catalog.data_dirs.begin(), options.catalog.data_dirs.end());
   if (!options.qmp.empty()) needed.push_back(options.qmp.substr(0, options.qmp.rfind('/') + 1));
   for (const SourceSpec& source : options.sources) needed.push_back(source.path);
   CHAINFS_ASSIGN(options.mountpoint, PrepareMountpoint(as_given.mountpoint, needed));

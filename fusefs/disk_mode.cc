@@ -29,10 +29,17 @@ mode_t PermittedBits(const ShownOwner& shown, const Disk& disk) {
   std::set<const Directory*> seen;
   bool active = true;
   for (const LayerPtr& layer : disk.chain()->AllLayers()) {
-    const Result<FileStat> file = layer->image->file().StatAccess();
-    mode_t permitted = file ? BitsFor(shown, *file) : mode_t{0};
+    mode_t permitted = 0777;
+    for (File* const file : layer->image->HostFiles()) {
+      const Result<FileStat> stat = file->StatAccess();
+      permitted &= stat ? BitsFor(shown, *stat) : mode_t{0};
+    }
     if (seen.insert(layer->directory.get()).second) {
       permitted &= 0700 | BitsBeyond(shown, layer->directory->StatWay());
+    }
+    if (const Directory* const data = layer->data_directory.get();
+        data != nullptr && seen.insert(data).second) {
+      permitted &= 0700 | BitsBeyond(shown, layer->data_directory->StatWay());
     }
     bits &= permitted | (active ? 0 : 0222);
     active = false;

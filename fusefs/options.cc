@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <ranges>
 
 #include "blocklayer/base/text_values.h"
 #include "blocklayer/base/version/version.h"
@@ -171,6 +172,13 @@ const std::map<std::string_view, Setter>& Setters() {
       {"target_dir", DirectorySetter(&CatalogOptions::target_dirs)},
       {"sandbox",
        [](Options& o, Text key, Text value) { return SetOnOrOff(o.sandbox, key, value); }},
+      {"data_dirs",
+       [](Options& o, Text, Text value) -> Status {
+         for (const auto part : std::views::split(value, ':')) {
+           if (!part.empty()) o.catalog.data_dirs.emplace_back(part.begin(), part.end());
+         }
+         return {};
+       }},
       {"assume_backing_format",
        [](Options& o, Text key, Text value) -> Status {
          CHAINFS_ASSIGN(o.catalog.assume_backing_format, ParseFormat(key, value));
@@ -302,7 +310,7 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments,
   }
   options.source_texts = std::move(line.paths);
   for (std::vector<std::string>* const directories :
-       {&options.catalog.backing_dirs, &options.catalog.target_dirs}) {
+       {&options.catalog.backing_dirs, &options.catalog.target_dirs, &options.catalog.data_dirs}) {
     for (std::string& path : *directories) path = AbsolutePath(path, working_directory);
   }
   if (!options.qmp.empty()) options.qmp = AbsolutePath(options.qmp, working_directory);

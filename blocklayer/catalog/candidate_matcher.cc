@@ -16,7 +16,7 @@ bool StillTheSame(const CatalogEntry& entry, const Candidate& candidate,
   if (entry.candidate.format != candidate.format) return false;
   if (candidate.fixed_name && *candidate.fixed_name != entry.name) return false;
   // What is open shows a file as it was, if somebody else changes it.
-  const auto changed = [](const LayerPtr& layer) { return layer->image->file().ChangedByOthers(); };
+  const auto changed = [](const LayerPtr& layer) { return layer->image->ChangedByOthers(); };
   if (std::ranges::any_of(entry.disk->chain()->AllLayers(), changed)) return false;
   // A file that cannot be looked at for the moment is still open here.
   return stat ? stat->id == entry.id() : stat.error().kind != ErrorKind::kNotFound;

@@ -54,6 +54,9 @@ Result<std::unique_ptr<Catalog>> Catalog::Open(const std::vector<SourceSpec>& so
     for (const std::string& directory : parts.options.backing_dirs) {
       CHAINFS_TRY(parts.roots.Add(directory, RootUse::kRead));
     }
+    for (const std::string& directory : parts.options.data_dirs) {
+      CHAINFS_TRY(parts.data_files.Permit(directory));
+    }
     for (const SourceSpec& spec : sources) CHAINFS_TRY(parts.sources.Add(spec));
     CHAINFS_TRY(parts.scanner.Scan(Scanner::Kind::kFull));
   }
@@ -66,6 +69,7 @@ void Catalog::SetWakeUp(std::function<void()> call) { context().wake_up().Set(st
 void Catalog::KeepOff(dev_t served) {
   const Turn turn(parts_->mu);
   parts_->roots.KeepOff(served);
+  parts_->data_files.KeepOff(served);
 }
 const CatalogOptions& Catalog::options() const { return parts_->options; }
 BlockContext& Catalog::context() { return *parts_->context; }

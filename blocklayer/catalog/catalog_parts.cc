@@ -10,7 +10,8 @@ ChainOpeners OpenersOf(Roots& roots, LayerPool& pool, const CatalogOptions& opti
   return {.roots = roots,
           .pool = pool,
           .rules = {.assume_backing_format = options.assume_backing_format,
-                    .max_depth = options.max_depth}};
+                    .max_depth = options.max_depth,
+                    .data_files = !options.data_dirs.empty()}};
 }
 
 }  // namespace
@@ -22,7 +23,8 @@ CatalogParts::CatalogParts(CatalogOptions given, ShownLists& lists, std::functio
       pauses(mu),
       roots(options.open_directory,
             {.anywhere = options.targets_anywhere, .directories = options.target_dirs}),
-      pool(context, options.read_only, &repairs),
+      data_files(options.open_directory),
+      pool(context, options.read_only, &repairs, FormatRegistry::BuiltIn(), &data_files),
       sources(roots, options.state_directory),
       records(sources, options.read_only),
       leases(mu, pool),

@@ -17,6 +17,7 @@
 #include "blocklayer/catalog/backing_names.h"
 #include "blocklayer/catalog/catalog_types.h"
 #include "blocklayer/catalog/chain_mover.h"
+#include "blocklayer/catalog/data_files.h"
 #include "blocklayer/catalog/group_snapshotter.h"
 #include "blocklayer/catalog/layer_leases.h"
 #include "blocklayer/catalog/layer_removal.h"
@@ -45,6 +46,7 @@ struct CatalogParts {
   TurnMutex mu;
   ScanPauses pauses;  // says itself what needs mu
   Roots roots GUARDED_BY(mu);
+  DataFiles data_files GUARDED_BY(mu);
   LayerPool pool GUARDED_BY(mu);
   Sources sources;  // constant after the last Add but for what its header names, which needs mu
   RecordStore records;

@@ -30,6 +30,7 @@ struct CatalogOptions {
   // Where files of requests that may lie outside the sources are put; unless `targets_anywhere`.
   std::vector<std::string> target_dirs = {};
   bool targets_anywhere = true;
+  std::vector<std::string> data_dirs = {};  // where external data files may lie; nowhere else
   std::optional<ImageFormat> assume_backing_format = {};  // for headers that name none
   uint32_t max_depth = 1024;                              // layers
   MemoryLimits memory = {};

@@ -101,6 +101,12 @@ void ChainOpener::AddNamed(const LayerFile& file, WalkedChain& chain) {
   }
 }
 
+void ChainOpener::AddDataFile(const LayerFile& file, WalkedChain& chain) {
+  if (!rules_.data_files || file.peek.data_file.empty()) return;
+  const Result<FileId> id = roots_.Follow(*file.location.directory, file.peek.data_file);
+  if (id) chain.data_files.push_back(*id);
+}
+
 std::vector<FileId> ChainOpener::Replaced(const Layers& layers, std::span<const std::string> extra,
                                           bool& untold) {
   std::vector<FileId> ids;
@@ -135,6 +141,7 @@ WalkedChain ChainOpener::Walk(const FileLocation& top, ImageFormat format,
                      .error = std::move(first).error(),
                      .missing = {},
                      .leads_to = {},
+                     .data_files = {},
                      .untold = untold};
 }
 
@@ -175,6 +182,7 @@ WalkedChain ChainOpener::WalkFrom(LayerFile top_file, std::span<const std::strin
       break;
     }
     if (!chain.files.back().peek.data_file.empty()) AddNamed(chain.files.back(), chain);
+    AddDataFile(chain.files.back(), chain);
     next = *std::move(below);
   }
   return chain;

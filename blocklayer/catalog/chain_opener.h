@@ -29,6 +29,7 @@ namespace chainfs {
 struct ChainRules {
   std::optional<ImageFormat> assume_backing_format;
   uint32_t max_depth = 1024;
+  bool data_files = false;  // whether any are permitted
 };
 
 // A chain as the headers tell it, top to base, as far as it could be followed.
@@ -39,7 +40,8 @@ struct WalkedChain {
   // Files that the headers name, that are not among `files`, because chainfs refuses to open them
   // or cannot: where the kernel would find them.
   std::vector<FileId> leads_to;
-  bool untold = false;  // what more there is could not be told just now
+  std::vector<FileId> data_files;  // of the images, if such are permitted
+  bool untold = false;             // what more there is could not be told just now
 
   // All that its top is built on, the nearest first.
   std::vector<FileId> Below() const;
@@ -89,6 +91,7 @@ class ChainOpener {
   Inspected& Inspect(const FileLocation& location, FormatRow::Peek peek);
   // Where the names in the header lead.
   void AddNamed(const LayerFile& file, WalkedChain& chain);
+  void AddDataFile(const LayerFile& file, WalkedChain& chain);
   // The next file down; nothing at the base.
   // `missing`: its path, when it is not there.
   Result<std::optional<LayerFile>> Below(const LayerFile& overlay,

@@ -30,6 +30,8 @@ void LookFailed(CatalogEntry& entry) {
 
 bool EntryOpener::IsWorthOpening(CatalogEntry& entry) {
   if (!entry.error || entry.walked.error || entry.error->kind == ErrorKind::kBusy) return true;
+  // A data file is none of the files that were walked.
+  if (entry.error->kind == ErrorKind::kNotFound) return true;
   if (!SameFiles(entry.walked.files, entry.opened_as)) {
     entry.opening.Reset();
     return true;
@@ -39,8 +41,13 @@ bool EntryOpener::IsWorthOpening(CatalogEntry& entry) {
   return asked || entry.opening.IsDue();
 }
 
-Status EntryOpener::CheckOpenable(const CatalogEntry& entry, const LayerUsers& written) const {
+Status EntryOpener::CheckOpenable(const CatalogEntry& entry, const Users& users) const {
   CHAINFS_TRY(CheckChainName(entry.name));
+  if (const auto user = users.data_files.find(entry.id()); user != users.data_files.end()) {
+    return Fail(ErrorKind::kUnsupported,
+                EscapeText(fmt::format("{}: holds the data of {} and is no disk by itself",
+                                       entry.candidate.path, user->second.name)));
+  }
   const LeftOutMarks::Mark* const mark = marks_.Uncovered(entry.walked.files);
   if (mark != nullptr && !mark->unread.empty()) {
     return Fail(ErrorKind::kIo,
@@ -57,8 +64,8 @@ Status EntryOpener::CheckOpenable(const CatalogEntry& entry, const LayerUsers& w
                                        mark->contents.path, mark->contents.into)));
   }
   for (const LayerFile& file : entry.walked.files) {
-    const auto writer = written.find(file.stat.id);
-    if (writer == written.end()) continue;
+    const auto writer = users.written.find(file.stat.id);
+    if (writer == users.written.end()) continue;
     return Fail(
         ErrorKind::kBusy,
         EscapeText(fmt::format("{}: {} is open for writing through the disk {}; close that "
@@ -83,8 +90,7 @@ Result<Layers> EntryOpener::OpenLayers(const CatalogEntry& entry, ChainOpener& o
   return opener.Open(entry.walked, role_of);
 }
 
-void EntryOpener::Open(CatalogEntry& entry, ChainOpener& opener, const LayerUsers& backed,
-                       const LayerUsers& written) {
+void EntryOpener::Open(CatalogEntry& entry, ChainOpener& opener, const Users& users) {
   if (entry.error && !entry.failed_to_open) {
     LookFailed(entry);
     return;
@@ -99,13 +105,13 @@ void EntryOpener::Open(CatalogEntry& entry, ChainOpener& opener, const LayerUser
     LookFailed(entry);
     return;
   }
-  if (Status openable = CheckOpenable(entry, written); !openable) {
+  if (Status openable = CheckOpenable(entry, users); !openable) {
     entry.error = std::move(openable).error();
     LookFailed(entry);
     return;
   }
-  Result<Layers> layers = OpenLayers(entry, opener, backed, before);
-  const Status made = layers ? MakeDisk(entry, *std::move(layers), backed)
+  Result<Layers> layers = OpenLayers(entry, opener, users.backed, before);
+  const Status made = layers ? MakeDisk(entry, *std::move(layers), users.backed)
                              : std::unexpected(std::move(layers).error());
   if (made) {
     entry.opening.Reset();

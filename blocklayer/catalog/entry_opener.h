@@ -30,14 +30,18 @@ class EntryOpener {
         events_(events),
         read_only_(read_only) {}
 
-  // `backed` and `written`: LayerRoles.
-  void Open(CatalogEntry& entry, ChainOpener& opener, const LayerUsers& backed,
-            const LayerUsers& written);
+  // What files are to others, as LayerRoles says.
+  struct Users {
+    LayerUsers backed;
+    LayerUsers written;
+    LayerUsers data_files;
+  };
+  void Open(CatalogEntry& entry, ChainOpener& opener, const Users& users);
 
  private:
   // Whether a broken one is worth another attempt at opening it.
   bool IsWorthOpening(CatalogEntry& entry);
-  Status CheckOpenable(const CatalogEntry& entry, const LayerUsers& written) const;
+  Status CheckOpenable(const CatalogEntry& entry, const Users& users) const;
   Result<Layers> OpenLayers(const CatalogEntry& entry, ChainOpener& opener,
                             const LayerUsers& backed, const std::optional<Error>& before);
   Status MakeDisk(CatalogEntry& entry, Layers layers, const LayerUsers& backed);

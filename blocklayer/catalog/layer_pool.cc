@@ -95,7 +95,7 @@ Status LayerPool::SetRole(const LayerPtr& layer, LayerRole role) {
   if (entry == nullptr || entry->role == role) return {};
   if (role == LayerRole::kActive) CHAINFS_TRY(MakeWritable(*layer));
   RestUnlessWritten(*layer, role, entry->leases);
-  CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, entry->leases)));
+  CHAINFS_TRY(layer->image->SetImageLocks(LocksFor(role, entry->leases)));
   entry->role = role;
   return {};
 }
@@ -112,7 +112,7 @@ Status LayerPool::AddLease(const LayerPtr& layer, LeaseKind kind) {
   if (writes) CHAINFS_TRY(MakeWritable(*layer));
   Leases more = entry->leases;
   ++more[static_cast<size_t>(kind)];
-  CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(entry->role, more)));
+  CHAINFS_TRY(layer->image->SetImageLocks(LocksFor(entry->role, more)));
   entry->leases = more;
   return {};
 }
@@ -123,13 +123,13 @@ void LayerPool::RemoveLease(const LayerPtr& layer, LeaseKind kind) {
   --entry->leases[static_cast<size_t>(kind)];
   RestUnlessWritten(*layer, entry->role, entry->leases);
   // Fewer locks of our own cannot conflict with what others were allowed beside more of them.
-  (void)layer->image->file().SetImageLocks(LocksFor(entry->role, entry->leases));
+  (void)layer->image->SetImageLocks(LocksFor(entry->role, entry->leases));
 }
 
 Result<LayerPtr> LayerPool::Get(const LayerFile& file, LayerRole role) {
   LayerPtr layer = Find(file.stat.id);
   // Tables of a file that changed under it are worth nothing; whoever still has it goes on alone.
-  const bool outdated = layer != nullptr && layer->image->file().ChangedByOthers();
+  const bool outdated = layer != nullptr && layer->image->ChangedByOthers();
   if (outdated) entries_.erase(file.stat.id);
   if (layer == nullptr || outdated) return Open(file, role);
   if (layer->image->format() != file.format) {
@@ -214,6 +214,34 @@ Result<std::unique_ptr<File>> LayerPool::OpenBeside(const LayerFile& described,
   return file;
 }
 
+Result<std::unique_ptr<File>> LayerPool::OpenDataFile(Layer& layer, const std::string& name,
+                                                      bool for_writing, const ImageLockSet& locks) {
+  CHAINFS_ASSIGN(const FileLocation location,
+                 data_files_->Locate(
+                     {.directory = layer.directory, .name = layer.name, .path = layer.path}, name));
+  {
+    CHAINFS_ASSIGN(const std::unique_ptr<File> first_look,
+                   location.directory->Open(location.name, OpenMode::kReadOnly));
+    CHAINFS_TRY(CheckComplete(*first_look));
+  }
+  auto file = location.directory->Open(location.name,
+                                       for_writing ? OpenMode::kReadWrite : OpenMode::kReadOnly);
+  if (!file && for_writing && CannotBeWritten(file.error())) {
+    // Then the image is not written either.
+    layer.SetWriteRefusal(RefusalOf(location.path, file.error()));
+    file = location.directory->Open(location.name, OpenMode::kReadOnly);
+  }
+  if (!file) return file;
+  CHAINFS_ASSIGN(const FileStat stat, (*file)->Stat());
+  if (stat.id == layer.id) {
+    return Fail(ErrorKind::kInvalidFormat,
+                EscapeText(fmt::format("{}: names itself as its external data file", layer.path)));
+  }
+  CHAINFS_TRY((*file)->SetImageLocks(DataFileLocks(locks)));
+  layer.data_directory = location.directory;
+  return file;
+}
+
 Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   {
     CHAINFS_ASSIGN(const std::unique_ptr<File> first_look, OpenUnwritable(described));
@@ -257,11 +285,17 @@ Result<LayerPtr> LayerPool::Open(const LayerFile& described, LayerRole role) {
   options.read_only = role == LayerRole::kBacking;
   options.owner = layer->owner_id;
   options.open_beside = [&](const std::string& name) { return OpenBeside(described, name); };
+  options.locks = LocksFor(role, {});
+  if (data_files_ != nullptr) {
+    options.open_data_file = [&](const std::string& name) {
+      return OpenDataFile(*layer, name, !options.read_only, options.locks);
+    };
+  }
   CHAINFS_ASSIGN(layer->image, OpenImage(std::move(file), described, options));
   if (role == LayerRole::kActive && !layer->image->writable()) {
     role = LayerRole::kBacking;
     // Fewer locks cannot conflict.
-    CHAINFS_TRY(layer->image->file().SetImageLocks(LocksFor(role, {})));
+    CHAINFS_TRY(layer->image->SetImageLocks(LocksFor(role, {})));
   }
   entries_[stat.id] = Entry{.layer = layer, .role = role};
   return layer;
@@ -274,7 +308,9 @@ ImageHolder LayerPool::HolderOf(const LayerFile& file) {
 
 void LayerPool::AnnounceEnd() {
   for (const auto& [id, entry] : entries_) {
-    if (const LayerPtr layer = entry.layer.lock()) layer->image->file().AnnounceEndOfLocks();
+    const LayerPtr layer = entry.layer.lock();
+    if (layer == nullptr) continue;
+    for (File* const file : layer->image->HostFiles()) file->AnnounceEndOfLocks();
   }
 }
 
@@ -294,7 +330,7 @@ Status LayerPool::CloseAll() {
       }
     }
     // Whoever comes next need not wait until the last handle is gone. Dropping cannot conflict.
-    (void)layer->image->file().SetImageLocks(kNoLocks);
+    (void)layer->image->SetImageLocks(kNoLocks);
   }
   return first;
 }

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "blocklayer/catalog/background_repairs.h"
+#include "blocklayer/catalog/data_files.h"
 #include "blocklayer/catalog/header_names.h"
 #include "blocklayer/catalog/lease_kind.h"
 #include "blocklayer/catalog/roots.h"
@@ -42,12 +43,17 @@ struct LayerFile {
 
 class LayerPool {
  public:
-  // Every layer keeps `context` alive. `repairs` and `formats` outlive this; `repairs` null: dirty
-  // images are repaired while they are opened.
+  // Every layer keeps `context` alive. The others outlive this. `repairs` null: dirty images are
+  // repaired while they are opened; `data_files` null: images that have some are refused.
   LayerPool(std::shared_ptr<BlockContext> context, bool read_only,
             BackgroundRepairs* repairs = nullptr,
-            const FormatRegistry& formats = FormatRegistry::BuiltIn())
-      : context_(std::move(context)), formats_(formats), read_only_(read_only), repairs_(repairs) {}
+            const FormatRegistry& formats = FormatRegistry::BuiltIn(),
+            DataFiles* data_files = nullptr)
+      : context_(std::move(context)),
+        formats_(formats),
+        read_only_(read_only),
+        repairs_(repairs),
+        data_files_(data_files) {}
 
   const FormatRegistry& formats() const { return formats_; }
 
@@ -98,12 +104,16 @@ class LayerPool {
   // A further file of the same image, which is only read.
   static Result<std::unique_ptr<File>> OpenBeside(const LayerFile& described,
                                                   const std::string& name);
+  // The data file that the header of `layer` names, with its locks.
+  Result<std::unique_ptr<File>> OpenDataFile(Layer& layer, const std::string& name,
+                                             bool for_writing, const ImageLockSet& locks);
   Result<LayerPtr> Open(const LayerFile& file, LayerRole role);
 
   const std::shared_ptr<BlockContext> context_;
   const FormatRegistry& formats_;
   const bool read_only_;
   BackgroundRepairs* const repairs_;
+  DataFiles* const data_files_;
   std::map<FileId, Entry> entries_;
 };
 

@@ -54,6 +54,25 @@ LayerUsers LayerRoles::Written() {
   return written;
 }
 
+LayerUsers LayerRoles::DataFiles() {
+  LayerUsers users;
+  for (const auto& [path, entry] : chains_.entries()) {
+    const auto add = [&](const FileId& id) {
+      users.try_emplace(id, LayerUser{.name = entry.name, .advice = {}});
+    };
+    for (const FileId& id : entry.walked.data_files) add(id);
+    if (entry.disk == nullptr) continue;
+    for (const LayerPtr& layer : entry.disk->chain()->AllLayers()) {
+      if (layer->data_directory == nullptr) continue;
+      for (File* const file : layer->image->HostFiles()) {
+        const Result<FileStat> stat = file->Stat();
+        if (stat && stat->id != layer->id) add(stat->id);
+      }
+    }
+  }
+  return users;
+}
+
 bool LayerRoles::Freeze(CatalogEntry& entry, const LayerUser& user) {
   if (!entry.disk->StopWriting()) {
     entry.frozen_because =

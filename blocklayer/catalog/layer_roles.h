@@ -30,6 +30,8 @@ class LayerRoles {
   LayerUsers Backed();
   // Layers that guests may be writing.
   LayerUsers Written();
+  // External data files, which are no disks by themselves.
+  LayerUsers DataFiles();
   // Freezes and thaws what has to be, now that these are the backed layers.
   void Update(const LayerUsers& backed);
   // Its disk is read-only as long as anybody reads it beneath others: a job will. False, and

@@ -209,7 +209,9 @@ Result<Rebases::Place> Rebases::FindPlace(const DiskPtr& disk, const LayerPtr& t
                                                    lowest.image->format()));
   CHAINFS_TRY(top->image->writer()->CanSetBacking(place.reference));
   // Whoever wrote them need not have synced.
-  for (const LayerPtr& layer : base.layers) CHAINFS_TRY(layer->image->file().DataSync());
+  for (const LayerPtr& layer : base.layers) {
+    for (File* const written : layer->image->HostFiles()) CHAINFS_TRY(written->DataSync());
+  }
   return place;
 }
 

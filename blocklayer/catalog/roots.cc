@@ -198,6 +198,15 @@ Result<FileLocation> Roots::FindNew(Directory& from, const std::string& name, bo
                                      named.path, Names(RootUse::kCreate))));
 }
 
+Result<Roots::Walked> Roots::Walk(Directory& from, const std::string& name) {
+  CHAINFS_ASSIGN(NamedLocation named, from.Locate(name, FenceOf(RootUse::kRead, {})));
+  Walked walked{.location = {}, .path = named.path, .missing = named.missing};
+  if (named.directory != nullptr) {
+    CHAINFS_ASSIGN(walked.location, LocationIn(std::move(named)));
+  }
+  return walked;
+}
+
 std::unexpected<Error> Roots::FailOutside(const std::string& path) const {
   // All of the host is never the right thing to permit.
   const std::string directory = DirectoryOf(path);

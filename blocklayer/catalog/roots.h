@@ -80,6 +80,13 @@ class Roots {
   // that are not plain paths; else as Find.
   Result<FileLocation> Resolve(const FileLocation& overlay, const std::string& backing,
                                std::span<const std::string> extra = {});
+  // Where a plain path leads to from a directory: the place, if a root contains it.
+  struct Walked {
+    std::optional<FileLocation> location;
+    std::string path;      // otherwise, as far as it is known
+    bool missing = false;  // otherwise: nothing has that name
+  };
+  Result<Walked> Walk(Directory& from, const std::string& name);
   // Which file a name in a header leads to as the kernel walks it, whether it may be opened or not.
   Result<FileId> Follow(Directory& from, const std::string& name) const {
     return from.Follow(name, devices_);

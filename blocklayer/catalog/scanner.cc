@@ -83,8 +83,12 @@ bool Scanner::OpenEntries(ChainOpener& opener, Kind kind) {
       if (entry.disk == nullptr && follows == by_record) paths.push_back(path);
     }
   }
-  LayerUsers backed = p_.roles.Backed();
-  LayerUsers written = p_.roles.Written();
+  const auto look = [&] {
+    return EntryOpener::Users{.backed = p_.roles.Backed(),
+                              .written = p_.roles.Written(),
+                              .data_files = p_.roles.DataFiles()};
+  };
+  EntryOpener::Users users = look();
   bool opened = false;
   bool follower_opened = false;
   for (const std::string& path : paths) {
@@ -94,13 +98,12 @@ bool Scanner::OpenEntries(ChainOpener& opener, Kind kind) {
     const bool followers_done =
         follower_opened && found != entries.end() && found->second.candidate.record.empty();
     if (others_were_in || followers_done) {
-      backed = p_.roles.Backed();
-      written = p_.roles.Written();
+      users = look();
       follower_opened = false;
     }
     if (found == entries.end() || found->second.disk != nullptr) continue;
     if (kind == Kind::kQuick && !IsQuicklyOpened(found->second)) continue;
-    p_.opener.Open(found->second, opener, backed, written);
+    p_.opener.Open(found->second, opener, users);
     if (found->second.disk == nullptr) continue;
     opened = true;
     follower_opened = follower_opened || !found->second.candidate.record.empty();

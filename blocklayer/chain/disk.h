@@ -50,7 +50,7 @@ class Disk {
   // Why, one phrase for people ("mid is built on it"); empty while it can be written.
   std::string ReadOnlyReason() const;
   // Whether a flush has failed, so that what the disk shows is not certain to last.
-  bool failed() const { return chain()->active->image->file().poisoned(); }
+  bool failed() const { return chain()->active->image->poisoned(); }
   // Who has it open, and what its owner says of writing.
   DiskAccess& access() { return access_; }
   // The ticket of a handle that may write; nothing while the disk is read-only.

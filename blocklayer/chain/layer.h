@@ -17,9 +17,10 @@
 namespace chainfs {
 
 struct Layer {
-  std::string path;                      // absolute, as people know it
-  std::string name;                      // its last component
-  std::shared_ptr<Directory> directory;  // holds `name`; relative backing names start here
+  std::string path;                           // absolute, as people know it
+  std::string name;                           // its last component
+  std::shared_ptr<Directory> directory;       // holds `name`; relative backing names start here
+  std::shared_ptr<Directory> data_directory;  // of its external data file; null without one
   FileId id;
   uint64_t owner_id = 0;  // key of this layer in the shared caches
   // Set where this is an internal snapshot: whose. File, path and locks are those of that layer.

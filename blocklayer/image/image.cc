@@ -3,7 +3,26 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace chainfs {
+
+std::vector<File*> Image::HostFiles() {
+  std::vector<File*> files = {&file()};
+  for (uint16_t number = 1; number < source_count(); ++number) {
+    File* const further = source(number).host_file();
+    if (further != nullptr) files.push_back(further);
+  }
+  return files;
+}
+
+bool Image::poisoned() {
+  return std::ranges::any_of(HostFiles(), [](const File* one) { return one->poisoned(); });
+}
+
+bool Image::ChangedByOthers() {
+  return std::ranges::any_of(HostFiles(), [](File* one) { return one->ChangedByOthers(); });
+}
 
 std::string Image::read_only_reason() const { return "chainfs only reads this format"; }
 

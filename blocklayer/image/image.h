@@ -80,6 +80,14 @@ class Image {
   // image is open, and is less than 65536.
   virtual uint16_t source_count() const { return 1; }
   ByteSource& source(uint16_t number) { return number == 0 ? file() : FurtherSource(number); }
+  // Those of its sources that are files of the host, file() first.
+  std::vector<File*> HostFiles();
+  // A failed sync has ended all writing of one of them.
+  bool poisoned();
+  // As File::SetImageLocks; of all its files.
+  virtual Status SetImageLocks(const ImageLockSet& locks) { return file().SetImageLocks(locks); }
+  // As File::ChangedByOthers; any of them.
+  bool ChangedByOthers();
   // Bytes; a multiple of 512 for qcow2. Changes only by WritableImage::Grow and Shrink.
   virtual uint64_t virtual_size() const = 0;
   // Bytes, a power of two: the unit of allocation (raw: 4096).

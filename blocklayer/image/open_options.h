@@ -28,6 +28,11 @@ struct ImageOpenOptions {
   // Opens a further file of the image, one component of a name in the image's own directory, for
   // reading and with the locks of a layer that is read. Null: images of several files are refused.
   std::function<Result<std::unique_ptr<File>>(const std::string& name)> open_beside = {};
+  // The locks that the file has; data files get theirs accordingly.
+  ImageLockSet locks = {};
+  // Opens the external data file that the header names, for writing if the image is, with its
+  // locks. Null: such images are refused.
+  std::function<Result<std::unique_ptr<File>>(const std::string& name)> open_data_file = {};
 };
 
 struct ImageRepairControl {

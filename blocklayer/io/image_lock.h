@@ -49,6 +49,11 @@ inline constexpr ImageLockSet kStreamTargetLocks{
 inline constexpr ImageLockSet kCommitMiddleLocks{
     .used = kLockConsistentRead, .unshared = kLockConsistentRead | kLockWrite | kLockResize};
 
+// Those of the external data file of an image that has `locks`.
+inline constexpr ImageLockSet DataFileLocks(const ImageLockSet& locks) {
+  return {.used = locks.used, .unshared = static_cast<uint8_t>(locks.unshared & ~kLockWrite)};
+}
+
 // What a holder in both roles holds.
 inline constexpr ImageLockSet Union(const ImageLockSet& a, const ImageLockSet& b) {
   return {.used = static_cast<uint8_t>(a.used | b.used),

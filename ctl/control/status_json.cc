@@ -142,6 +142,7 @@ std::string ConfigJson(const MountConfig& config, const CatalogOptions& catalog)
                {"sources", config.sources},
                {"read-only", catalog.read_only},
                {"backing-dirs", catalog.backing_dirs},
+               {"data-dirs", catalog.data_dirs},
                {"max-depth", catalog.max_depth},
                {"max-layers", config.max_layers},
                {"index-memory", catalog.memory.index_bytes},

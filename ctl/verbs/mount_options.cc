@@ -49,6 +49,8 @@ constexpr std::array kOptions = {
                 {},
                 true},
     Setting("sandbox", "on|off", "Confine the daemon to its directories and system calls", "on"),
+    MountOption{"data_dirs", OptionFor::kDaemon, OptionValue::kRequired, "DIR[:DIR...]",
+                "External data files of qcow2 images may lie here", "nowhere", true},
     Setting("assume_backing_format", "FORMAT",
             "For image headers that name none, such as qcow2 or raw", ""),
     Setting("max_depth", "N", "Refuse chains of more layers", "1024"),

@@ -51,7 +51,11 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
       ADD_FAILURE() << file.error().message;
       return nullptr;
     }
-    auto image = OpenQcow2Image(*std::move(file), cache_, {.owner = cache_.NewOwner()});
+    ImageOpenOptions options{.owner = cache_.NewOwner()};
+    options.open_data_file = [&](const std::string& name) {
+      return host->OpenRoot()->Open(name, OpenMode::kReadWrite);
+    };
+    auto image = OpenQcow2Image(*std::move(file), cache_, options);
     if (!image) {
       ADD_FAILURE() << image.error().message;
       return nullptr;
@@ -67,9 +71,9 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
     if (GetParam().backing) {
       for (const char* word : {"-b", "base.raw", "-F", "raw"}) command.emplace_back(word);
     }
-    command.push_back(dir / "a.qcow2");
+    command.emplace_back("a.qcow2");
     command.push_back(std::to_string(GetParam().size));
-    const CommandResult made = RunCommand(command);
+    const CommandResult made = RunCommand(command, {.working_directory = dir.path()});
     EXPECT_TRUE(made.ok()) << made.Describe();
     auto host = MemHost::Create();
     EXPECT_TRUE(host->ImportFrom(dir.path()));
@@ -211,6 +215,9 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
     ASSERT_TRUE(contents) << contents.error().message;
     ASSERT_EQ(model.CheckCrash(state.point, 0, *contents), "");
     ASSERT_NO_FATAL_FAILURE(ExpectSnapshotKept(*image));
+    if (std::string_view(GetParam().options).contains("data_file_raw=on")) {
+      ASSERT_EQ(Difference(*contents, host->Contents("d.raw")), "");
+    }
 
     if (random.OneIn(40)) {
       // Damage that shows only when a free cluster is handed out again.
@@ -230,7 +237,8 @@ class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
       const TempDir dir;
       ASSERT_TRUE(state.MakeHost()->ExportTo(dir.path()));
       WriteTextFile(dir / "base.raw", "");
-      const CommandResult check = RunCommand({"qemu-img", "check", "-f", "qcow2", dir / "a.qcow2"});
+      const CommandResult check = RunCommand({"qemu-img", "check", "-f", "qcow2", "a.qcow2"},
+                                             {.working_directory = dir.path()});
       ASSERT_TRUE(check.exit_code == 0 || check.exit_code == 3) << check.Describe();
     }
   }
@@ -317,6 +325,11 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"c4k_zstd", "cluster_size=4k,compression_type=zstd", 64 << 10, true},
         Case{"c4k_shared", "cluster_size=4k", 64 << 10, false, true},
         Case{"c1k_shared", "cluster_size=1k", 64 << 10, false, true},
+        Case{"d4k", "cluster_size=4k,data_file=d.raw", 64 << 10, false},
+        Case{"d4k_backing", "cluster_size=4k,data_file=d.raw", 62 << 10, true},
+        Case{"d16k_extended_backing", "cluster_size=16k,extended_l2=on,data_file=d.raw", 128 << 10,
+             true},
+        Case{"d4k_raw", "cluster_size=4k,data_file=d.raw,data_file_raw=on", 64 << 10, false},
         Case{"x16k", "cluster_size=16k,extended_l2=on", 128 << 10, false},
         Case{"x16k_backing", "cluster_size=16k,extended_l2=on", 128 << 10, true},
         Case{"x64k_backing", "cluster_size=64k,extended_l2=on", 512 << 10, true},

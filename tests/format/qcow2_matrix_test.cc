@@ -24,6 +24,7 @@ struct Case {
   const char* options;  // of qemu-img create -o
   bool compressed = false;
   bool backing = false;
+  const char* data_file = nullptr;  // its name in the directory
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
@@ -82,7 +83,11 @@ class Qcow2Matrix : public ::testing::TestWithParam<Case> {
     auto file = directory_->Open(name, OpenMode::kReadWrite);
     EXPECT_TRUE(file) << file.error().message;
     if (!file) return nullptr;
-    auto image = OpenQcow2Image(*std::move(file), cache_, {.owner = cache_.NewOwner()});
+    ImageOpenOptions options{.owner = cache_.NewOwner()};
+    options.open_data_file = [&](const std::string& data) {
+      return directory_->Open(data.substr(data.rfind('/') + 1), OpenMode::kReadWrite);
+    };
+    auto image = OpenQcow2Image(*std::move(file), cache_, options);
     EXPECT_TRUE(image) << image.error().message;
     return image ? *std::move(image) : nullptr;
   }
@@ -98,6 +103,9 @@ class Qcow2Matrix : public ::testing::TestWithParam<Case> {
 TEST_P(Qcow2Matrix, ReadsWhatQemuWroteAndQemuReadsWhatWeWrote) {
   const Case& c = GetParam();
   std::unique_ptr<BufferBelow> below;
+  std::string options = c.options;
+  if (c.data_file != nullptr) options += ",data_file=" + (dir_ / c.data_file);
+  const bool raw = options.contains("data_file_raw=on");
   if (c.backing) {
     // Longer than the overlay, with data beyond its end.
     Run({"qemu-img", "create", "-q", "-f", "qcow2", "base.qcow2", "7M"});
@@ -105,10 +113,10 @@ TEST_P(Qcow2Matrix, ReadsWhatQemuWroteAndQemuReadsWhatWeWrote) {
          "write -P 8 5M 2M"});
     Run({"qemu-img", "convert", "-O", "raw", "base.qcow2", "base.raw"});
     below = std::make_unique<BufferBelow>(ReadBytes(dir_ / "base.raw"));
-    Run({"qemu-img", "create", "-q", "-f", "qcow2", "-o", c.options, "-b", "base.qcow2", "-F",
+    Run({"qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "-b", "base.qcow2", "-F",
          "qcow2", "a.qcow2", std::to_string(kSize)});
   } else {
-    Run({"qemu-img", "create", "-q", "-f", "qcow2", "-o", c.options, "a.qcow2",
+    Run({"qemu-img", "create", "-q", "-f", "qcow2", "-o", options, "a.qcow2",
          std::to_string(kSize)});
   }
   uint64_t cluster = 0;
@@ -157,6 +165,12 @@ TEST_P(Qcow2Matrix, ReadsWhatQemuWroteAndQemuReadsWhatWeWrote) {
     }
     Run({"qemu-img", "convert", "-O", "raw", "a.qcow2", "after.raw"});
     EXPECT_EQ(Difference(model.expected(), ReadBytes(dir_ / "after.raw")), "");
+    if (raw) {
+      // qemu-img makes whole clusters of it.
+      std::vector<std::byte> data = ReadBytes(dir_ / c.data_file);
+      data.resize(kSize);
+      EXPECT_EQ(Difference(model.expected(), data), "");
+    }
     image = Open("a.qcow2");
     ASSERT_NE(image, nullptr);
     model.Reopened(*image);
@@ -198,7 +212,14 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"extended_zlib", "extended_l2=on,cluster_size=32k", true},
         Case{"extended_zstd", "extended_l2=on,compression_type=zstd,cluster_size=16k", true, true},
         Case{"extended_metadata", "extended_l2=on,preallocation=metadata,cluster_size=32k"},
-        Case{"extended_falloc", "extended_l2=on,preallocation=falloc"}),
+        Case{"extended_falloc", "extended_l2=on,preallocation=falloc"},
+        Case{"data_file", "compat=1.1", false, false, "d.raw"},
+        Case{"data_file_512_backing", "cluster_size=512", false, true, "d.raw"},
+        Case{"data_file_2M_backing", "cluster_size=2M", false, true, "d.raw"},
+        Case{"data_file_extended_backing", "extended_l2=on", false, true, "d.raw"},
+        Case{"data_file_raw", "data_file_raw=on", false, false, "d.raw"},
+        Case{"data_file_raw_4K", "data_file_raw=on,cluster_size=4k", false, false, "d.raw"},
+        Case{"data_file_raw_extended", "data_file_raw=on,extended_l2=on", false, false, "d.raw"}),
     [](const auto& param) { return param.param.name; });
 
 }  // namespace

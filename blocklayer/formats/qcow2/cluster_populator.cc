@@ -45,12 +45,12 @@ Status ClusterPopulator::ForUnallocated(GuestOffset offset, uint64_t length,
 Status ClusterPopulator::PopulateRuns(GuestOffset offset, uint64_t length, const FillRun& fill) {
   const Geometry& geometry = tables_.geometry();
   const auto fill_run = [&](uint64_t index, uint64_t clusters) -> Result<uint64_t> {
-    CHAINFS_ASSIGN(const ClusterRun run, tables_.clusters().Allocate(clusters));
     const uint64_t skip = index << geometry.cluster_bits;
+    CHAINFS_ASSIGN(const ClusterRun run, tables_.clusters().Allocate(offset + skip, clusters));
     const uint64_t bytes = std::min(run.count << geometry.cluster_bits, length - skip);
     Status status = fill(skip, bytes, geometry.HostOf(run.first));
     const uint64_t padding = (run.count << geometry.cluster_bits) - bytes;
-    if (status && padding > 0 && !run.beyond_file) {
+    if (status && padding > 0 && !run.beyond_file && !geometry.external_data) {
       status = file_.ZeroRange(geometry.HostOf(run.first) + bytes, padding);
     }
     if (status) {
@@ -79,7 +79,7 @@ Status ClusterPopulator::FillRest(const Rest& rest, const ClusterMapping& before
   ClusterRun run{.first = geometry.ClusterOf(now.host), .count = 1, .beyond_file = false};
   const bool fresh = !now.has_cluster();
   if (fresh) {
-    CHAINFS_ASSIGN(run, tables_.clusters().Allocate(1));
+    CHAINFS_ASSIGN(run, tables_.clusters().Allocate(rest.cluster, 1));
     now.host = geometry.HostOf(run.first);
     now.copied = true;
   } else {
@@ -105,7 +105,7 @@ Status ClusterPopulator::FillSubclusters(const Rest& rest, ClusterMapping& now,
       const uint64_t bytes = std::min(alike * subcluster_size, rest.length - rest.skip - within);
       CHAINFS_TRY(fill(rest.skip + within, bytes, now.host + within));
       const uint64_t end = RoundUp(bytes, subcluster_size);
-      if (end > bytes) {
+      if (end > bytes && !tables_.geometry().external_data) {
         CHAINFS_TRY(file_.ZeroRange(now.host + (within + bytes), end - bytes));
       }
       now.allocated |=

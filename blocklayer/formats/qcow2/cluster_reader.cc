@@ -79,7 +79,8 @@ Result<Extent> ClusterReader::Map(GuestOffset offset, uint64_t length) const {
       CHAINFS_TRY(tables_.l2().Lookup(position));
       return Fail(ErrorKind::kCorrupt, fmt::format("{}: bad L2 entry", file_.path()));
     }
-    const Extent next = ExtentOf(mapping, part.kind, within, piece);
+    Extent next = ExtentOf(mapping, part.kind, within, piece);
+    if (next.kind == ExtentKind::kData) next.source = data_source_;
     if (!found) {
       found = next;
       if (next.kind == ExtentKind::kCompressed) break;

@@ -17,9 +17,14 @@ namespace chainfs::qcow2 {
 
 class ClusterReader {
  public:
-  // Both must outlive this. `compression_type` is the header's.
-  ClusterReader(File& file, const ImageTables& tables, uint8_t compression_type)
-      : file_(file), tables_(tables), compression_type_(compression_type) {}
+  // Both must outlive this. `file` has the guest data; it is the image's source number
+  // `data_source`. `compression_type` is the header's.
+  ClusterReader(File& file, const ImageTables& tables, uint8_t compression_type,
+                uint16_t data_source = 0)
+      : file_(file),
+        tables_(tables),
+        compression_type_(compression_type),
+        data_source_(data_source) {}
 
   // As Image::Map; the range lies within the disk.
   Result<Extent> Map(GuestOffset offset, uint64_t length) const;
@@ -43,6 +48,7 @@ class ClusterReader {
   File& file_;
   const ImageTables& tables_;
   const uint8_t compression_type_;
+  const uint16_t data_source_;
 };
 
 }  // namespace chainfs::qcow2

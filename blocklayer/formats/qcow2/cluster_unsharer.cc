@@ -9,7 +9,7 @@ namespace chainfs::qcow2 {
 
 Result<ClusterMapping> ClusterUnsharer::Unshare(GuestOffset cluster, const ClusterMapping& shared) {
   const Geometry& geometry = tables_.geometry();
-  CHAINFS_ASSIGN(const ClusterRun run, tables_.clusters().Allocate(1));
+  CHAINFS_ASSIGN(const ClusterRun run, tables_.clusters().Allocate(cluster, 1));
   ClusterMapping own = shared;
   own.host = geometry.HostOf(run.first);
   own.copied = true;

@@ -126,6 +126,11 @@ uint64_t ClusterWriter::LinkableBytes(const ClusterMapping& before, GuestOffset 
   return std::min(length, end - offset.Within(geometry.cluster_size()));
 }
 
+uint64_t ClusterWriter::FilledEnd(uint64_t unit_end, uint64_t written_end) const {
+  if (!tables_.geometry().external_data) return unit_end;
+  return std::min(unit_end, std::max(written_end, tables_.header().virtual_size()));
+}
+
 std::vector<L2Entry> ClusterWriter::LinkingEntries(std::span<const ClusterMapping> before,
                                                    GuestOffset offset, uint64_t bytes,
                                                    const LinkedPart& part) const {
@@ -173,7 +178,7 @@ Result<uint64_t> ClusterWriter::WriteLinking(GuestOffset offset, uint64_t length
   ClusterRun run{
       .first = geometry.ClusterOf(before[0].host), .count = before.size(), .beyond_file = false};
   if (fresh) {
-    CHAINFS_ASSIGN(run, tables_.clusters().Allocate(before.size()));
+    CHAINFS_ASSIGN(run, tables_.clusters().Allocate(first, before.size()));
   } else {
     CHAINFS_TRY(tables_.clusters().Check(first, run.first, run.count));
   }
@@ -185,7 +190,7 @@ Result<uint64_t> ClusterWriter::WriteLinking(GuestOffset offset, uint64_t length
   const uint64_t end = offset.value + bytes;
   const LinkedPart part{.run = run,
                         .head = offset.Within(FillUnit(before[0])),
-                        .tail = RoundUp(end, FillUnit(last_before)) - end,
+                        .tail = FilledEnd(RoundUp(end, FillUnit(last_before)), end) - end,
                         .first_before = before[0],
                         .last_before = last_before};
   Status status = contents.Fill(skip, bytes, offset, part);

@@ -88,6 +88,9 @@ class ClusterWriter {
   Result<std::vector<ClusterMapping>> FindAlike(GuestOffset first, uint64_t wanted);
   // What is filled as a whole when a part of this cluster is written: bytes, a power of two.
   uint64_t FillUnit(const ClusterMapping& before) const;
+  // Up to where something is filled that ends with a unit, and what is written of it before that.
+  // An external data file does not outgrow the disk.
+  uint64_t FilledEnd(uint64_t unit_end, uint64_t written_end) const;
   // How much of the write may be linked at once, at most `length` bytes: in a cluster that has a
   // place, up to what can be written in place.
   uint64_t LinkableBytes(const ClusterMapping& before, GuestOffset offset, uint64_t length) const;

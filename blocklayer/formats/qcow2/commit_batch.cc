@@ -26,8 +26,9 @@ Status WriteSectors(File& file, HostOffset table, const std::set<uint64_t>& sect
 
 }  // namespace
 
-Status CommitBatch::Write(File& file) const {
+Status CommitBatch::Write(File& file, File& data) const {
   CHAINFS_TRY(WriteSlices(file, refcounts, UINT64_MAX));
+  if (&data != &file) CHAINFS_TRY(data.DataSync());
   if (!empty()) CHAINFS_TRY(file.DataSync());
 
   if (!reftable_sectors.empty()) {

@@ -43,13 +43,15 @@ struct CommitBatch {
   std::set<uint64_t> reftable_sectors;
   std::vector<std::byte> reftable_bytes;  // one sector each, in the order of the set
   std::vector<uint64_t> dereferenced;     // clusters that lose a reference by this batch
+  std::vector<uint64_t> vacated;          // places of the data file that are not mapped after it
 
   // Whether no table changes. Data may have been written all the same.
   bool empty() const {
     return refcounts.empty() && l2.empty() && l1.empty() && reftable_sectors.empty();
   }
-  // Durable on return, and with it all data written before; an empty batch syncs, too.
-  Status Write(File& file) const;
+  // Durable on return, and with it all data written before; an empty batch syncs, too. `data`:
+  // where guest data lies, perhaps the same file; it is synced before anything can refer to it.
+  Status Write(File& file, File& data) const;
 };
 
 }  // namespace chainfs::qcow2

@@ -10,7 +10,9 @@
 namespace chainfs::qcow2 {
 
 Status CommitLedger::CommitNow() {
-  if (tables_.file.poisoned()) return tables_.file.DataSync();  // fails, and says why
+  // Fails, and says why.
+  if (tables_.file.poisoned()) return tables_.file.DataSync();
+  if (tables_.data.poisoned()) return tables_.data.DataSync();
   if (tables_.header.uncertain()) {
     return Fail(ErrorKind::kIo,
                 fmt::format("{}: the header could not be written; unmount, check the "
@@ -26,7 +28,7 @@ Status CommitLedger::CommitNow() {
   }
   Status written;
   try {
-    written = batch.Write(tables_.file);
+    written = batch.Write(tables_.file, tables_.data);
   } catch (const std::bad_alloc&) {
     written = Fail(ErrorKind::kNoMemory, "out of memory");  // short: needs none itself
   }
@@ -39,6 +41,7 @@ Status CommitLedger::CommitNow() {
     }
   }
   quarantine_.Add(batch.dereferenced, epoch_.epoch());
+  vacated_.Add(batch.vacated, epoch_.epoch());
   return {};
 }
 
@@ -62,7 +65,7 @@ Status CommitLedger::CommitThen(const std::function<Status()>& change) {
 
 bool CommitLedger::HasPending() {
   MutexLock commit_lock(commit_mu_);
-  if (!quarantine_.empty()) return true;
+  if (!quarantine_.empty() || !vacated_.empty()) return true;
   MutexLock lock(tables_.mu);
   return !tables_.pending.empty();
 }
@@ -72,6 +75,13 @@ Status CommitLedger::CommitAndRelease() {
   MutexLock lock(commit_mu_);
   for (int i = 0; i < 3 && !quarantine_.empty(); ++i) ReleaseQuarantine();
   return CommitNow();
+}
+
+std::vector<uint64_t> CommitLedger::TakeVacated() {
+  MutexLock lock(commit_mu_);
+  if (vacated_.empty()) return {};
+  epoch_.TryAdvance();
+  return vacated_.TakeReleasable(epoch_.epoch());
 }
 
 void CommitLedger::ReleaseQuarantine() {

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "blocklayer/base/sync.h"
 #include "blocklayer/formats/qcow2/commit_batch.h"
@@ -34,6 +35,10 @@ class CommitLedger {
   // Before a clean end: like Commit, and gives back what is in quarantine. No I/O may be under way.
   Status CommitAndRelease() EXCLUDES(commit_mu_);
 
+  // Of the external data file: places that nothing is mapped to any more, durably so, and that no
+  // I/O can have seen mapped; sorted. They are not held here any longer, and may be mapped again.
+  std::vector<uint64_t> TakeVacated() EXCLUDES(commit_mu_);
+
   // Whether a commit would do more than sync the file: something is pending, or in quarantine.
   bool HasPending() EXCLUDES(commit_mu_);
   // Commits if so much is pending that the writer should not go on before.
@@ -55,6 +60,7 @@ class CommitLedger {
   Mutex commit_mu_ ACQUIRED_BEFORE(tables_.mu);
   uint64_t covered_ GUARDED_BY(commit_mu_) = 0;  // requests that the last commit served
   Quarantine quarantine_ GUARDED_BY(commit_mu_);
+  Quarantine vacated_ GUARDED_BY(commit_mu_);
 };
 
 }  // namespace chainfs::qcow2

@@ -7,7 +7,13 @@
 
 namespace chainfs::qcow2 {
 
-Result<ClusterRun> DataClusters::Allocate(uint64_t want) {
+Result<ClusterRun> DataClusters::Allocate(GuestOffset guest, uint64_t want) {
+  const Geometry& geometry = tables_.geometry;
+  if (geometry.external_data) {
+    // What was there before is not known to be zeros.
+    return ClusterRun{
+        .first = guest.value >> geometry.cluster_bits, .count = want, .beyond_file = false};
+  }
   MutexLock lock(tables_.mu);
   return tables_.allocator.Allocate(want);
 }
@@ -38,12 +44,24 @@ Status DataClusters::SetUsers(const ClusterRun& run, std::span<const uint64_t> u
 }
 
 void DataClusters::ReleaseUnlinked(const ClusterRun& run) {
+  if (tables_.geometry.external_data) return;
   MutexLock lock(tables_.mu);
   tables_.allocator.Release(run);
 }
 
+void DataClusters::StopWaiting(std::span<const uint64_t> vacated) {
+  MutexLock lock(tables_.mu);
+  tables_.vacated.Remove(vacated);
+}
+
+bool DataClusters::Waits(uint64_t vacated) {
+  MutexLock lock(tables_.mu);
+  return tables_.vacated.Waits(vacated);
+}
+
 Status DataClusters::Check(GuestOffset guest, uint64_t first_cluster, uint64_t count) {
   const Geometry& geometry = tables_.geometry;
+  if (geometry.external_data) return {};  // no metadata is there
   const uint64_t end = geometry.HostOf(first_cluster + count).value;
   bool sound = !tables_.overlap.Holds(first_cluster, count);
   if (sound && end > tables_.written_end.Get()) {

@@ -18,9 +18,10 @@ class DataClusters {
   // `tables` must outlive this.
   explicit DataClusters(TableState& tables) : tables_(tables) {}
 
-  // 1 to `want` consecutive free clusters, counted as in use from now on.
-  Result<ClusterRun> Allocate(uint64_t want) EXCLUDES(tables_.mu);
-  // The same where the file was never written.
+  // 1 to `want` consecutive clusters for those of the guest from `guest` on: free ones, counted as
+  // in use from now on; in an external data file, their places there.
+  Result<ClusterRun> Allocate(GuestOffset guest, uint64_t want) EXCLUDES(tables_.mu);
+  // The same where the file was never written; there is no external data file.
   Result<ClusterRun> AllocateUnused(uint64_t want) EXCLUDES(tables_.mu);
   // Gives back clusters that were never linked; of those that others are linked to, one reference.
   void ReleaseUnlinked(const ClusterRun& run) EXCLUDES(tables_.mu);
@@ -30,6 +31,11 @@ class DataClusters {
   // Whether guest data may be written to these clusters, which a mapping of `guest` names.
   // kCorrupt if one holds metadata, or lies past the end of the file and nothing counts it.
   Status Check(GuestOffset guest, uint64_t first_cluster, uint64_t count) EXCLUDES(tables_.mu);
+
+  // The external data file: these come from CommitLedger::TakeVacated.
+  void StopWaiting(std::span<const uint64_t> vacated) EXCLUDES(tables_.mu);
+  // Whether a place was let go of once more, which is not durable yet, or may have been seen.
+  bool Waits(uint64_t vacated) EXCLUDES(tables_.mu);
 
  private:
   TableState& tables_;

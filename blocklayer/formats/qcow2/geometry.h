@@ -20,8 +20,10 @@ struct Geometry {
   uint32_t cluster_bits = 16;
   uint32_t refcount_order = 4;
   bool extended_l2 = false;
+  // Guest data lies in another file, each cluster at its guest offset, and is not counted.
+  bool external_data = false;
 
-  L2Codec l2() const { return {version, cluster_bits, extended_l2}; }
+  L2Codec l2() const { return {version, cluster_bits, extended_l2, external_data}; }
   uint64_t cluster_size() const { return 1ull << cluster_bits; }
   // The least that can be allocated by itself within a cluster.
   uint64_t subcluster_size() const {

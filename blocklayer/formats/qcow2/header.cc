@@ -93,11 +93,14 @@ Status CheckFeatures(HeaderBytes& bytes, const Qcow2Header& header) {
   if (header.compression_type > kCompressionZstd) {
     return Unsupported(bytes, fmt::format("compression_type {}", header.compression_type));
   }
-  if ((header.incompatible & kIncompatibleDataFile) != 0) {
-    return Unsupported(bytes, "external data file");
-  }
-  if ((header.autoclear & kAutoclearRawDataFile) != 0) {
+  if ((header.autoclear & kAutoclearRawDataFile) != 0 && !header.has_data_file()) {
     return Invalid(bytes, "it is marked to have a raw external data file, but has no data file");
+  }
+  if (header.has_data_file() && header.snapshot_count > 0) {
+    return Unsupported(bytes, "external data file with internal snapshots");
+  }
+  if (header.has_raw_data_file() && header.backing_offset != 0) {
+    return Invalid(bytes, "it has a raw external data file, and also a backing file");
   }
   if ((header.incompatible & kIncompatibleExtendedL2) != 0 &&
       header.cluster_bits < kLeastSubclusterBits) {
@@ -225,6 +228,22 @@ Status ReadBacking(HeaderBytes& bytes, const ExtensionArea& area, Qcow2Header& h
   return {};
 }
 
+Status ReadDataFile(HeaderBytes& bytes, const ExtensionArea& area, Qcow2Header& header) {
+  if (!header.has_data_file()) return {};
+  if (!area.data_file_name || area.data_file_name->length == 0 ||
+      area.data_file_name->length > kMaxBackingNameBytes) {
+    return Invalid(bytes, fmt::format("it has an external data file, whose name must have 1 to {} "
+                                      "bytes",
+                                      kMaxBackingNameBytes));
+  }
+  CHAINFS_ASSIGN(header.data_file,
+                 TextAt(bytes, area.data_file_name->data, area.data_file_name->length));
+  if (header.data_file->contains('\0')) {
+    return Invalid(bytes, "the name of its external data file contains a NUL byte");
+  }
+  return {};
+}
+
 Status ReadBitmaps(HeaderBytes& bytes, const ExtensionArea& area, Qcow2Header& header) {
   if (!area.bitmaps) return {};
   const bool in_force = (header.autoclear & kAutoclearBitmaps) != 0;
@@ -276,6 +295,7 @@ Result<Qcow2Header> ParseQcow2Header(HeaderBytes& bytes, uint64_t file_size) {
     return Invalid(bytes, "it has an encryption extension, but crypt_method is 0");
   }
   CHAINFS_TRY(ReadBacking(bytes, area, header));
+  CHAINFS_TRY(ReadDataFile(bytes, area, header));
   CHAINFS_TRY(ReadBitmaps(bytes, area, header));
   header.read_only_reason = ReadOnlyReason(header);
   return header;

@@ -39,6 +39,8 @@ inline constexpr uint32_t kExtensionDataFileName = 0x44415441;
 
 struct Qcow2Header : HeaderFields {
   std::optional<BackingReference> backing;
+  // Where guest data lies, if not here: as stored, relative to the image's directory or absolute.
+  std::optional<std::string> data_file;
   // Persistent bitmaps that are in force. Ones whose autoclear bit was cleared by a writer that
   // does not maintain them do not count: QEMU drops those.
   bool has_bitmaps = false;

@@ -70,7 +70,9 @@ Status HeaderEditor::SetBitmaps(const std::optional<BitmapPlace>& place) {
 
 Status HeaderEditor::ClearAutoclearFeatures() {
   MutexLock lock(mu_);
-  const uint64_t kept = header_.has_bitmaps ? kAutoclearBitmaps : 0;
+  // What we maintain stays.
+  const uint64_t kept = (header_.has_bitmaps ? kAutoclearBitmaps : 0) |
+                        (header_.has_raw_data_file() ? kAutoclearRawDataFile : 0);
   if ((header_.autoclear & ~kept) == 0) return {};
   CHAINFS_TRY(WriteFeatureBits(file_, header_, header_.incompatible, kept));
   return file_.DataSync();

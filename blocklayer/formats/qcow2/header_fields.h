@@ -81,12 +81,18 @@ struct HeaderFields {
   uint8_t compression_type = kCompressionZlib;
 
   bool dirty() const { return (incompatible & kIncompatibleDirty) != 0; }
+  bool has_data_file() const { return (incompatible & kIncompatibleDataFile) != 0; }
+  // Its data file reads as the disk by itself.
+  bool has_raw_data_file() const {
+    return has_data_file() && (autoclear & kAutoclearRawDataFile) != 0;
+  }
   bool corrupt() const { return (incompatible & kIncompatibleCorrupt) != 0; }
   Geometry geometry() const {
     return {.version = version,
             .cluster_bits = cluster_bits,
             .refcount_order = refcount_order,
-            .extended_l2 = (incompatible & kIncompatibleExtendedL2) != 0};
+            .extended_l2 = (incompatible & kIncompatibleExtendedL2) != 0,
+            .external_data = has_data_file()};
   }
   uint64_t cluster_size() const { return 1ull << cluster_bits; }
   uint64_t refcount_table_bytes() const {

@@ -7,9 +7,9 @@
 
 namespace chainfs::qcow2 {
 
-ImageTables::ImageTables(File& file, MetadataCache& cache, uint64_t owner, IoEpoch& epoch,
-                         const Qcow2Header& header)
-    : state_(file, cache, owner, header),
+ImageTables::ImageTables(File& file, File& data, MetadataCache& cache, uint64_t owner,
+                         IoEpoch& epoch, const Qcow2Header& header)
+    : state_(file, data, cache, owner, header),
       ledger_(state_, epoch),
       inventory_(state_, cache),
       bitmaps_(state_, ledger_, cache) {}

@@ -21,8 +21,9 @@ namespace chainfs::qcow2 {
 
 class ImageTables {
  public:
-  // `file`, `cache` and `epoch` must outlive this. `owner`: the image's key in `cache`.
-  ImageTables(File& file, MetadataCache& cache, uint64_t owner, IoEpoch& epoch,
+  // The references must outlive this. `data`: as for TableState. `owner`: the image's key in
+  // `cache`.
+  ImageTables(File& file, File& data, MetadataCache& cache, uint64_t owner, IoEpoch& epoch,
               const Qcow2Header& header);
 
   const Geometry& geometry() const { return state_.geometry; }
@@ -45,7 +46,9 @@ class ImageTables {
   // the header, as far as that can be written. `why` is what people are told.
   void MarkCorrupt(std::string why);
   // No change can be made durable any more.
-  bool failed() const { return state_.file.poisoned() || state_.header.uncertain(); }
+  bool failed() const {
+    return state_.file.poisoned() || state_.data.poisoned() || state_.header.uncertain();
+  }
 
  private:
   // The table grows to `entries` entries. Nothing is pending or on its way to the old one.

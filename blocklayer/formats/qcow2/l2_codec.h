@@ -44,7 +44,7 @@ inline constexpr uint32_t kAllSubclusters = UINT32_MAX;  // as a set: bit n is n
 struct ClusterMapping {
   ClusterKind kind = ClusterKind::kUnallocated;
   bool copied = false;  // may be written in place
-  // kZeroAllocated, kNormal: the cluster; kMixed: the cluster, or 0 without one; kCompressed: the
+  // kZeroAllocated, kNormal: the cluster; kMixed: the cluster, if it has one; kCompressed: the
   // first byte.
   HostOffset host;
   uint32_t compressed_bytes = 0;
@@ -54,7 +54,7 @@ struct ClusterMapping {
 
   bool has_cluster() const {
     return kind == ClusterKind::kNormal || kind == ClusterKind::kZeroAllocated ||
-           (kind == ClusterKind::kMixed && host.value != 0);
+           (kind == ClusterKind::kMixed && (host.value != 0 || copied));
   }
   // kMixed: what a subcluster is: kNormal, kUnallocated, kZeroPlain (also where it has a place).
   ClusterKind KindOf(uint32_t subcluster) const {
@@ -86,8 +86,10 @@ struct L2Entry {
 
 class L2Codec {
  public:
-  L2Codec(uint32_t version, uint32_t cluster_bits, bool extended = false)
-      : version_(version), cluster_bits_(cluster_bits), extended_(extended) {}
+  // `external`: of an image whose data lies in another file, where 0 is a place like any other
+  // (told from none by COPIED) and nothing is compressed.
+  L2Codec(uint32_t version, uint32_t cluster_bits, bool extended = false, bool external = false)
+      : version_(version), cluster_bits_(cluster_bits), extended_(extended), external_(external) {}
 
   uint32_t entry_bytes() const { return extended_ ? 16 : 8; }
   // log2 of the entries of one table, which fills a cluster.
@@ -170,12 +172,13 @@ class L2Codec {
   uint32_t version_;
   uint32_t cluster_bits_;
   bool extended_;
+  bool external_;
 };
 
 inline void L2Codec::DecodeSubclusters(L2Entry entry, ClusterMapping& mapping) const {
   mapping.allocated = static_cast<uint32_t>(entry.bitmap);
   mapping.zeroes = static_cast<uint32_t>(entry.bitmap >> kSubclusters);
-  const bool has_place = mapping.host.value != 0;
+  const bool has_place = mapping.host.value != 0 || mapping.copied;
   if ((mapping.allocated & mapping.zeroes) != 0 || (mapping.allocated != 0 && !has_place)) {
     mapping.kind = ClusterKind::kInvalid;
   } else if (mapping.allocated == kAllSubclusters) {
@@ -194,7 +197,8 @@ inline ClusterMapping L2Codec::Decode(L2Entry entry) const {
   if ((word & kEntryCompressed) != 0) {
     const uint64_t offset = word & (compressed_end() - 1);
     const uint64_t sectors = ((word & ((1ull << 62) - 1)) >> compressed_bits()) + 1;
-    const bool sound = (word & kEntryCopied) == 0 && offset >= cluster_size && entry.bitmap == 0;
+    const bool sound =
+        (word & kEntryCopied) == 0 && offset >= cluster_size && entry.bitmap == 0 && !external_;
     mapping.kind = sound ? ClusterKind::kCompressed : ClusterKind::kInvalid;
     mapping.host = HostOffset(offset);
     mapping.compressed_bytes = static_cast<uint32_t>(sectors * 512 - (offset & 511));
@@ -205,11 +209,11 @@ inline ClusterMapping L2Codec::Decode(L2Entry entry) const {
   mapping.copied = (word & kEntryCopied) != 0;
   mapping.host = HostOffset(offset);
   if ((offset & (cluster_size - 1)) != 0 || (zero && (version_ < 3 || extended_)) ||
-      (offset == 0 && mapping.copied)) {
+      (offset == 0 && mapping.copied && !external_)) {
     mapping.kind = ClusterKind::kInvalid;
   } else if (extended_) {
     DecodeSubclusters(entry, mapping);
-  } else if (offset == 0) {
+  } else if (offset == 0 && (zero || !mapping.copied)) {
     mapping.kind = zero ? ClusterKind::kZeroPlain : ClusterKind::kUnallocated;
   } else {
     mapping.kind = zero ? ClusterKind::kZeroAllocated : ClusterKind::kNormal;

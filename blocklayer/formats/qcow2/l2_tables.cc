@@ -90,6 +90,7 @@ Status L2Tables::SetEntries(GuestOffset first, std::span<const L2Entry> entries)
   std::vector<Change> changes;
   PendingChanges::Slices slices;
   std::vector<uint64_t> dropped;
+  std::vector<uint64_t> vacated;  // in the data file
   changes.reserve(entries.size());
   MutexLock lock(tables_.mu);
   // First everything that can fail.
@@ -101,11 +102,18 @@ Status L2Tables::SetEntries(GuestOffset first, std::span<const L2Entry> entries)
     if (old.kind == ClusterKind::kInvalid) {
       return CorruptEntry(tables_.file.path(), "L2 entry for guest offset", guest.value);
     }
-    AppendDropped(geometry, old, codec_.Decode(entries[i]), dropped);
+    const ClusterMapping now = codec_.Decode(entries[i]);
+    if (!geometry.external_data) {
+      AppendDropped(geometry, old, now, dropped);
+    } else if (old.has_cluster() && !now.has_cluster()) {
+      vacated.push_back(geometry.ClusterOf(old.host));
+    }
     slices.try_emplace((table + geometry.L2SliceOffset(guest)).value, slice);
     changes.push_back({std::move(slice), geometry.IndexInL2Slice(guest)});
   }
   CHAINFS_TRY(tables_.dereferences.Drop(dropped));
+  tables_.vacated.Add(vacated);
+  tables_.pending.AddVacated(vacated);
   for (uint64_t i = 0; i < entries.size(); ++i) {
     codec_.Store(*changes[i].slice, changes[i].index, entries[i]);
   }

@@ -26,7 +26,8 @@ class L2Tables {
   // The entry of `guest` within its slice (null: unallocated). May be kInvalid.
   ClusterMapping Decode(const SlicePtr& slice, GuestOffset guest) const {
     if (slice == nullptr) return {};
-    return codec_.Decode(codec_.Load(*slice, tables_.geometry.IndexInL2Slice(guest)));
+    return Judged(codec_.Decode(codec_.Load(*slice, tables_.geometry.IndexInL2Slice(guest))),
+                  guest);
   }
   // Both in one. kCorrupt: a bad entry.
   Result<ClusterMapping> Lookup(GuestOffset guest) const;
@@ -37,6 +38,16 @@ class L2Tables {
   Status SetEntries(GuestOffset first, std::span<const L2Entry> entries) EXCLUDES(tables_.mu);
 
  private:
+  // Of data in another file: it lies at its guest offset and nowhere else, and is nobody else's.
+  ClusterMapping Judged(ClusterMapping mapping, GuestOffset guest) const {
+    const Geometry& geometry = tables_.geometry;
+    if (!geometry.external_data || !mapping.has_cluster()) return mapping;
+    mapping.copied = true;
+    if (mapping.host.value != guest.AlignDown(geometry.cluster_size()).value) {
+      mapping.kind = ClusterKind::kInvalid;
+    }
+    return mapping;
+  }
   // Where the L2 table behind an L1 entry lies. It is made if there is none, and copied if others
   // may refer to it (Q2-10).
   Result<HostOffset> EnsureTable(uint64_t l1_index) REQUIRES(tables_.mu);

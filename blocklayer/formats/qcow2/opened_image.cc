@@ -6,22 +6,32 @@
 #include <utility>
 
 namespace chainfs::qcow2 {
+namespace {
 
-OpenedImage::OpenedImage(std::unique_ptr<File> file, MetadataCache& cache,
-                         const ImageOpenOptions& options, const Qcow2Header& header,
-                         SnapshotList snapshots)
-    : file_(std::move(file)),
+std::optional<ImageCompression> CompressionOf(const Qcow2Header& header) {
+  if (header.has_data_file()) return std::nullopt;
+  return header.compression_type == kCompressionZstd ? ImageCompression::kZstd
+                                                     : ImageCompression::kZlib;
+}
+
+}  // namespace
+
+OpenedImage::OpenedImage(ImageFiles files, MetadataCache& cache, const ImageOpenOptions& options,
+                         const Qcow2Header& header, SnapshotList snapshots)
+    : files_(std::move(files)),
       cache_(cache),
       owner_(options.owner),
       feature_reason_(header.read_only_reason.value_or(options.unrepaired.value_or(""))),
-      compression_(header.compression_type == kCompressionZstd ? ImageCompression::kZstd
-                                                               : ImageCompression::kZlib),
+      compression_(CompressionOf(header)),
       snapshots_(std::move(snapshots)),
-      opened_read_only_(options.read_only || !file_->writable()),
-      tables_(*file_, cache, options.owner, io_epoch_, header),
-      reader_(*file_, tables_, header.compression_type),
-      compressed_populator_(*file_, tables_, populator_, range_lock_, header.compression_type),
-      zeroer_(tables_, writer_, range_lock_, header.backing.has_value()) {}
+      raw_data_file_(header.has_raw_data_file()),
+      opened_read_only_(options.read_only || !files_.writable()),
+      tables_(files_.image(), files_.data(), cache, options.owner, io_epoch_, header),
+      reader_(files_.data(), tables_, header.compression_type, files_.has_data_file() ? 1 : 0),
+      compressed_populator_(files_.image(), tables_, populator_, range_lock_,
+                            header.compression_type),
+      zeroer_(tables_, writer_, range_lock_, header.backing.has_value()),
+      size_changer_(tables_, populator_, zeroer_, files_.has_data_file() ? &data_file_ : nullptr) {}
 
 OpenedImage::~OpenedImage() { cache_.DropOwner(owner_); }
 
@@ -45,13 +55,13 @@ std::string OpenedImage::read_only_reason() const {
 Status OpenedImage::MakeWritable() {
   if (writable()) return {};
   const auto refuse = [&] {
-    return Fail(ErrorKind::kReadOnly,
-                fmt::format("{}: cannot be written: {}", file_->path(), read_only_reason()));
+    return Fail(ErrorKind::kReadOnly, fmt::format("{}: cannot be written: {}",
+                                                  files_.image().path(), read_only_reason()));
   };
   const bool for_good = !feature_reason_.empty() || tables_.header().header().dirty() ||
                         tables_.corruption().found() || tables_.failed() || closed();
   if (for_good) return refuse();
-  CHAINFS_TRY(file_->ReopenForWriting());
+  CHAINFS_TRY(files_.ReopenForWriting());
   CHAINFS_TRY(tables_.inventory().LearnEarly());
   opened_read_only_.store(false, std::memory_order_release);
   // Tables that lie on one another are found now, if the image is small.
@@ -59,17 +69,12 @@ Status OpenedImage::MakeWritable() {
   return {};
 }
 
-Result<uint64_t> OpenedImage::AllocatedBytes() {
-  CHAINFS_ASSIGN(const FileStat stat, file_->Stat());
-  return stat.allocated_bytes;
-}
-
 Status OpenedImage::CheckRange(GuestOffset offset, uint64_t length) const {
   const uint64_t size = virtual_size();
   if (offset.value <= size && length <= size - offset.value) return {};
   return Fail(ErrorKind::kInvalidArgument,
-              fmt::format("{}: {} bytes at {} pass the end of the disk ({} bytes)", file_->path(),
-                          length, offset.value, size));
+              fmt::format("{}: {} bytes at {} pass the end of the disk ({} bytes)",
+                          files_.image().path(), length, offset.value, size));
 }
 
 Status OpenedImage::PrepareToChange() {
@@ -77,8 +82,8 @@ Status OpenedImage::PrepareToChange() {
   if (writable()) prepared = tables_.inventory().PrepareForWriting();
   // Tables that lie on one another are found then, at the latest.
   if (!writable()) {
-    return Fail(ErrorKind::kReadOnly,
-                fmt::format("{}: cannot be written: {}", file_->path(), read_only_reason()));
+    return Fail(ErrorKind::kReadOnly, fmt::format("{}: cannot be written: {}",
+                                                  files_.image().path(), read_only_reason()));
   }
   return prepared;
 }
@@ -132,6 +137,7 @@ Status OpenedImage::WriteZeroes(GuestOffset offset, uint64_t length, bool keep_a
   if (length == 0) return {};
   CHAINFS_TRY(PrepareToRecord());
   const BitmapRecorder::Change change(tables_.bitmaps().recorder(), offset, length);
+  if (raw_data_file_) return data_file_.Zero(offset, length, keep_allocated);
   return Finish(zeroer_.WriteZeroes(offset, length, keep_allocated, below));
 }
 
@@ -139,6 +145,7 @@ Status OpenedImage::Discard(GuestOffset offset, uint64_t length) {
   CHAINFS_TRY(CheckRange(offset, length));
   CHAINFS_TRY(PrepareToRecord());
   const BitmapRecorder::Change change(tables_.bitmaps().recorder(), offset, length);
+  if (raw_data_file_) return data_file_.Discard(offset, length);
   return Finish(zeroer_.Discard(offset, length));
 }
 
@@ -154,6 +161,7 @@ Status OpenedImage::PopulateFromFile(GuestOffset offset, uint64_t length, File& 
 }
 
 Status OpenedImage::PopulateCompressed(std::span<const CompressedCluster> clusters) {
+  if (!compression_) return WritableImage::PopulateCompressed(clusters);
   if (clusters.empty()) return {};
   // A commit brings new contents this way; a stream does not, but is recorded, too.
   CHAINFS_TRY(PrepareToRecord());
@@ -175,7 +183,9 @@ Status OpenedImage::Flush() {
       (tables_.corruption().found() && !tables_.inventory().prepared())) {
     return {};
   }
-  return tables_.ledger().Commit();
+  CHAINFS_TRY(tables_.ledger().Commit());
+  if (files_.has_data_file()) data_file_.GiveBack();
+  return {};
 }
 
 Status OpenedImage::Close() {
@@ -190,19 +200,31 @@ Status OpenedImage::Close() {
       Status released = tables_.ledger().CommitAndRelease();
       if (status) status = std::move(released);
     }
+    for (int i = 0; status && files_.has_data_file() && i < 3; ++i) data_file_.GiveBack();
   }
   closed_.store(true, std::memory_order_release);
   return status;
 }
 
+Status OpenedImage::CanSetBacking(const std::optional<BackingReference>& backing) {
+  if (backing && raw_data_file_) {
+    return Fail(ErrorKind::kUnsupported,
+                fmt::format("{}: has a raw external data file, which shows all of the disk by "
+                            "itself, so it cannot have a backing file",
+                            files_.image().path()));
+  }
+  return tables_.header().CanSetBacking(backing);
+}
+
 Status OpenedImage::SetBacking(const std::optional<BackingReference>& backing) {
   CHAINFS_TRY(PrepareToChange());
+  CHAINFS_TRY(CanSetBacking(backing));
   return tables_.header().SetBacking(backing);
 }
 
 Status OpenedImage::Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) {
   CHAINFS_TRY(CheckNewSize(new_size, virtual_size(), UINT64_MAX));
-  CHAINFS_TRY(snapshots_.CheckResizable(file_->path()));
+  CHAINFS_TRY(snapshots_.CheckResizable(files_.image().path()));
   CHAINFS_TRY(PrepareToRecord());
   CHAINFS_TRY(tables_.bitmaps().PrepareToResize());
   Status grown = Finish(size_changer_.Grow(new_size, below, backing_size));
@@ -212,7 +234,7 @@ Status OpenedImage::Grow(uint64_t new_size, const BackingReader* below, uint64_t
 
 Status OpenedImage::Shrink(uint64_t new_size) {
   CHAINFS_TRY(CheckNewSize(new_size, 0, virtual_size()));
-  CHAINFS_TRY(snapshots_.CheckResizable(file_->path()));
+  CHAINFS_TRY(snapshots_.CheckResizable(files_.image().path()));
   CHAINFS_TRY(PrepareToRecord());
   CHAINFS_TRY(tables_.bitmaps().PrepareToResize());
   Status shrunk = Finish(size_changer_.Shrink(new_size));

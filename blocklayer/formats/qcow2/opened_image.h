@@ -17,6 +17,8 @@
 #include "blocklayer/formats/qcow2/cluster_writer.h"
 #include "blocklayer/formats/qcow2/cluster_zeroer.h"
 #include "blocklayer/formats/qcow2/compressed_populator.h"
+#include "blocklayer/formats/qcow2/data_file_space.h"
+#include "blocklayer/formats/qcow2/image_files.h"
 #include "blocklayer/formats/qcow2/image_tables.h"
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "blocklayer/formats/qcow2/size_changer.h"
@@ -29,14 +31,16 @@ namespace chainfs::qcow2 {
 
 class OpenedImage final : public WritableImage {
  public:
-  OpenedImage(std::unique_ptr<File> file, MetadataCache& cache, const ImageOpenOptions& options,
+  OpenedImage(ImageFiles files, MetadataCache& cache, const ImageOpenOptions& options,
               const Qcow2Header& header, SnapshotList snapshots);
   ~OpenedImage() override;
   // Before anything else.
   Status Load() { return writable() ? tables_.inventory().LearnEarly() : Status(); }
 
   ImageFormat format() const override { return ImageFormat::kQcow2; }
-  File& file() override { return *file_; }
+  File& file() override { return files_.image(); }
+  uint16_t source_count() const override { return files_.has_data_file() ? 2 : 1; }
+  Status SetImageLocks(const ImageLockSet& locks) override { return files_.SetLocks(locks); }
   uint64_t virtual_size() const override { return tables_.header().virtual_size(); }
   uint32_t cluster_size() const override {
     return static_cast<uint32_t>(tables_.geometry().cluster_size());
@@ -49,10 +53,10 @@ class OpenedImage final : public WritableImage {
   bool has_subclusters() const override { return tables_.geometry().extended_l2; }
   const ImageSnapshots& snapshots() const override { return snapshots_.shown(); }
   Result<std::unique_ptr<Image>> OpenSnapshot(size_t index, uint64_t owner) override {
-    return qcow2::OpenSnapshot(*file_, cache_, owner, snapshots_, index);
+    return qcow2::OpenSnapshot(files_.image(), cache_, owner, snapshots_, index);
   }
-  Result<uint64_t> AllocatedBytes() override;
   Result<std::vector<BitmapInfo>> Bitmaps() override { return tables_.bitmaps().List(); }
+  Result<uint64_t> AllocatedBytes() override { return files_.AllocatedBytes(); }
 
   Result<Extent> Map(GuestOffset offset, uint64_t length, MapDetail detail) override;
   Status ReadCompressed(const Extent& extent, std::span<std::byte> out) override {
@@ -81,9 +85,7 @@ class OpenedImage final : public WritableImage {
   bool HasPending() override { return tables_.ledger().HasPending(); }
   Status Grow(uint64_t new_size, const BackingReader* below, uint64_t backing_size) override;
   Status Shrink(uint64_t new_size) override;
-  Status CanSetBacking(const std::optional<BackingReference>& backing) override {
-    return tables_.header().CanSetBacking(backing);
-  }
+  Status CanSetBacking(const std::optional<BackingReference>& backing) override;
   Status SetBacking(const std::optional<BackingReference>& backing) override;
   Status ChangeBitmap(const BitmapChange& change) override {
     CHAINFS_TRY(PrepareToRecord());
@@ -94,6 +96,9 @@ class OpenedImage final : public WritableImage {
     return Finish(tables_.bitmaps().Store());
   }
   Status Close() override;
+
+ protected:
+  ByteSource& FurtherSource(uint16_t /*number*/) override { return files_.data(); }
 
  private:
   bool closed() const { return closed_.load(std::memory_order_acquire); }
@@ -113,12 +118,13 @@ class OpenedImage final : public WritableImage {
   Status FinishAndCommit(Status status);
 
   // Constant after construction.
-  const std::unique_ptr<File> file_;
+  ImageFiles files_;
   MetadataCache& cache_;
   const uint64_t owner_;
   const std::string feature_reason_;  // a feature that permits reading only
-  const ImageCompression compression_;
+  const std::optional<ImageCompression> compression_;
   const SnapshotList snapshots_;
+  const bool raw_data_file_;
 
   // Own synchronization.
   std::atomic<bool> opened_read_only_;
@@ -126,11 +132,12 @@ class OpenedImage final : public WritableImage {
   ImageTables tables_;
   RangeLock range_lock_;
   ClusterReader reader_;
-  ClusterWriter writer_{*file_, tables_, reader_, range_lock_, io_epoch_};
-  ClusterPopulator populator_{*file_, tables_, range_lock_, io_epoch_};
+  ClusterWriter writer_{files_.data(), tables_, reader_, range_lock_, io_epoch_};
+  ClusterPopulator populator_{files_.data(), tables_, range_lock_, io_epoch_};
   CompressedPopulator compressed_populator_;
   ClusterZeroer zeroer_;
-  SizeChanger size_changer_{tables_, populator_, zeroer_};
+  DataFileSpace data_file_{files_.data(), raw_data_file_, tables_, range_lock_, io_epoch_};
+  SizeChanger size_changer_;
 };
 
 }  // namespace chainfs::qcow2

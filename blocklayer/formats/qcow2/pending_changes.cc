@@ -38,14 +38,20 @@ void PendingChanges::AddDereferenced(std::span<const uint64_t> clusters) {
   Weigh();
 }
 
+void PendingChanges::AddVacated(std::span<const uint64_t> clusters) {
+  vacated_.insert(vacated_.end(), clusters.begin(), clusters.end());
+  Weigh();
+}
+
 void PendingChanges::Weigh() {
-  weight_.store(l2_.size() + refcounts_.size() + dereferenced_.size() / kDereferencesPerSlice,
+  weight_.store(l2_.size() + refcounts_.size() +
+                    (dereferenced_.size() + vacated_.size()) / kDereferencesPerSlice,
                 std::memory_order_relaxed);
 }
 
 bool PendingChanges::empty() const {
   return l2_.empty() && refcounts_.empty() && l1_.empty() && reftable_sectors_.empty() &&
-         dereferenced_.empty();
+         dereferenced_.empty() && vacated_.empty();
 }
 
 CommitBatch PendingChanges::Take(const RefcountTable& reftable, HostOffset reftable_offset,
@@ -70,6 +76,7 @@ CommitBatch PendingChanges::Take(const RefcountTable& reftable, HostOffset refta
   l1_.clear();
   batch.reftable_sectors.swap(reftable_sectors_);
   batch.dereferenced.swap(dereferenced_);
+  batch.vacated.swap(vacated_);
   Weigh();
   return batch;
 }
@@ -86,6 +93,7 @@ void PendingChanges::PutBack(CommitBatch batch, HostOffset reftable_offset) {
   // A table that has grown meanwhile was written whole.
   if (batch.reftable_offset == reftable_offset) reftable_sectors_.merge(batch.reftable_sectors);
   dereferenced_.insert(dereferenced_.end(), batch.dereferenced.begin(), batch.dereferenced.end());
+  vacated_.insert(vacated_.end(), batch.vacated.begin(), batch.vacated.end());
   Weigh();
 }
 

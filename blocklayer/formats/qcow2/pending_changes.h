@@ -42,6 +42,9 @@ class PendingChanges {
   // Each of them loses a reference, once for each time it is named.
   void AddDereferenced(std::span<const uint64_t> clusters);
 
+  // Places of the external data file that nothing is mapped to any more.
+  void AddVacated(std::span<const uint64_t> clusters);
+
   bool empty() const;
   bool has_refcount_table_entries() const { return !reftable_sectors_.empty(); }
   // All of the table was just written, durably, elsewhere or here.
@@ -72,6 +75,7 @@ class PendingChanges {
   Slices refcounts_;
   std::set<uint64_t> reftable_sectors_;
   std::vector<uint64_t> dereferenced_;
+  std::vector<uint64_t> vacated_;
   const CommitBatch* under_way_ = nullptr;
 };
 

@@ -5,7 +5,23 @@
 #include "blocklayer/formats/qcow2/opened_image.h"
 #include "blocklayer/formats/qcow2/repair.h"
 
+#include <fmt/format.h>
+
 namespace chainfs {
+namespace {
+
+// Null where there is none.
+Result<std::unique_ptr<File>> OpenDataFile(const File& image, const qcow2::Qcow2Header& header,
+                                           const ImageOpenOptions& options) {
+  if (!header.data_file) return nullptr;
+  if (options.open_data_file != nullptr) return options.open_data_file(*header.data_file);
+  return Fail(
+      ErrorKind::kUnsupported,
+      fmt::format("{}: keeps its data in an external data file, which is not supported here",
+                  image.path()));
+}
+
+}  // namespace
 
 Result<std::unique_ptr<WritableImage>> OpenQcow2Image(std::unique_ptr<File> file,
                                                       MetadataCache& cache,
@@ -26,8 +42,10 @@ Result<std::unique_ptr<WritableImage>> OpenQcow2Image(std::unique_ptr<File> file
     snapshots = qcow2::SnapshotList();
   }
   CHAINFS_ASSIGN(qcow2::SnapshotList known, std::move(snapshots));
-  auto image = std::make_unique<qcow2::OpenedImage>(std::move(file), cache, options, header,
-                                                    std::move(known));
+  CHAINFS_ASSIGN(std::unique_ptr<File> data, OpenDataFile(*file, header, options));
+  auto image = std::make_unique<qcow2::OpenedImage>(
+      qcow2::ImageFiles(std::move(file), std::move(data), options.locks), cache, options, header,
+      std::move(known));
   CHAINFS_TRY(image->Load());
   return image;
 }

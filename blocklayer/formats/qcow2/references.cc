@@ -50,7 +50,8 @@ void References::AddCompressed(const ClusterMapping& mapping, uint32_t times) {
   }
 }
 
-Status References::CountL2(File& file, uint64_t cluster, uint32_t times, const WalkLimits& limits) {
+Status References::CountL2(File& file, uint64_t cluster, GuestOffset guest, uint32_t times,
+                           const WalkLimits& limits) {
   const HostOffset host = geometry_.HostOf(cluster);
   CHAINFS_ASSIGN(const std::vector<L2Entry> table, ReadL2Table(file, geometry_, host));
   for (uint64_t i = 0; i < table.size() && !out_of_memory_; ++i) {
@@ -65,7 +66,15 @@ Status References::CountL2(File& file, uint64_t cluster, uint32_t times, const W
         AddCompressed(mapping, times);
         break;
       default:
-        if (mapping.has_cluster()) Add("data cluster", mapping.host.value, 1, times);
+        if (!mapping.has_cluster()) break;
+        if (!geometry_.external_data) {
+          Add("data cluster", mapping.host.value, 1, times);
+        } else if (const GuestOffset own = guest + (i << geometry_.cluster_bits);
+                   mapping.host.value != own.value) {
+          Problem(
+              fmt::format("guest offset {:#x} is mapped to {:#x} of the data file, not to the same",
+                          own.value, mapping.host.value));
+        }
         break;
     }
   }
@@ -114,7 +123,7 @@ Status References::CountL1Entry(File& file, const L1Place& l1, uint64_t index, u
     if (!table_counts_.Add(cluster)) out_of_memory_ = true;
     if (named == 0) tables_.push_back(cluster);
   } else {
-    CHAINFS_TRY(CountL2(file, cluster, 1, limits));
+    CHAINFS_TRY(CountL2(file, cluster, GuestOffset(index * geometry_.l2_span()), 1, limits));
   }
   return CheckLimits(file, limits);
 }
@@ -140,7 +149,7 @@ Status References::CountSharedTables(File& file, const Qcow2Header& header,
   if (!walked) return std::unexpected(walked.error());
   for (size_t i = 0; i < tables_.size(); ++i) {
     if (limits.percent) limits.percent(static_cast<uint32_t>(i * 100 / tables_.size()));
-    CHAINFS_TRY(CountL2(file, tables_[i], table_counts_.Get(tables_[i]), limits));
+    CHAINFS_TRY(CountL2(file, tables_[i], GuestOffset(0), table_counts_.Get(tables_[i]), limits));
     CHAINFS_TRY(CheckLimits(file, limits));
   }
   return {};

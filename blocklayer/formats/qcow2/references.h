@@ -69,7 +69,10 @@ class References {
   Status CountSharedTables(File& file, const Qcow2Header& header, const WalkLimits& limits);
   Status CountAll(File& file, const Qcow2Header& header, const WalkLimits& limits);
   // What an L2 table names, `times` times.
-  Status CountL2(File& file, uint64_t cluster, uint32_t times, const WalkLimits& limits);
+  // `guest`: what the table begins to map; matters with an external data file only, where no table
+  // is shared.
+  Status CountL2(File& file, uint64_t cluster, GuestOffset guest, uint32_t times,
+                 const WalkLimits& limits);
   void AddCompressed(const ClusterMapping& mapping, uint32_t times);
   void CountOne(std::string_view what, uint64_t cluster, uint32_t times);
   // Whether the walk is to end here.

@@ -38,7 +38,8 @@ Status FixCopiedFlags(File& file, const Geometry& geometry, const Qcow2Header& h
     for (uint64_t j = 0; j < entries.size(); ++j) {
       const ClusterMapping mapping = codec.Decode(entries[j]);
       if (!mapping.has_cluster()) continue;
-      const bool copied = references.count(geometry.ClusterOf(mapping.host)) == 1;
+      const bool copied =
+          geometry.external_data || references.count(geometry.ClusterOf(mapping.host)) == 1;
       if (copied == mapping.copied) continue;
       std::array<std::byte, sizeof(L2Entry)> raw;
       codec.Store(raw.data(), 0, codec.WithCopied(entries[j], copied));

@@ -14,15 +14,17 @@
 
 #include "blocklayer/formats/qcow2/cluster_populator.h"
 #include "blocklayer/formats/qcow2/cluster_zeroer.h"
+#include "blocklayer/formats/qcow2/data_file_space.h"
 #include "blocklayer/formats/qcow2/image_tables.h"
 
 namespace chainfs::qcow2 {
 
 class SizeChanger {
  public:
-  // All must outlive this.
-  SizeChanger(ImageTables& tables, ClusterPopulator& populator, ClusterZeroer& zeroer)
-      : tables_(tables), populator_(populator), zeroer_(zeroer) {}
+  // All must outlive this. `data_file`: null where there is no external one.
+  SizeChanger(ImageTables& tables, ClusterPopulator& populator, ClusterZeroer& zeroer,
+              DataFileSpace* data_file = nullptr)
+      : tables_(tables), populator_(populator), zeroer_(zeroer), data_file_(data_file) {}
 
   // As the methods of WritableImage, of an image that may be changed. kCorrupt: a table of this
   // image is broken.
@@ -33,6 +35,7 @@ class SizeChanger {
   ImageTables& tables_;
   ClusterPopulator& populator_;
   ClusterZeroer& zeroer_;
+  DataFileSpace* const data_file_;
 };
 
 }  // namespace chainfs::qcow2

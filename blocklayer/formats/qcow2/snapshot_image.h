@@ -26,7 +26,7 @@ class SnapshotImage final : public Image {
         cache_(cache),
         owner_(owner),
         compression_type_(header.compression_type),
-        tables_(file, cache, owner, io_epoch_, header) {}
+        tables_(file, file, cache, owner, io_epoch_, header) {}
   ~SnapshotImage() override { cache_.DropOwner(owner_); }
 
   ImageFormat format() const override { return ImageFormat::kQcow2; }

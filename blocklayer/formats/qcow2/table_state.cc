@@ -3,9 +3,10 @@
 
 namespace chainfs::qcow2 {
 
-TableState::TableState(File& image, MetadataCache& cache, uint64_t owner,
+TableState::TableState(File& image, File& guest_data, MetadataCache& cache, uint64_t owner,
                        const Qcow2Header& header_read)
     : file(image),
+      data(guest_data),
       geometry(header_read.geometry()),
       header(image, header_read),
       corruption(image.path()),

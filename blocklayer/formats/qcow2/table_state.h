@@ -23,18 +23,22 @@
 #include "blocklayer/formats/qcow2/refcount_blocks.h"
 #include "blocklayer/formats/qcow2/refcount_growth.h"
 #include "blocklayer/formats/qcow2/table_slices.h"
+#include "blocklayer/formats/qcow2/vacated_places.h"
 #include "blocklayer/formats/qcow2/written_end.h"
 
 namespace chainfs::qcow2 {
 
 struct TableState {
-  // `image` and `cache` must outlive this; `header` was read from the image.
-  TableState(File& image, MetadataCache& cache, uint64_t owner, const Qcow2Header& header_read);
+  // All references must outlive this; `header` was read from the image. `guest_data`: the file
+  // where guest data lies, mostly the image itself.
+  TableState(File& image, File& guest_data, MetadataCache& cache, uint64_t owner,
+             const Qcow2Header& header_read);
   TableState(const TableState&) = delete;
   TableState& operator=(const TableState&) = delete;
 
   // Constant.
   File& file;
+  File& data;
   const Geometry geometry;
 
   // With rules of their own: any thread.
@@ -51,6 +55,7 @@ struct TableState {
   Dereferences dereferences GUARDED_BY(mu);
   RefcountGrowth growth GUARDED_BY(mu);
   ClusterAllocator allocator GUARDED_BY(mu);
+  VacatedPlaces vacated GUARDED_BY(mu);
   // Looking up takes no lock, changing does.
   const std::unique_ptr<L1Table> l1_to_change PT_GUARDED_BY(mu);
   const L1Table& l1;

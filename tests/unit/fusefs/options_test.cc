@@ -72,13 +72,14 @@ TEST(Options, TheLastOfRoAndRwHolds) {
 }
 
 TEST(Options, OurOwnOptions) {
-  const auto options =
-      Parse({"/img", "/mnt", "-o",
-             "backing_dir=bases,backing_dir=/b\\,2,assume_backing_format=raw,index_memory=8M,"
-             "metadata_memory=1G,writeback_cache,direct_io,threads=3,control_gid=7,list_xattrs,"
-             "max_depth=12,uid=5,gid=6,umask=007,qmp=run/q.sock,noexec"});
+  const auto options = Parse(
+      {"/img", "/mnt", "-o",
+       "backing_dir=bases,backing_dir=/b\\,2,assume_backing_format=raw,index_memory=8M,"
+       "metadata_memory=1G,writeback_cache,direct_io,threads=3,control_gid=7,list_xattrs,"
+       "max_depth=12,uid=5,gid=6,umask=007,qmp=run/q.sock,noexec,data_dirs=d:/e,data_dirs=/f"});
   ASSERT_TRUE(options) << options.error().message;
   EXPECT_EQ(options->catalog.backing_dirs, (Words{"/work/bases", "/b,2"}));
+  EXPECT_EQ(options->catalog.data_dirs, (Words{"/work/d", "/e", "/f"}));
   EXPECT_EQ(options->catalog.assume_backing_format, ImageFormat::kRaw);
   EXPECT_EQ(options->catalog.memory.index_bytes, 8u << 20);
   EXPECT_EQ(options->catalog.memory.metadata_bytes, 1u << 30);

@@ -42,7 +42,7 @@ class ClusterFixture : public TableFixture {
     Open();
     inventory_.reset();
     tables_.reset();
-    all_ = std::make_unique<ImageTables>(*file_, cache_, cache_.NewOwner(), epoch_,
+    all_ = std::make_unique<ImageTables>(*file_, *file_, cache_, cache_.NewOwner(), epoch_,
                                          *ReadQcow2Header(*file_));
     ASSERT_TRUE(all_->inventory().PrepareForWriting());
     reader_ = std::make_unique<ClusterReader>(*file_, *all_, kCompressionZlib);

@@ -77,7 +77,7 @@ TEST_F(ClusterPopulatorTest, WhatCannotBeFilledIsNotLinked) {
   ASSERT_FALSE(populated);
   EXPECT_EQ(populated.error().kind, ErrorKind::kNoSpace);
   EXPECT_EQ(MappingOf(0).kind, ClusterKind::kUnallocated);
-  EXPECT_EQ(all_->clusters().Allocate(1)->first, kFirstFree);
+  EXPECT_EQ(all_->clusters().Allocate(GuestOffset(0), 1)->first, kFirstFree);
 }
 
 TEST_F(ClusterPopulatorTest, UnpopulatedIsWhatLiesBelow) {
@@ -93,7 +93,7 @@ TEST_F(ClusterPopulatorTest, UnpopulatedIsWhatLiesBelow) {
   EXPECT_EQ(Shown(0, 7 * kCluster, &below), Filled(7 * kCluster, 7));
   ASSERT_TRUE(all_->ledger().CommitAndRelease());
   // The first cluster stays.
-  EXPECT_EQ(all_->clusters().Allocate(100)->first, kFirstFree + 1);
+  EXPECT_EQ(all_->clusters().Allocate(GuestOffset(0), 100)->first, kFirstFree + 1);
 }
 
 TEST_F(ClusterPopulatorTest, NoTableIsMadeToUnpopulate) {
@@ -118,7 +118,7 @@ TEST_F(ClusterPopulatorTest, AGuardFromBeforeKeepsTheOldPlaces) {
       // Others come and go.
       const IoEpoch::Guard other = epoch_.Enter();
       ASSERT_TRUE(all_->ledger().Commit());
-      EXPECT_NE(all_->geometry().HostOf(all_->clusters().Allocate(1)->first), old);
+      EXPECT_NE(all_->geometry().HostOf(all_->clusters().Allocate(GuestOffset(0), 1)->first), old);
     }
     ASSERT_TRUE(file_->ReadZeroFilled(old, there));
     EXPECT_EQ(there, Filled(kCluster, 7));
@@ -127,7 +127,7 @@ TEST_F(ClusterPopulatorTest, AGuardFromBeforeKeepsTheOldPlaces) {
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(all_->ledger().Commit());
   ASSERT_TRUE(file_->ReadZeroFilled(old, there));
   EXPECT_EQ(there, Filled(kCluster, 0)) << "given back to the host";
-  EXPECT_EQ(all_->geometry().HostOf(all_->clusters().Allocate(1)->first), old);
+  EXPECT_EQ(all_->geometry().HostOf(all_->clusters().Allocate(GuestOffset(0), 1)->first), old);
 }
 
 }  // namespace

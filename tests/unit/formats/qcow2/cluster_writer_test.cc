@@ -71,7 +71,7 @@ TEST_F(ClusterWriterTest, WhatCannotBeFilledIsNotLinked) {
   host_->AddFault({.matches = On(HostOp::kWrite)});
   EXPECT_FALSE(writer_->Write(GuestOffset(0), Filled(kCluster, 1), nullptr));
   EXPECT_EQ(MappingOf(0).kind, ClusterKind::kUnallocated);
-  EXPECT_EQ(all_->clusters().Allocate(1)->first, kFirstFree) << "and given back";
+  EXPECT_EQ(all_->clusters().Allocate(GuestOffset(0), 1)->first, kFirstFree) << "and given back";
 }
 
 // Q2-6.
@@ -140,7 +140,7 @@ TEST_F(ClusterWriterTest, WhatAFileCannotGiveIsNotLinked) {
   ASSERT_FALSE(written);
   EXPECT_EQ(written.error().kind, ErrorKind::kUnsupported);
   EXPECT_EQ(MappingOf(0).kind, ClusterKind::kUnallocated);
-  EXPECT_EQ(all_->clusters().Allocate(1)->first, kFirstFree);
+  EXPECT_EQ(all_->clusters().Allocate(GuestOffset(0), 1)->first, kFirstFree);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ TEST_F(CommitBatchTest, RefcountsThenTheirTableThenMappings) {
   batch.reftable_offset = HostOffset(10240);
   batch.reftable_sectors = {0, 3};
   batch.reftable_bytes.resize(1024);
-  ASSERT_TRUE(batch.Write(*file_));
+  ASSERT_TRUE(batch.Write(*file_, *file_));
   EXPECT_EQ(TakeLog(), (Log{"write 5120", "sync", "write 10240", "write 11776", "sync",
                             "write 6144", "write 7168", "sync"}));
 }
@@ -40,21 +40,21 @@ TEST_F(CommitBatchTest, WithoutNewBlocksTheirTableNeedsNoSync) {
   CommitBatch batch;
   batch.refcounts.push_back(At(5120));
   batch.l2.push_back(At(6144));
-  ASSERT_TRUE(batch.Write(*file_));
+  ASSERT_TRUE(batch.Write(*file_, *file_));
   EXPECT_EQ(TakeLog(), (Log{"write 5120", "sync", "write 6144", "sync"}));
 }
 
 TEST_F(CommitBatchTest, MappingsAloneWaitForTheDataTheyName) {
   CommitBatch batch;
   batch.l2.push_back(At(6144));
-  ASSERT_TRUE(batch.Write(*file_));
+  ASSERT_TRUE(batch.Write(*file_, *file_));
   EXPECT_EQ(TakeLog(), (Log{"sync", "write 6144", "sync"}));
 }
 
 TEST_F(CommitBatchTest, AnEmptyOneSyncsTheData) {
   const CommitBatch batch;
   EXPECT_TRUE(batch.empty());
-  ASSERT_TRUE(batch.Write(*file_));
+  ASSERT_TRUE(batch.Write(*file_, *file_));
   EXPECT_EQ(TakeLog(), (Log{"sync"}));
 }
 
@@ -64,7 +64,7 @@ TEST_F(CommitBatchTest, NothingIsWrittenBehindTheL1Table) {
   CommitBatch batch;
   batch.l1.push_back(At(7168));
   batch.l1_end = HostOffset(behind);
-  ASSERT_TRUE(batch.Write(*file_));
+  ASSERT_TRUE(batch.Write(*file_, *file_));
   EXPECT_EQ(OnDisk(behind - 8), 0x5a5a5a5a5a5a5a5au);
   EXPECT_EQ(OnDisk(behind), 0x1122334455667788u);
 }
@@ -74,7 +74,7 @@ TEST_F(CommitBatchTest, NoMappingIsWrittenAfterAFailedSync) {
   CommitBatch batch;
   batch.refcounts.push_back(At(5120));
   batch.l2.push_back(At(6144));
-  EXPECT_FALSE(batch.Write(*file_));
+  EXPECT_FALSE(batch.Write(*file_, *file_));
   EXPECT_EQ(TakeLog(), (Log{"write 5120", "sync"}));
 }
 

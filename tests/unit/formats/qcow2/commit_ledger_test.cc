@@ -22,7 +22,7 @@ class CommitLedgerTest : public TableFixture {
   }
   // Links a fresh cluster; returns its number.
   uint64_t Link(uint64_t guest) {
-    const Result<ClusterRun> run = DataClusters(*tables_).Allocate(1);
+    const Result<ClusterRun> run = DataClusters(*tables_).Allocate(GuestOffset(0), 1);
     EXPECT_TRUE(run);
     EXPECT_TRUE(Set(guest, codec_.Normal(tables_->geometry.HostOf(run->first))));
     return run->first;

@@ -80,7 +80,7 @@ TEST_F(CompressedPopulatorTest, NeverWhereSomethingWas) {
   ASSERT_TRUE(Populate({1}));
   EXPECT_GE(MappingOf(kCluster).host, first + kCluster);
   // The space is there for others.
-  EXPECT_EQ(all_->clusters().Allocate(1)->first, all_->geometry().ClusterOf(first));
+  EXPECT_EQ(all_->clusters().Allocate(GuestOffset(0), 1)->first, all_->geometry().ClusterOf(first));
 }
 
 TEST_F(CompressedPopulatorTest, SharedHostClustersLiveUntilTheLastOneGoes) {

@@ -16,11 +16,11 @@ class DataClustersTest : public TableFixture {
 };
 
 TEST_F(DataClustersTest, HandsOutAndTakesBack) {
-  const Result<ClusterRun> run = clusters_->Allocate(5);
+  const Result<ClusterRun> run = clusters_->Allocate(GuestOffset(0), 5);
   ASSERT_TRUE(run);
   EXPECT_EQ(run->first, kFirstFree);
   clusters_->ReleaseUnlinked(*run);
-  EXPECT_EQ(clusters_->Allocate(1)->first, kFirstFree);
+  EXPECT_EQ(clusters_->Allocate(GuestOffset(0), 1)->first, kFirstFree);
 }
 
 // Q2-6.

@@ -13,12 +13,12 @@ class ImageTablesTest : public TableFixture {
     Open();
     inventory_.reset();
     tables_.reset();
-    all_ = std::make_unique<ImageTables>(*file_, cache_, cache_.NewOwner(), epoch_,
+    all_ = std::make_unique<ImageTables>(*file_, *file_, cache_, cache_.NewOwner(), epoch_,
                                          *ReadQcow2Header(*file_));
     ASSERT_TRUE(all_->inventory().PrepareForWriting());
   }
   Status Link(uint64_t guest) {
-    const Result<ClusterRun> run = all_->clusters().Allocate(1);
+    const Result<ClusterRun> run = all_->clusters().Allocate(GuestOffset(0), 1);
     EXPECT_TRUE(run);
     const L2Entry entry = all_->geometry().l2().Normal(all_->geometry().HostOf(run->first));
     return all_->l2().SetEntries(GuestOffset(guest), std::span(&entry, 1));

@@ -96,7 +96,7 @@ TEST_F(OutOfMemoryTest, NothingPendingIsLost) {
     const auto report = CheckQcow2(*file_);
     ASSERT_TRUE(report);
     EXPECT_EQ(report->corruptions, 0u) << report->messages.front();
-    all_ = std::make_unique<ImageTables>(*file_, cache_, cache_.NewOwner(), epoch_,
+    all_ = std::make_unique<ImageTables>(*file_, *file_, cache_, cache_.NewOwner(), epoch_,
                                          *ReadQcow2Header(*file_));
     EXPECT_EQ(MappingOf(kGuest).kind, ClusterKind::kNormal);
     EXPECT_EQ(MappingOf(kGuest + kBytes - 1).kind, ClusterKind::kNormal);
@@ -126,7 +126,7 @@ TEST_F(OutOfMemoryTest, WritesCanBeRepeated) {
     EXPECT_EQ(Shown(kGuest, kBytes, &below), data);
     EXPECT_EQ(Shown(60 * kCluster, 100, &below), Filled(100, 7));
     EXPECT_EQ(CheckQcow2(*file_)->corruptions, 0u);
-    all_ = std::make_unique<ImageTables>(*file_, cache_, cache_.NewOwner(), epoch_,
+    all_ = std::make_unique<ImageTables>(*file_, *file_, cache_, cache_.NewOwner(), epoch_,
                                          *ReadQcow2Header(*file_));
     EXPECT_EQ(MappingOf(60 * kCluster).kind, ClusterKind::kNormal) << "opened anew";
     EXPECT_EQ(MappingOf(68 * kCluster).kind, ClusterKind::kNormal);
@@ -153,7 +153,7 @@ TEST_F(OutOfMemoryTest, TheL1TableIsWhereTheHeaderSays) {
     ASSERT_TRUE(report);
     EXPECT_EQ(report->corruptions, 0u) << report->messages.front();
     const bool written = !all_->failed();
-    all_ = std::make_unique<ImageTables>(*file_, cache_, cache_.NewOwner(), epoch_,
+    all_ = std::make_unique<ImageTables>(*file_, *file_, cache_, cache_.NewOwner(), epoch_,
                                          *ReadQcow2Header(*file_));
     EXPECT_EQ(MappingOf(40 * kCluster).kind,
               written ? ClusterKind::kNormal : ClusterKind::kUnallocated);

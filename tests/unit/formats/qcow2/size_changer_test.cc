@@ -28,7 +28,7 @@ TEST_F(SizeChangerTest, GivesBackWhatLiesBeyond) {
   EXPECT_EQ(MappingOf(10 * kCluster).kind, ClusterKind::kUnallocated);
   EXPECT_EQ(Shown(0, 10 * kCluster), Filled(10 * kCluster, 7));
   ASSERT_TRUE(all_->ledger().CommitAndRelease());
-  EXPECT_EQ(all_->clusters().Allocate(100)->count, 10u);
+  EXPECT_EQ(all_->clusters().Allocate(GuestOffset(0), 100)->count, 10u);
 }
 
 // The header first: what is given back can be read by nobody any more, also after a crash.

@@ -52,7 +52,7 @@ class TableFixture : public ::testing::Test {
     file_ = *std::move(opened);
     const Result<Qcow2Header> header = ReadQcow2Header(*file_);
     ASSERT_TRUE(header) << header.error().message;
-    tables_ = std::make_unique<TableState>(*file_, cache_, cache_.NewOwner(), *header);
+    tables_ = std::make_unique<TableState>(*file_, *file_, cache_, cache_.NewOwner(), *header);
     inventory_ = std::make_unique<TableInventory>(*tables_, cache_);
   }
 
