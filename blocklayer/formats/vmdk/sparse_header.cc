@@ -26,7 +26,7 @@ constexpr uint32_t kFlagMarkers = 1 << 17;
 constexpr uint16_t kDeflate = 1;
 constexpr uint64_t kDirectoryAtEnd = UINT64_MAX;
 constexpr uint64_t kMostGrainSectors = 0x200000;
-constexpr uint64_t kMostSectors = uint64_t{1} << 54;
+constexpr uint64_t kMostHeaderSectors = uint64_t{1} << 54;
 // Behind the grains of a stream: a marker, the header with the place of the directory, a marker.
 constexpr uint64_t kFooterBytes = 3 * kSectorBytes;
 constexpr uint32_t kMarkerFooter = 3;
@@ -91,7 +91,7 @@ Status CheckFields(const File& file, const Header& header, uint64_t file_size) {
                             file.path(), Word(header, 44), kTableEntries));
   }
   const uint64_t capacity = Long(header, 12);
-  if (capacity == 0 || capacity >= kMostSectors) {
+  if (capacity == 0 || capacity >= kMostHeaderSectors) {
     return CorruptSparse(file, fmt::format("a disk of {} sectors is not possible", capacity));
   }
   const uint64_t tables = DivRoundUp(capacity, grain * kTableEntries);

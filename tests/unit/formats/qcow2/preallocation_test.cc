@@ -3,6 +3,7 @@
 // New images that are preallocated: what qemu-img says of them, and of its own of the same options.
 #include "blocklayer/formats/qcow2/preallocation.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
