@@ -11,17 +11,16 @@ namespace {
 constexpr std::array kExitCodes = {
     ExitCodeRow{ExitCode::kDone, "done"},
     ExitCodeRow{ExitCode::kFailed, "failed"},
-    ExitCodeRow{ExitCode::kUsage, "usage: the command line itself is wrong (`check`: corruptions)"},
-    ExitCodeRow{
-        ExitCode::kCancelled,
-        "the job was cancelled, or the question was not answered yes (`check`: leaks only)"},
+    ExitCodeRow{ExitCode::kUsage, "usage: the command line itself is wrong (check: corruptions)"},
+    ExitCodeRow{ExitCode::kCancelled,
+                "the job was cancelled, or the question was not answered yes (check: leaks only)"},
     ExitCodeRow{ExitCode::kStillRunning,
                 "waiting timed out or was given up; the job, or the daemon, is still at work"},
     ExitCodeRow{ExitCode::kRefused,
                 "refused: busy, at another generation, or the id or target exists"},
     ExitCodeRow{ExitCode::kNotChainfs, "not a chainfs file or mount, or its daemon is gone"},
     ExitCodeRow{ExitCode::kNotPermitted, "not permitted"},
-    ExitCodeRow{ExitCode::kNotCheckable, "`check`: the format has nothing to check"},
+    ExitCodeRow{ExitCode::kNotCheckable, "check: the format has nothing to check"},
 };
 
 ExitCode FromKind(ErrorKind kind) {

@@ -219,6 +219,8 @@ class CheckAgainstQemu : public ::testing::Test {
     if (repaired->corruptions == 0) {
       EXPECT_EQ(after.exit_code, repaired->leaks > 0 ? 3 : 0) << after.text;
     }
+    // Tables that are data, too, change what the disk shows when they are mended.
+    if (repaired->overlaps > 0) return;
     const CommandResult same =
         RunCommand({"qemu-img", "compare", "-f", "qcow2", "-F", "qcow2", copy, path});
     // More than 1: neither can be read.

@@ -71,7 +71,8 @@ class VmTest : public testing::Test {
     MustRun({"qemu-img", "convert", "-f", "raw", "-O", "qcow2", making / "disk.raw",
              dir_ / "base.qcow2"});
     CreateQcow2(dir_ / "vm.qcow2", {.backing = "base.qcow2"});
-    daemon_ = std::make_unique<Daemon>(Names{dir_.path()});
+    daemon_ =
+        std::make_unique<Daemon>(Names{dir_.path()}, Names{"-o", "target_dir=" + outside_.path()});
     ASSERT_TRUE(daemon_->serving()) << daemon_->Log();
     disk_ = *daemon_ / "vm.raw";
     vm_ = std::make_unique<VirtualMachine>(disk_);

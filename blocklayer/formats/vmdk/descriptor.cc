@@ -134,6 +134,8 @@ std::unexpected<Error> HasParent(const std::string& path) {
 bool IsDescriptorText(std::string_view text) { return text.starts_with(kFirstLine); }
 
 Result<Descriptor> ParseDescriptor(const std::string& path, std::string_view text) {
+  // qemu-img fills up with NUL bytes when a new CID is shorter than the one before.
+  text = text.substr(0, text.find_last_not_of('\0') + 1);
   if (!IsDescriptorText(text) || text.contains('\0')) {
     return Fail(ErrorKind::kInvalidFormat, path + ": has no VMDK descriptor");
   }
