@@ -139,10 +139,11 @@ TEST(ReadOnlyTest, EveryReadOnlyDiskSaysWhy) {
   };
   EXPECT_EQ(why("base"), "vm is built on it");
   EXPECT_EQ(why("vm"), "");
-  EXPECT_NE(why("kept").find("snapshot"), std::string::npos) << why("kept");
-  EXPECT_EQ(Status(daemon / "kept.raw", "info")["read-only"], true);
+  EXPECT_NE(why("kept@s1").find("snapshot"), std::string::npos) << why("kept@s1");
+  EXPECT_EQ(Status(daemon / "kept@s1.raw", "info")["read-only"], true);
   const CommandResult list = RunCommand({BinaryPath("chainctl"), "list", daemon.path()});
-  EXPECT_NE(list.out.find("note: kept: read-only: " + why("kept")), std::string::npos) << list.out;
+  EXPECT_NE(list.out.find("note: kept@s1: read-only: " + why("kept@s1")), std::string::npos)
+      << list.out;
   daemon.Stop();
   ASSERT_TRUE(daemon.Restart({"-o", "ro"})) << daemon.Log();
   EXPECT_EQ(why("vm"), "the mount is read-only");
