@@ -27,8 +27,8 @@ bool Image::ChangedByOthers() {
 std::string Image::read_only_reason() const { return "chainfs only reads this format"; }
 
 const ImageSnapshots& Image::snapshots() const {
-  static const ImageSnapshots kNone;
-  return kNone;
+  static const ImageSnapshots none;
+  return none;
 }
 
 Result<std::unique_ptr<Image>> Image::OpenSnapshot(size_t /*index*/, uint64_t /*owner*/) {

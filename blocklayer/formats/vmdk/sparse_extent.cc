@@ -66,7 +66,7 @@ Result<Extent> SparseExtent::Map(uint64_t offset, uint64_t length) {
                  tables_.LoadLittle<uint32_t>(header_.directory + grain / kTableEntries * 4));
   if (table == 0) return Extent{.length = length};
   const uint64_t table_at = table * kSectorBytes;
-  if (table_at + kTableEntries * 4 > file_size_) return PastTheEnd("grain table", table);
+  if (table_at + uint64_t{kTableEntries} * 4 > file_size_) return PastTheEnd("grain table", table);
   CHAINFS_ASSIGN(const uint32_t entry,
                  tables_.LoadLittle<uint32_t>(HostOffset(table_at + grain % kTableEntries * 4)));
   if (entry == 0) return Extent{.length = length};

@@ -24,7 +24,8 @@ class VpcImage final : public ReadOnlyImage {
                       layout.block_size == 0 ? kFixedCluster : layout.block_size),
         table_(cache, owner, this->file()),
         layout_(layout),
-        bitmap_bytes_(RoundUp(DivRoundUp(layout.block_size, kSectorBytes * 8), kSectorBytes)),
+        bitmap_bytes_(
+            RoundUp(DivRoundUp(layout.block_size, uint64_t{kSectorBytes} * 8), kSectorBytes)),
         file_size_(file_size) {}
 
  private:
