@@ -39,7 +39,8 @@ std::unexpected<Error> UnknownVersion(const std::string& version) {
 
 // What all keys are made of; anything else could not be written as JSON.
 bool IsKeyText(std::string_view key) {
-  return !key.empty() && key.find_first_not_of("abcdefghijklmnopqrstuvwxyz-") == key.npos;
+  return !key.empty() &&
+         key.find_first_not_of("abcdefghijklmnopqrstuvwxyz-") == std::string_view::npos;
 }
 
 // The escapes of version 1: \\, \n, \xHH.

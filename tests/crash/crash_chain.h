@@ -31,6 +31,7 @@
 #include "blocklayer/formats/registry/format_registry.h"
 #include "jobs/engine/job_manager.h"
 #include "jobs/job_types.h"
+#include "tests/support/effort.h"
 #include "tests/support/image_model.h"
 #include "tests/support/mem_host.h"
 #include "tests/support/random.h"
@@ -40,11 +41,6 @@
 namespace chainfs {
 
 using Bytes = std::vector<std::byte>;
-
-inline uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 struct LayerSpec {
   std::string file;        // "mid.qcow2"; the extension says the format

@@ -64,11 +64,6 @@ constexpr std::array<const char*, kOperations> kNames = {
     "populate compressed", "unpopulate",  "grow",       "shrink",
     "set backing",         "flush"};
 
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
 // The disk by clusters: [0, 6) as below, [6, 12) written, [12, 16) compressed, [16, 20) zeros, then
 // as below again; the last two are what growing adds and shrinking takes.
 class Scenario {
@@ -260,13 +255,12 @@ class CrashStates : public testing::TestWithParam<Kind> {
                           {.seed = random_.Next(), .max_states_per_point = most_});
     crash.ForEachState([&](const CrashState& state) {
       SCOPED_TRACE(state.Describe());
-      Check(scenario, state, Depth::kFirst);
+      Check(scenario, state);
       return !HasFailure();
     });
     states_ += crash.visited();
   }
 
-  enum class Depth : uint8_t { kFirst, kAgain };
   // `point` of the model; of a second crash that of the first one.
   void CheckHost(Scenario& scenario, const std::shared_ptr<MemHost>& host, size_t point) {
     const auto file = host->OpenRoot()->Open("a.qcow2", OpenMode::kReadOnly);
@@ -297,9 +291,9 @@ class CrashStates : public testing::TestWithParam<Kind> {
     ASSERT_EQ(after->corruptions, 0u) << after->messages.front();
   }
 
-  void Check(Scenario& scenario, const CrashState& state, Depth depth) {
+  void Check(Scenario& scenario, const CrashState& state) {
     const auto host = state.MakeHost();
-    const bool again = depth == Depth::kFirst && random_.OneIn(100);
+    const bool again = random_.OneIn(100);
     if (again) host->StartRecording();
     ASSERT_NO_FATAL_FAILURE(CheckHost(scenario, host, state.point));
     if (again) {
@@ -315,7 +309,7 @@ class CrashStates : public testing::TestWithParam<Kind> {
         return !HasFailure();
       });
     }
-    if (depth == Depth::kFirst && random_.OneIn(4000)) AskQemu(state);
+    if (random_.OneIn(4000)) AskQemu(state);
   }
 
   void AskQemu(const CrashState& state) {

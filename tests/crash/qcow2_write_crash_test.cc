@@ -19,6 +19,7 @@
 #include "blocklayer/formats/qcow2/qcow2_image.h"
 #include "tests/support/command.h"
 #include "tests/support/crash_enumerator.h"
+#include "tests/support/effort.h"
 #include "tests/support/image_model.h"
 #include "tests/support/stamp.h"
 #include "tests/support/temp_dir.h"
@@ -37,11 +38,6 @@ struct Case {
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
-
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 class Qcow2WriteCrash : public ::testing::TestWithParam<Case> {
  protected:

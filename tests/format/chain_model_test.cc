@@ -23,6 +23,7 @@
 #include "jobs/engine/job_manager.h"
 #include "jobs/job_types.h"
 #include "tests/support/command.h"
+#include "tests/support/effort.h"
 #include "tests/support/image_model.h"
 #include "tests/support/random.h"
 #include "tests/support/stream_request.h"
@@ -38,11 +39,6 @@ constexpr uint64_t kSector = 512;
 constexpr uint64_t kStripe = 5 * kSector;
 constexpr uint64_t kGuests = 3;
 constexpr size_t kDeepest = 12;
-
-uint64_t FromEnvironment(const char* name, uint64_t otherwise) {
-  const char* text = std::getenv(name);
-  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
 
 bool IsOver(const jobs::JobInfo& job) {
   return job.status == jobs::JobStatus::kConcluded || job.status == jobs::JobStatus::kNull;

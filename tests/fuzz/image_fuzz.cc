@@ -24,8 +24,8 @@ class Session {
   explicit Session(FuzzInput input) : input_(input) {}
 
   void Run() {
-    if (!Make()) return;
-    if (!Overwrite()) return;
+    Make();
+    Overwrite();
     const auto report = CheckQcow2(*OpenFile());
     sound_ = report && report->corruptions == 0;
     if (!Open()) return;
@@ -45,7 +45,7 @@ class Session {
     return image.has_value();
   }
 
-  bool Make() {
+  void Make() {
     const auto choice = input_.Take<uint8_t>();
     Qcow2CreateOptions options = {.virtual_size = kSize};
     options.cluster_bits = 9 + choice % 8;
@@ -79,10 +79,9 @@ class Session {
       FUZZ_ASSERT(image_->Flush());
     }
     image_.reset();
-    return true;
   }
 
-  bool Overwrite() {
+  void Overwrite() {
     const unsigned count = input_.Take<uint8_t>() % 8;
     whole_ = count == 0;
     std::vector<std::byte> bytes = host_->Contents("a.qcow2");
@@ -92,7 +91,6 @@ class Session {
       StoreBigEndian(bytes.data() + at, LoadBigEndian<uint64_t>(bytes.data() + at) ^ mask);
     }
     if (count > 0) host_->PutFile("a.qcow2", bytes);
-    return true;
   }
 
   // Nothing but answers.

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "tests/fuzz/fuzz_input.h"
+#include "tests/support/effort.h"
 #include "tests/support/random.h"
 
 namespace chainfs {
@@ -131,8 +132,7 @@ int Main(const std::string& target, std::vector<fs::path> files) {
       std::fprintf(stderr, "%s: no corpus; set CHAINFS_SOURCE_DIR\n", target.c_str());
       return 1;
     }
-    const char* const wanted = std::getenv("CHAINFS_FUZZ_RUNS");
-    runs = wanted == nullptr ? 2000 : std::strtoull(wanted, nullptr, 10);
+    runs = FromEnvironment("CHAINFS_FUZZ_RUNS", 2000);
   }
   std::vector<Input> corpus;
   for (const fs::path& file : files) {

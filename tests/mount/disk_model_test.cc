@@ -15,6 +15,7 @@
 #include "blocklayer/base/unique_fd.h"
 #include "tests/mount/control.h"
 #include "tests/mount/images.h"
+#include "tests/support/effort.h"
 #include "tests/support/random.h"
 
 namespace chainfs {
@@ -220,8 +221,7 @@ class DiskModelTest : public testing::TestWithParam<Kind> {
 };
 
 TEST_P(DiskModelTest, HoldsWhatWasWritten) {
-  const char* const wanted = std::getenv("CHAINFS_MODEL_OPERATIONS");
-  const uint64_t operations = wanted == nullptr ? 5000 : std::strtoull(wanted, nullptr, 10);
+  const uint64_t operations = FromEnvironment("CHAINFS_MODEL_OPERATIONS", 5000);
   for (uint64_t i = 0; i < operations; ++i) {
     ASSERT_NO_FATAL_FAILURE(Step()) << "operation " << i;
   }
